@@ -1,0 +1,1 @@
+//! An embedded broker for the demo and quick tests.
