@@ -1,0 +1,131 @@
+//! Formats: bytes into rows and back.
+//!
+//! A decoder is made once for the columns a pipeline needs and is then fed whole batches of
+//! records; it fills columns directly. A record that does not fit is reported by its index with
+//! the cause, and the others go on; what happens then is the source's error policy.
+
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::change::ChangeBatch;
+
+pub mod bytes;
+pub mod csv;
+pub mod json;
+pub mod text;
+
+/// How an encoding reads or writes one side (key or value) of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encoding {
+    /// JSON, CSV, TEXT or BYTES.
+    pub kind: EncodingKind,
+    /// Options in parentheses after it, lower-case keys: `timestamp.unit`, `delimiter`, `header` …
+    pub options: std::collections::BTreeMap<String, String>,
+}
+
+/// The encodings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum EncodingKind {
+    /// One JSON object a record.
+    Json,
+    /// One CSV line a record.
+    Csv,
+    /// The whole record as one TEXT column.
+    Text,
+    /// The whole record as one BYTEA column.
+    Bytes,
+}
+
+/// What a record means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Envelope {
+    /// Each record is an insert.
+    Plain,
+    /// The last record of a key is its row; a null value deletes it.
+    Upsert,
+}
+
+/// `FORMAT … ENCODE … KEY ENCODE …` of a sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkFormat {
+    /// Meaning of a record.
+    pub envelope: Envelope,
+    /// Encoding of values.
+    pub value: Encoding,
+    /// Encoding of keys, where the sink has one.
+    pub key: Option<Encoding>,
+}
+
+/// A record that did not decode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeError {
+    /// Index of the record in the batch that was given.
+    pub index: usize,
+    /// Why, naming the field where one is at fault.
+    pub cause: String,
+}
+
+/// Rows of one batch of records.
+#[derive(Debug)]
+pub struct Decoded {
+    /// One array per wanted column, each as long as the input; rows of bad records hold nulls.
+    pub columns: Vec<ArrayRef>,
+    /// Records that failed, by rising index.
+    pub errors: Vec<DecodeError>,
+}
+
+/// Turns batches of records into columns of a fixed schema.
+pub trait Decoder: Send {
+    /// Decodes all records. A null input is a tombstone: its row is null in every column and it is
+    /// no error.
+    fn decode(&mut self, records: &BinaryArray) -> Result<Decoded>;
+}
+
+/// Makes a decoder of `columns` (the wanted subset of the declared physical columns; `declared`
+/// gives all of them in order, which CSV needs).
+pub fn decoder(encoding: &Encoding, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
+    match encoding.kind {
+        EncodingKind::Json => json::decoder(&encoding.options, declared, columns),
+        EncodingKind::Csv => csv::decoder(&encoding.options, declared, columns),
+        EncodingKind::Text => text::decoder(&encoding.options, declared, columns),
+        EncodingKind::Bytes => bytes::decoder(&encoding.options, declared, columns),
+    }
+}
+
+/// Turns rows into one record's bytes each.
+pub trait Encoder: Send {
+    /// Appends row by row; `ends` receives the end of each row's bytes in `out`.
+    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()>;
+}
+
+/// Makes an encoder for rows of `schema`.
+pub fn encoder(encoding: &Encoding, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
+    match encoding.kind {
+        EncodingKind::Json => json::encoder(&encoding.options, schema),
+        EncodingKind::Csv => csv::encoder(&encoding.options, schema),
+        EncodingKind::Text => text::encoder(&encoding.options, schema),
+        EncodingKind::Bytes => bytes::encoder(&encoding.options, schema),
+    }
+}
+
+/// One record for outside: a null value is a tombstone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutRecord {
+    /// Encoded key, where the sink has one.
+    pub key: Option<Vec<u8>>,
+    /// Encoded value; `None` deletes.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Turns the changes of one delivery into records: PLAIN writes every insert (a delete is an
+/// error unless `force_append_only`), UPSERT writes one record per key, the last state of it.
+pub trait EnvelopeWriter: Send {
+    /// Consolidates `changes` and appends the records to write.
+    fn write(&mut self, changes: &[ChangeBatch], out: &mut Vec<OutRecord>) -> Result<()>;
+}
+
+pub mod envelope;
