@@ -1,0 +1,324 @@
+//! A continuous query as data: nodes, schemas, keys, exchanges.
+//!
+//! `sql` builds a graph, `EXPLAIN` prints it, a pipeline runs it. Nodes stand in topological order.
+//! The graph of a view begins at [`NodeKind::Input`] nodes, which name relations (sources, tables,
+//! other views), and ends at its last node, whose changes are the view's. Each node runs as one
+//! operator per task; an input edge says how rows are dealt to the tasks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+use serde::{Deserialize, Serialize};
+use weir_state::RelationId;
+
+/// Index of a node in its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub u32);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A continuous query.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    /// Nodes, inputs before those who read them; the last one is the result.
+    pub nodes: Vec<Node>,
+}
+
+/// How rows on an edge find their task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exchange {
+    /// They stay in the task that made them.
+    Local,
+    /// By the shard of these columns.
+    Hash(Vec<usize>),
+    /// All to task 0.
+    Single,
+}
+
+/// An edge into a node.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The node read.
+    pub node: NodeId,
+    /// How its rows are dealt.
+    pub exchange: Exchange,
+}
+
+/// A vertex of the graph, with the facts that the planner proved of its output.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What it does.
+    pub kind: NodeKind,
+    /// What it reads; the order is the operator's (left, right).
+    pub inputs: Vec<Input>,
+    /// Columns of its output.
+    pub schema: SchemaRef,
+    /// Its output never deletes.
+    pub append_only: bool,
+    /// Columns that are unique in its output, if any.
+    pub key: Option<Vec<usize>>,
+    /// Its output's event time is bounded by the minimum of its inputs' watermarks. Where false,
+    /// it has none (tables, global aggregates of them).
+    pub has_watermark: bool,
+    /// For nodes with state: what bounds it, in words for EXPLAIN.
+    pub state_bound: Option<String>,
+}
+
+/// What a node does. Columns are indexes into the input's schema.
+#[derive(Debug, Clone)]
+pub enum NodeKind {
+    /// Reads a relation: a source, a table or another view.
+    Input(InputSpec),
+    /// Filters, then projects, row by row.
+    Map(MapSpec),
+    /// Assigns rows to windows, and judges late ones.
+    Window(WindowSpec),
+    /// All rows of all inputs; schemas are equal.
+    Union,
+    /// Groups.
+    Aggregate(AggregateSpec),
+    /// Joins two inputs on equal keys and a residual condition.
+    Join(JoinSpec),
+    /// The first rows of each partition.
+    TopN(TopNSpec),
+    /// Holds rows back until the watermark passes a column.
+    Gate(GateSpec),
+    /// Turns keyed records into changes of the last row by key.
+    Upsert(UpsertSpec),
+}
+
+/// Reads a relation.
+#[derive(Debug, Clone)]
+pub struct InputSpec {
+    /// Which one.
+    pub relation: RelationId,
+    /// Its name, for EXPLAIN.
+    pub name: String,
+    /// The columns needed, by index in the relation's schema, in order.
+    pub columns: Vec<usize>,
+    /// Append the hidden column [`crate::relation::WATERMARK_COLUMN`] (sources with a watermark
+    /// only): TIMESTAMP(6), the row's split's watermark before it.
+    pub with_watermark: bool,
+}
+
+/// Filter and projection.
+#[derive(Debug, Clone)]
+pub struct MapSpec {
+    /// Rows where this is true pass; over the input.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Output columns; over the input.
+    pub exprs: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// Window assignment: appends `window_start` and `window_end` (TIMESTAMP(6), end exclusive). A row
+/// of NULL event time enters no window and is counted.
+#[derive(Debug, Clone)]
+pub struct WindowSpec {
+    /// The event-time column.
+    pub time: usize,
+    /// Length, microseconds.
+    pub size_us: i64,
+    /// Distance of starts, microseconds; equal to the size for TUMBLE.
+    pub slide_us: i64,
+    /// Shift of starts from the epoch, microseconds.
+    pub offset_us: i64,
+    /// The hidden watermark column, where the input has one. A row is late in a window that ends
+    /// at or before it.
+    pub watermark: Option<usize>,
+    /// Late rows are dropped this long after the window's end (microseconds of event time; 0 at
+    /// once); `None` lets them correct the result for ever.
+    pub drop_late_after_us: Option<i64>,
+}
+
+/// Grouping. Output: the key columns, then one column per call. Distinct is a grouping without
+/// calls. Without keys there is one group, and it has a row over empty input.
+#[derive(Debug, Clone)]
+pub struct AggregateSpec {
+    /// Group columns.
+    pub keys: Vec<usize>,
+    /// Aggregate calls.
+    pub calls: Vec<AggregateCall>,
+    /// Closing by the watermark, where a key column bounds event time.
+    pub close: Option<CloseSpec>,
+}
+
+/// When groups end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseSpec {
+    /// Position in `keys` (aggregates), or column (gates, top-N), of the TIMESTAMP(6) that closes
+    /// the group when the watermark reaches it.
+    pub column: usize,
+    /// True: emit each row once, at the close. False: emit changes; the group's state is dropped
+    /// `lateness_us` after.
+    pub emit_on_close: bool,
+    /// Allowed lateness, microseconds.
+    pub lateness_us: i64,
+}
+
+/// One aggregate call.
+#[derive(Debug, Clone)]
+pub struct AggregateCall {
+    /// The function.
+    pub function: AggregateFunction,
+    /// Argument column; `None` for `count(*)`.
+    pub argument: Option<usize>,
+    /// Only distinct arguments count.
+    pub distinct: bool,
+    /// BOOLEAN column: only rows where it is true count.
+    pub filter: Option<usize>,
+    /// Type of the result, as the logical plan says.
+    pub output_type: DataType,
+}
+
+/// The aggregate functions that have an incremental form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AggregateFunction {
+    /// Rows, or non-null arguments.
+    Count,
+    /// Sum; integers and decimals are checked, floats over updating input are exact.
+    Sum,
+    /// Mean; of integers kept as an exact sum and a count.
+    Avg,
+    /// Smallest.
+    Min,
+    /// Largest.
+    Max,
+}
+
+/// Kinds of join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinKind {
+    /// Pairs only.
+    Inner,
+    /// Pairs, and left rows without partner with NULLs.
+    Left,
+}
+
+/// A join. Output: left columns, then right columns.
+#[derive(Debug, Clone)]
+pub struct JoinSpec {
+    /// Its kind.
+    pub kind: JoinKind,
+    /// Key columns of the left input. Empty: every pair meets (inputs go to one task).
+    pub left_keys: Vec<usize>,
+    /// Key columns of the right input, same types.
+    pub right_keys: Vec<usize>,
+    /// NULL keys are equal (`IS NOT DISTINCT FROM`) for all keys; else NULL meets nothing.
+    pub null_equals_null: bool,
+    /// A condition on a pair, over left columns then right columns.
+    pub residual: Option<Arc<dyn PhysicalExpr>>,
+    /// Window join: a key position whose TIMESTAMP(6) lets both sides' state go when the watermark
+    /// passes it.
+    pub close: Option<CloseSpec>,
+}
+
+/// One ordering column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderKey {
+    /// Column.
+    pub column: usize,
+    /// Largest first.
+    pub descending: bool,
+    /// NULLs first.
+    pub nulls_first: bool,
+}
+
+/// Top-N: rows `offset .. offset + limit` of each partition in order; ties are broken by the rest
+/// of the row, ascending, so that the answer is determined.
+#[derive(Debug, Clone)]
+pub struct TopNSpec {
+    /// Partition columns; empty for one partition.
+    pub partition: Vec<usize>,
+    /// Order.
+    pub order: Vec<OrderKey>,
+    /// Rows passed over.
+    pub offset: u64,
+    /// Rows kept.
+    pub limit: u64,
+    /// Append the 1-based row number as BIGINT (UInt64 where `row_number_unsigned`).
+    pub row_number: Option<DataType>,
+    /// The partition's event time, where it has one.
+    pub close: Option<CloseSpec>,
+}
+
+/// Holds changes of a row until the watermark reaches its column, then emits what is left of them
+/// once. Output is append-only.
+#[derive(Debug, Clone)]
+pub struct GateSpec {
+    /// TIMESTAMP(6) column.
+    pub column: usize,
+}
+
+/// The last row by key. Input: the rows, and as last column a BOOLEAN that is true for a
+/// tombstone (whose row has only its key columns). Output: changes of rows without that column.
+#[derive(Debug, Clone)]
+pub struct UpsertSpec {
+    /// Key columns.
+    pub keys: Vec<usize>,
+}
+
+impl Graph {
+    /// The node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// Appends a node and returns its id.
+    pub fn push(&mut self, node: Node) -> NodeId {
+        debug_assert!(node.inputs.iter().all(|input| (input.node.0 as usize) < self.nodes.len()));
+        self.nodes.push(node);
+        NodeId(self.nodes.len() as u32 - 1)
+    }
+
+    /// The result: the last node.
+    pub fn output(&self) -> &Node {
+        self.nodes.last().expect("a graph has at least one node")
+    }
+
+    /// Relations that the graph reads, each once, in order of appearance.
+    pub fn relations(&self) -> Vec<RelationId> {
+        let mut found = Vec::new();
+        for node in &self.nodes {
+            if let NodeKind::Input(input) = &node.kind
+                && !found.contains(&input.relation)
+            {
+                found.push(input.relation);
+            }
+        }
+        found
+    }
+}
+
+impl NodeKind {
+    /// The node's name in EXPLAIN, metrics and errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            NodeKind::Input(_) => "Input",
+            NodeKind::Map(_) => "Map",
+            NodeKind::Window(_) => "Window",
+            NodeKind::Union => "Union",
+            NodeKind::Aggregate(_) => "Aggregate",
+            NodeKind::Join(_) => "Join",
+            NodeKind::TopN(_) => "TopN",
+            NodeKind::Gate(_) => "Gate",
+            NodeKind::Upsert(_) => "Upsert",
+        }
+    }
+
+    /// How many state tables the node may use (ordinals `node * 8 ..`); 0 for none.
+    pub fn has_state(&self) -> bool {
+        matches!(
+            self,
+            NodeKind::Aggregate(_) | NodeKind::Join(_) | NodeKind::TopN(_) | NodeKind::Gate(_) | NodeKind::Upsert(_)
+        )
+    }
+}

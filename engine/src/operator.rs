@@ -1,0 +1,123 @@
+//! Operators: what the nodes of a graph do to changes.
+//!
+//! An operator is one task's part of a node. It takes the changes of one step and gives changes;
+//! it reads no clock, spawns nothing and draws no randomness, so that a step is a function of
+//! state and input. Its state lives in memory in [`crate::table`]s, which write what became dirty
+//! at a checkpoint.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use weir_state::{RelationId, Store, TableId, WriteBatch};
+
+use crate::Result;
+use crate::change::ChangeBatch;
+use crate::graph::{Node, NodeId, NodeKind};
+
+pub mod aggregate;
+pub mod gate;
+pub mod join;
+pub mod map;
+pub mod top_n;
+pub mod upsert;
+pub mod window;
+
+/// Event time up to which a relation is complete, microseconds since the epoch: no on-time row
+/// below it will come. `i64::MIN` before the first row, `i64::MAX` when all inputs have ended.
+pub type Watermark = i64;
+
+/// What a step is given besides rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// The step's time, microseconds since the epoch: the only clock an operator may see.
+    pub now_us: i64,
+    /// The node's watermark after this step's rows. It never falls.
+    pub watermark: Watermark,
+}
+
+/// Facts of one task of one node.
+#[derive(Clone)]
+pub struct TaskContext {
+    /// The view (or sink) that the node belongs to.
+    pub relation: RelationId,
+    /// The node.
+    pub node: NodeId,
+    /// This task's number, from 0.
+    pub task: usize,
+    /// Tasks of the pipeline.
+    pub tasks: usize,
+    /// The shards it owns.
+    pub shards: Range<usize>,
+    /// The committed state.
+    pub store: Arc<dyn Store>,
+    /// How many entries each state table of the task may keep in memory; `None`: no bound.
+    pub entry_budget: Option<usize>,
+}
+
+impl TaskContext {
+    /// The node's state table `n` (0 … 7).
+    pub fn table(&self, n: u16) -> TableId {
+        assert!(n < 8);
+        TableId { relation: self.relation, ordinal: self.node.0 as u16 * 8 + n }
+    }
+}
+
+/// What an operator has seen and holds. Counters start at zero when it is built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OperatorStats {
+    /// Late rows that were applied.
+    pub late_applied: u64,
+    /// Late rows that were dropped.
+    pub late_dropped: u64,
+    /// Rows without event time.
+    pub without_event_time: u64,
+    /// Bytes of state in memory, about.
+    pub state_bytes: u64,
+    /// Entries of state in memory.
+    pub state_entries: u64,
+}
+
+/// One task's part of a node.
+pub trait Operator: Send {
+    /// Takes the changes of each input and returns the node's. Called once in every step that has
+    /// input for the node or moves its watermark; batches of the output need not be consolidated.
+    fn step(&mut self, step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>>;
+
+    /// Writes what became dirty since the last checkpoint. Called after a whole step.
+    fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {
+        let _ = batch;
+        Ok(())
+    }
+
+    /// The last checkpoint is durable: its entries may be evicted.
+    fn committed(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Loads up to about `entries` stored entries that are not in memory yet, while there is room.
+    /// Returns true when nothing is left to load.
+    fn complete(&mut self, entries: usize) -> Result<bool> {
+        let _ = entries;
+        Ok(true)
+    }
+
+    /// Counters and sizes.
+    fn stats(&self) -> OperatorStats {
+        OperatorStats::default()
+    }
+}
+
+/// Builds the operator of a node for a task. `inputs` are the nodes it reads, in order.
+/// [`NodeKind::Input`] and [`NodeKind::Union`] have none: the pipeline does their work.
+pub fn build(node: &Node, inputs: &[&Node], context: &TaskContext) -> Result<Option<Box<dyn Operator>>> {
+    Ok(Some(match &node.kind {
+        NodeKind::Input(_) | NodeKind::Union => return Ok(None),
+        NodeKind::Map(spec) => Box::new(map::Map::new(spec, &node.schema)),
+        NodeKind::Window(spec) => Box::new(window::Window::new(spec, &node.schema)),
+        NodeKind::Aggregate(spec) => Box::new(aggregate::Aggregate::new(spec, node, inputs[0], context)?),
+        NodeKind::Join(spec) => Box::new(join::Join::new(spec, node, inputs[0], inputs[1], context)?),
+        NodeKind::TopN(spec) => Box::new(top_n::TopN::new(spec, node, inputs[0], context)?),
+        NodeKind::Gate(spec) => Box::new(gate::Gate::new(spec, node, inputs[0], context)?),
+        NodeKind::Upsert(spec) => Box::new(upsert::Upsert::new(spec, node, inputs[0], context)?),
+    }))
+}

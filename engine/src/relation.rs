@@ -1,0 +1,186 @@
+//! Relations as the engine knows them: what a source, a table, a view and a sink are to run.
+//!
+//! `sql` makes these from statements and keeps the statements; the engine keeps none of it beyond
+//! a process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+use serde::{Deserialize, Serialize};
+pub use weir_state::RelationId;
+
+use crate::connector::{Bound, ConnectorSpec, Position, SplitId, Start};
+use crate::format::{Encoding, Envelope};
+
+/// Name of the hidden column that carries, for each row of a source, its split's watermark as
+/// the rows before it left it (TIMESTAMP, null before the first).
+pub const WATERMARK_COLUMN: &str = "weir_watermark";
+
+/// What a METADATA column takes from a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metadata {
+    /// The record's key: TEXT or BYTEA.
+    Key,
+    /// One header's last value: TEXT or BYTEA.
+    Header(String),
+    /// All headers: `MAP<TEXT, BYTEA>`.
+    Headers,
+    /// Topic or path: TEXT.
+    Topic,
+    /// Partition: INT.
+    Partition,
+    /// Offset: BIGINT.
+    Offset,
+    /// The record's timestamp: TIMESTAMP.
+    Timestamp,
+}
+
+/// Where a declared column of a source comes from.
+#[derive(Debug, Clone)]
+pub enum ColumnOrigin {
+    /// Decoded from the record's value.
+    Value,
+    /// Decoded from the record's key (`KEY ENCODE …`).
+    Key,
+    /// Taken from the record's surroundings.
+    Metadata(Metadata),
+    /// Computed from the columns before it (an expression over the declared schema).
+    Generated(Arc<dyn PhysicalExpr>),
+}
+
+/// `WATERMARK FOR column AS expression`.
+#[derive(Debug, Clone)]
+pub struct WatermarkSpec {
+    /// Index of the event-time column in the declared schema.
+    pub column: usize,
+    /// The bound that a row sets for the rows after it, over the declared schema; TIMESTAMP(6).
+    pub bound: Arc<dyn PhysicalExpr>,
+}
+
+/// What happens to a record that can't be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The views that read the source fail; the record is named.
+    Fail,
+    /// The record is counted, kept readable in `weir.errors`, and passed over.
+    Skip,
+}
+
+/// A source, ready to run.
+#[derive(Clone)]
+pub struct SourceSpec {
+    /// Its id.
+    pub relation: RelationId,
+    /// Its name, for errors and metrics.
+    pub name: String,
+    /// All declared columns in order.
+    pub schema: SchemaRef,
+    /// Origin of each declared column.
+    pub origins: Vec<ColumnOrigin>,
+    /// Columns declared NOT NULL (a null there is a bad record).
+    pub not_null: Vec<usize>,
+    /// Where bytes come from.
+    pub connector: ConnectorSpec,
+    /// What a record means.
+    pub envelope: Envelope,
+    /// How values are read.
+    pub value_encoding: Encoding,
+    /// How keys are read, where the columns need it.
+    pub key_encoding: Option<Encoding>,
+    /// UPSERT: the key columns, by index in the declared schema.
+    pub key: Vec<usize>,
+    /// Event time, if declared.
+    pub watermark: Option<WatermarkSpec>,
+    /// Start, resolved at CREATE SOURCE where the dialect says so.
+    pub start: Start,
+    /// End.
+    pub bound: Bound,
+    /// A split read to its end that stays quiet this long no longer holds the watermark, ms.
+    pub idle_timeout_ms: u64,
+    /// Policy for bad records.
+    pub on_error: OnError,
+}
+
+impl SourceSpec {
+    /// The columns decoded from record values, in declared order.
+    pub fn value_schema(&self) -> SchemaRef {
+        let fields: Vec<Field> = self
+            .schema
+            .fields()
+            .iter()
+            .zip(&self.origins)
+            .filter(|(_, origin)| matches!(origin, ColumnOrigin::Value))
+            .map(|(field, _)| field.as_ref().clone())
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+}
+
+/// A table that DML changes.
+#[derive(Debug, Clone)]
+pub struct TableSpec {
+    /// Its id.
+    pub relation: RelationId,
+    /// Its name.
+    pub name: String,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Primary key columns by index; empty where none (then rows are a bag).
+    pub key: Vec<usize>,
+}
+
+/// How a view's rows are stored for reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// One row per key; the columns by index.
+    Keyed(Vec<usize>),
+    /// Whole rows with a count.
+    Bag,
+    /// Append-only: chunks of rows, never changed.
+    Append,
+    /// Nothing is stored: only the changes matter (sinks, push queries).
+    Changes,
+}
+
+/// How a stored relation is read.
+#[derive(Debug, Clone)]
+pub struct StoredRelation {
+    /// Its id.
+    pub relation: RelationId,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Its layout.
+    pub storage: Storage,
+}
+
+/// Options of a view that concern running it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewOptions {
+    /// `pipeline = 'name'`: keep it in a pipeline of that name.
+    pub pipeline: Option<String>,
+    /// `changelog_limit` in bytes: a follower that needs more than this kept is FAILED.
+    pub changelog_limit_bytes: Option<u64>,
+}
+
+/// A view or a sink's query, ready to run.
+#[derive(Clone)]
+pub struct ViewSpec {
+    /// Its id.
+    pub relation: RelationId,
+    /// Its name.
+    pub name: String,
+    /// The query.
+    pub graph: Arc<crate::graph::Graph>,
+    /// Its rows' layout.
+    pub storage: Storage,
+    /// Options.
+    pub options: ViewOptions,
+}
+
+/// Splits and positions fixed for a source at CREATE SOURCE.
+pub type FixedStart = BTreeMap<SplitId, Position>;
