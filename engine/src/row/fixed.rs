@@ -1,0 +1,340 @@
+//! Row fields of fixed width: numbers, booleans, times, intervals, FixedSizeBinary and Null.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, FixedSizeBinaryArray, NullArray,
+    PrimitiveArray, downcast_primitive, downcast_primitive_array,
+};
+use arrow::buffer::{BooleanBuffer, NullBuffer, NullBufferBuilder};
+use arrow::datatypes::{DataType, Float16Type, IntervalDayTime, IntervalMonthDayNano, i256};
+
+use super::{Column, Target, VALUE, damaged};
+use crate::Result;
+
+/// A value and its payload, whose bytes compare like the values.
+trait FixedValue: Copy + Default {
+    type Payload;
+
+    fn to_payload(self, flip: u8) -> Self::Payload;
+
+    /// `None` if no value has this payload.
+    fn from_payload(payload: Self::Payload, flip: u8) -> Option<Self>;
+}
+
+macro_rules! integers {
+    ($($int:ty, $word:ty, $sign:expr;)*) => {$(
+        impl FixedValue for $int {
+            type Payload = [u8; size_of::<$int>()];
+
+            #[inline(always)]
+            fn to_payload(self, flip: u8) -> Self::Payload {
+                let flip = <$word>::from_ne_bytes([flip; size_of::<$int>()]);
+                (self as $word ^ $sign ^ flip).to_be_bytes()
+            }
+
+            #[inline(always)]
+            fn from_payload(payload: Self::Payload, flip: u8) -> Option<Self> {
+                let flip = <$word>::from_ne_bytes([flip; size_of::<$int>()]);
+                Some((<$word>::from_be_bytes(payload) ^ $sign ^ flip) as $int)
+            }
+        }
+    )*};
+}
+
+integers! {
+    i8, u8, 1 << 7;
+    i16, u16, 1 << 15;
+    i32, u32, 1 << 31;
+    i64, u64, 1 << 63;
+    i128, u128, 1 << 127;
+    u8, u8, 0;
+    u16, u16, 0;
+    u32, u32, 0;
+    u64, u64, 0;
+}
+
+type F16 = <Float16Type as ArrowPrimitiveType>::Native;
+
+macro_rules! floats {
+    ($($float:ty, $word:ty, $nan:expr;)*) => {$(
+        impl FixedValue for $float {
+            type Payload = [u8; size_of::<$float>()];
+
+            #[inline(always)]
+            fn to_payload(self, flip: u8) -> Self::Payload {
+                const SIGN: $word = 1 << (<$word>::BITS - 1);
+                let magnitude = self.to_bits() & !SIGN;
+                let bits = if self.is_nan() {
+                    $nan
+                } else if magnitude == 0 {
+                    0
+                } else {
+                    self.to_bits()
+                };
+                let ordered = if bits & SIGN == 0 { bits | SIGN } else { !bits };
+                ordered.to_payload(flip)
+            }
+
+            #[inline(always)]
+            fn from_payload(payload: Self::Payload, flip: u8) -> Option<Self> {
+                const SIGN: $word = 1 << (<$word>::BITS - 1);
+                let ordered = <$word>::from_payload(payload, flip)?;
+                let bits = if ordered & SIGN == 0 { !ordered } else { ordered & !SIGN };
+                Some(Self::from_bits(bits))
+            }
+        }
+    )*};
+}
+
+floats! {
+    F16, u16, 0x7e00;
+    f32, u32, 0x7fc0_0000;
+    f64, u64, 0x7ff8_0000_0000_0000;
+}
+
+impl FixedValue for i256 {
+    type Payload = [u8; 32];
+
+    #[inline(always)]
+    fn to_payload(self, flip: u8) -> Self::Payload {
+        let mut payload = self.to_be_bytes();
+        payload[0] ^= 1 << 7;
+        payload.map(|byte| byte ^ flip)
+    }
+
+    #[inline(always)]
+    fn from_payload(payload: Self::Payload, flip: u8) -> Option<Self> {
+        let mut bytes = payload.map(|byte| byte ^ flip);
+        bytes[0] ^= 1 << 7;
+        Some(i256::from_be_bytes(bytes))
+    }
+}
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const DAY_NS: i128 = DAY_MS as i128 * 1_000_000;
+const MONTH_DAYS: i128 = 30;
+
+impl FixedValue for IntervalDayTime {
+    type Payload = [u8; 12];
+
+    fn to_payload(self, flip: u8) -> Self::Payload {
+        let length = i64::from(self.days) * DAY_MS + i64::from(self.milliseconds);
+        let mut payload = [0; 12];
+        payload[..8].copy_from_slice(&length.to_payload(flip));
+        payload[8..].copy_from_slice(&self.days.to_payload(flip));
+        payload
+    }
+
+    fn from_payload(payload: Self::Payload, flip: u8) -> Option<Self> {
+        let length = i64::from_payload(payload[..8].try_into().ok()?, flip)?;
+        let days = i32::from_payload(payload[8..].try_into().ok()?, flip)?;
+        let milliseconds = length.checked_sub(i64::from(days) * DAY_MS)?;
+        Some(Self {
+            days,
+            milliseconds: milliseconds.try_into().ok()?,
+        })
+    }
+}
+
+impl FixedValue for IntervalMonthDayNano {
+    type Payload = [u8; 20];
+
+    /// No interval is longer than 2^83 nanoseconds: of the length's 16 bytes 12 do.
+    fn to_payload(self, flip: u8) -> Self::Payload {
+        let days = i128::from(self.months) * MONTH_DAYS + i128::from(self.days);
+        let length = days * DAY_NS + i128::from(self.nanoseconds);
+        let mut payload = [0; 20];
+        payload[..12].copy_from_slice(&length.to_be_bytes()[4..]);
+        payload[0] ^= 1 << 7;
+        payload[..12].iter_mut().for_each(|byte| *byte ^= flip);
+        payload[12..16].copy_from_slice(&self.months.to_payload(flip));
+        payload[16..].copy_from_slice(&self.days.to_payload(flip));
+        payload
+    }
+
+    fn from_payload(payload: Self::Payload, flip: u8) -> Option<Self> {
+        let mut length = [0; 16];
+        length[..12].copy_from_slice(&payload[..12]);
+        length[..12].iter_mut().for_each(|byte| *byte ^= flip);
+        length[0] ^= 1 << 7;
+        let length = i128::from_be_bytes(length) >> 32;
+        let months = i32::from_payload(payload[12..16].try_into().ok()?, flip)?;
+        let days = i32::from_payload(payload[16..].try_into().ok()?, flip)?;
+        let whole_days = i128::from(months) * MONTH_DAYS + i128::from(days);
+        let nanoseconds = length - whole_days * DAY_NS;
+        Some(Self {
+            months,
+            days,
+            nanoseconds: nanoseconds.try_into().ok()?,
+        })
+    }
+}
+
+/// The payload's bytes, `None` for a type that isn't of fixed width.
+pub(super) fn width_of(data_type: &DataType) -> Option<usize> {
+    macro_rules! width {
+        ($t:ty) => {
+            Some(size_of::<
+                <<$t as ArrowPrimitiveType>::Native as FixedValue>::Payload,
+            >())
+        };
+    }
+    downcast_primitive! {
+        data_type => (width),
+        DataType::Null => Some(0),
+        DataType::Boolean => Some(1),
+        DataType::FixedSizeBinary(width @ 1..) => Some(*width as usize),
+        _ => None,
+    }
+}
+
+/// Writes a column whose type [`width_of`] knows.
+pub(super) fn write(array: &ArrayRef, null: u8, flip: u8, target: Target<'_>) {
+    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+    let array = array.as_ref();
+    downcast_primitive_array! {
+        array => {
+            let payloads = array.values().iter().map(|value| value.to_payload(flip));
+            write_payloads(payloads, nulls, null, target);
+        }
+        DataType::Boolean => {
+            let bits = array.as_boolean().values().iter();
+            write_payloads(bits.map(|bit| [u8::from(bit) ^ flip]), nulls, null, target);
+        }
+        DataType::FixedSizeBinary(width) => {
+            let width = *width as usize;
+            let values = array.as_fixed_size_binary().value_data().chunks_exact(width);
+            target.each(1 + width, values.enumerate(), |(row, value), slot| {
+                if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
+                    slot[0] = VALUE;
+                    slot[1..].iter_mut().zip(value).for_each(|(to, byte)| *to = byte ^ flip);
+                } else {
+                    slot[0] = null;
+                }
+            });
+        }
+        DataType::Null => target.each(1, 0..array.len(), |_, slot| slot[0] = null),
+        other => unreachable!("{other} isn't of fixed width"),
+    }
+}
+
+/// Writes markers and payloads; slots are zero where nothing is written.
+#[inline(always)]
+fn write_payloads<const WIDTH: usize>(
+    payloads: impl Iterator<Item = [u8; WIDTH]>,
+    nulls: Option<&NullBuffer>,
+    null: u8,
+    target: Target<'_>,
+) {
+    match nulls {
+        None => target.each(1 + WIDTH, payloads, |payload, slot| {
+            slot[0] = VALUE;
+            slot[1..].copy_from_slice(&payload);
+        }),
+        Some(nulls) => {
+            target.each(
+                1 + WIDTH,
+                payloads.zip(nulls.iter()),
+                |(payload, valid), slot| {
+                    slot[0] = if valid { VALUE } else { null };
+                    if valid {
+                        slot[1..].copy_from_slice(&payload);
+                    }
+                },
+            );
+        }
+    }
+}
+
+/// Takes a column whose type [`width_of`] knows off the front of every row.
+pub(super) fn decode(column: &Column, rest: &mut [&[u8]]) -> Result<ArrayRef> {
+    macro_rules! primitive {
+        ($t:ty) => {{
+            let (values, nulls) =
+                take_values::<<$t as ArrowPrimitiveType>::Native, _>(column, rest)?;
+            let array = PrimitiveArray::<$t>::new(values.into(), nulls);
+            Arc::new(array.with_data_type(column.data_type.clone()))
+        }};
+    }
+    Ok(downcast_primitive! {
+        &column.data_type => (primitive),
+        DataType::Boolean => {
+            let (bytes, nulls) = take_values::<u8, _>(column, rest)?;
+            if bytes.iter().any(|byte| *byte > 1) {
+                return Err(damaged("a boolean is neither true nor false"));
+            }
+            let bits = BooleanBuffer::collect_bool(bytes.len(), |row| bytes[row] != 0);
+            Arc::new(BooleanArray::new(bits, nulls))
+        }
+        DataType::FixedSizeBinary(width) => {
+            let (bytes, nulls) = take_bytes(column, *width as usize, rest)?;
+            Arc::new(FixedSizeBinaryArray::try_new(*width, bytes.into(), nulls)?)
+        }
+        DataType::Null => {
+            let (_, nulls) = take_bytes(column, 0, rest)?;
+            if nulls.map_or(0, |nulls| nulls.null_count()) < rest.len() {
+                return Err(damaged("a value where only nulls can be"));
+            }
+            Arc::new(NullArray::new(rest.len()))
+        }
+        other => unreachable!("{other} isn't of fixed width"),
+    })
+}
+
+fn take_values<T: FixedValue<Payload = [u8; WIDTH]>, const WIDTH: usize>(
+    column: &Column,
+    rest: &mut [&[u8]],
+) -> Result<(Vec<T>, Option<NullBuffer>)> {
+    let mut values = Vec::with_capacity(rest.len());
+    let mut nulls = NullBufferBuilder::new(rest.len());
+    for row in rest {
+        let (valid, after) = take_marker(column, row)?;
+        let Some((payload, after)) = after.split_first_chunk::<WIDTH>() else {
+            return Err(damaged("it is shorter than its fields"));
+        };
+        *row = after;
+        if valid {
+            let value = T::from_payload(*payload, column.flip)
+                .ok_or_else(|| damaged("an interval is out of range"))?;
+            values.push(value);
+            nulls.append_non_null();
+        } else {
+            values.push(T::default());
+            nulls.append_null();
+        }
+    }
+    Ok((values, nulls.finish()))
+}
+
+/// As [`take_values`], of a width that is known only now.
+fn take_bytes(
+    column: &Column,
+    width: usize,
+    rest: &mut [&[u8]],
+) -> Result<(Vec<u8>, Option<NullBuffer>)> {
+    let mut values = Vec::with_capacity(rest.len() * width);
+    let mut nulls = NullBufferBuilder::new(rest.len());
+    for row in rest {
+        let (valid, after) = take_marker(column, row)?;
+        let Some((payload, after)) = after.split_at_checked(width) else {
+            return Err(damaged("it is shorter than its fields"));
+        };
+        *row = after;
+        let flip = if valid { column.flip } else { 0 };
+        values.extend(payload.iter().map(|byte| byte ^ flip));
+        nulls.append(valid);
+    }
+    Ok((values, nulls.finish()))
+}
+
+/// Whether the field at the front of a row is a value, and what follows its marker.
+#[inline(always)]
+pub(super) fn take_marker<'a>(column: &Column, row: &'a [u8]) -> Result<(bool, &'a [u8])> {
+    match row.split_first() {
+        Some((&VALUE, after)) => Ok((true, after)),
+        Some((marker, after)) if *marker == column.null => Ok((false, after)),
+        Some(_) => Err(damaged("a field begins with an unknown marker")),
+        None => Err(damaged("it is shorter than its fields")),
+    }
+}
