@@ -1,0 +1,63 @@
+//! Pipeline records: what a pipeline consists of and how far it has come.
+//!
+//! The record is part of every epoch's batch, so its positions are always those that the state
+//! beside it has taken in.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::document;
+use crate::error::Result;
+use crate::ids::{DmlCommit, Epoch, PipelineId, RelationId};
+use crate::keys;
+use crate::store::{Keyspace, Reader, WriteBatch};
+
+/// A pipeline as of its last epoch.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct PipelineRecord {
+    pub id: PipelineId,
+    pub views: Vec<RelationId>,
+    /// By source, then by split.
+    pub positions: BTreeMap<String, BTreeMap<String, SplitProgress>>,
+    /// The last DML commit that was taken in.
+    pub dml: DmlCommit,
+    /// The last epoch committed. Progress kept outside that lies beyond it means that this is an
+    /// old copy of the data directory.
+    pub epoch: Epoch,
+    /// Views of other pipelines that this one follows: the last epoch taken in.
+    pub changelogs: BTreeMap<RelationId, Epoch>,
+    /// What else the pipeline keeps with its epoch.
+    pub extra: Value,
+}
+
+/// How far one split of a source was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SplitProgress {
+    /// The next place to read.
+    pub position: i64,
+    /// The highest event time seen, in the source's own unit; `None` before the first.
+    pub max_event_time: Option<i64>,
+    /// A bounded split was read to its end.
+    pub ended: bool,
+}
+
+/// All pipelines, by rising id.
+pub fn load(reader: &dyn Reader) -> Result<Vec<PipelineRecord>> {
+    let range = keys::pipeline_range();
+    let records = reader.scan(Keyspace::Meta, &range.start, Some(&range.end));
+    records
+        .map(|record| document::decode(&record?.1, || "a pipeline record".to_owned()))
+        .collect()
+}
+
+/// Writes the record of `record.id`, in place of the one it had.
+pub fn put(batch: &mut WriteBatch, record: &PipelineRecord) {
+    let value = document::encode(record);
+    batch.put(Keyspace::Meta, &keys::pipeline_key(record.id), &value);
+}
+
+pub fn remove(batch: &mut WriteBatch, id: PipelineId) {
+    batch.delete(Keyspace::Meta, &keys::pipeline_key(id));
+}
