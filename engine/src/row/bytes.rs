@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryViewArray, GenericByteArray, OffsetSizeTrait, StringViewArray,
+    Array, ArrayRef, NullBufferBuilder, AsArray, BinaryViewArray, GenericByteArray, OffsetSizeTrait, StringViewArray,
 };
-use arrow::buffer::{NullBuffer, NullBufferBuilder, OffsetBuffer};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
-    BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, Utf8Type,
+    ArrowNativeType, BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, Utf8Type,
 };
 
 use super::fixed::take_marker;

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
+    Array, ArrayRef, NullBufferBuilder, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
     StructArray,
 };
-use arrow::buffer::{NullBuffer, NullBufferBuilder, OffsetBuffer};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef};
 
 use super::bytes::{copy, offset, payload_len};
