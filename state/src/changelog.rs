@@ -139,3 +139,170 @@ impl Follower {
 fn name(relation: RelationId) -> String {
     format!("the changelog of relation {relation}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{MemoryStore, Store};
+
+    const VIEW: RelationId = RelationId(5);
+
+    fn written(fill: impl FnOnce(&mut WriteBatch)) -> MemoryStore {
+        let store = MemoryStore::new();
+        for relation in [RelationId(4), VIEW, RelationId(6)] {
+            let mut batch = WriteBatch::new();
+            for epoch in [2, 3, 5, 300] {
+                for seq in 0..2 {
+                    let chunk = format!("{relation}/{epoch}/{seq}");
+                    append(&mut batch, relation, Epoch(epoch), seq, chunk.as_bytes());
+                }
+            }
+            store.commit(batch).unwrap();
+        }
+        change(&store, fill);
+        store
+    }
+
+    fn change(store: &MemoryStore, fill: impl FnOnce(&mut WriteBatch)) {
+        let mut batch = WriteBatch::new();
+        fill(&mut batch);
+        store.commit(batch).unwrap();
+    }
+
+    fn chunks(store: &MemoryStore, after: u64, upto: u64) -> Result<Vec<String>> {
+        let entries = read(store, VIEW, Epoch(after), Epoch(upto))?;
+        entries
+            .map(|entry| {
+                let (epoch, seq, chunk) = entry?;
+                Ok(format!(
+                    "{epoch}.{seq}={}",
+                    String::from_utf8(chunk).unwrap()
+                ))
+            })
+            .collect()
+    }
+
+    fn kept_after(result: Result<Vec<String>>) -> u64 {
+        match result {
+            Err(Error::Trimmed { kept_after, .. }) => kept_after,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn epochs_are_read_in_order_after_and_up_to() {
+        let store = written(|_| {});
+        let middle = ["3.0=5/3/0", "3.1=5/3/1", "5.0=5/5/0", "5.1=5/5/1"];
+        assert_eq!(chunks(&store, 2, 5).unwrap(), middle);
+        assert_eq!(chunks(&store, 2, 299).unwrap(), middle);
+        assert_eq!(chunks(&store, 0, u64::MAX).unwrap().len(), 8);
+        for (after, upto) in [
+            (300, u64::MAX),
+            (3, 4),
+            (5, 5),
+            (5, 2),
+            (u64::MAX, u64::MAX),
+        ] {
+            assert!(chunks(&store, after, upto).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_was_trimmed_is_refused_and_the_rest_stays() {
+        let store = written(|batch| trim(batch, VIEW, Epoch(4)));
+        assert_eq!(trimmed(&store, VIEW).unwrap(), Epoch(4));
+        assert_eq!(chunks(&store, 4, 5).unwrap(), ["5.0=5/5/0", "5.1=5/5/1"]);
+        assert_eq!(kept_after(chunks(&store, 3, 5)), 4);
+        assert_eq!(kept_after(chunks(&store, 0, 1)), 4);
+        for other in [4, 6].map(RelationId) {
+            let entries = read(&store, other, Epoch::ZERO, Epoch(u64::MAX)).unwrap();
+            assert_eq!(entries.count(), 8);
+        }
+        change(&store, |batch| trim(batch, VIEW, Epoch(u64::MAX)));
+        assert_eq!(bytes(&store, VIEW).unwrap(), 0);
+        assert!(bytes(&store, RelationId(6)).unwrap() > 0);
+    }
+
+    #[test]
+    fn a_consolidated_span_is_read_from_its_edges_only() {
+        let store = written(|batch| {
+            consolidate(batch, VIEW, Epoch(2), Epoch(5), [&b"sum"[..], b"more"]);
+        });
+        let all = ["2.0=5/2/0", "2.1=5/2/1", "5.0=sum", "5.1=more"];
+        assert_eq!(chunks(&store, 0, 5).unwrap(), all);
+        assert_eq!(chunks(&store, 1, 299).unwrap(), all);
+        assert_eq!(chunks(&store, 2, 5).unwrap(), all[2..]);
+        assert!(chunks(&store, 5, 299).unwrap().is_empty());
+        for inside in [3, 4] {
+            assert_eq!(kept_after(chunks(&store, inside, 300)), 5);
+        }
+        // Up to a place inside, there is nothing yet.
+        assert!(chunks(&store, 2, 4).unwrap().is_empty());
+        // Again, over a span and what came after it.
+        change(&store, |batch| {
+            consolidate(batch, VIEW, Epoch(1), Epoch(300), [&b"all"[..]]);
+        });
+        assert_eq!(chunks(&store, 1, 300).unwrap(), ["300.0=all"]);
+        assert_eq!(kept_after(chunks(&store, 5, 300)), 300);
+    }
+
+    #[test]
+    fn a_span_that_cancelled_out_is_still_a_span() {
+        let store = written(|batch| consolidate(batch, VIEW, Epoch(2), Epoch(5), []));
+        assert!(chunks(&store, 2, 5).unwrap().is_empty());
+        assert_eq!(
+            chunks(&store, 2, 300).unwrap(),
+            ["300.0=5/300/0", "300.1=5/300/1"]
+        );
+        assert_eq!(kept_after(chunks(&store, 3, 300)), 5);
+    }
+
+    #[test]
+    fn followers_are_kept_by_view_and_name() {
+        let follower = |relation: u32, name: &str, epoch| Follower {
+            name: name.to_owned(),
+            relation: RelationId(relation),
+            delivered: Epoch(epoch),
+        };
+        let store = written(|batch| {
+            for follower in [
+                follower(6, "s", 1),
+                follower(5, "b", 2),
+                follower(5, "a", 3),
+            ] {
+                follower.put(batch);
+            }
+        });
+        change(&store, |batch| follower(5, "b", 9).put(batch));
+        let expected = [
+            follower(5, "a", 3),
+            follower(5, "b", 9),
+            follower(6, "s", 1),
+        ];
+        assert_eq!(Follower::load(&store).unwrap(), expected);
+        change(&store, |batch| expected[0].remove(batch));
+        assert_eq!(Follower::load(&store).unwrap(), expected[1..]);
+
+        change(&store, |batch| {
+            trim(batch, VIEW, Epoch(3));
+            remove(batch, VIEW);
+        });
+        assert_eq!(Follower::load(&store).unwrap(), expected[2..]);
+        assert_eq!(bytes(&store, VIEW).unwrap(), 0);
+        assert_eq!(trimmed(&store, VIEW).unwrap(), Epoch::ZERO);
+    }
+
+    #[test]
+    fn a_damaged_entry_is_named() {
+        let store = written(|batch| {
+            let key = keys::log_key(VIEW, Epoch(3), 0);
+            batch.put(Keyspace::Log, &key, &[1, 2, 3, 1]);
+        });
+        let error = chunks(&store, 2, 3).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+        assert!(
+            error.to_string().contains("changelog of relation 5"),
+            "{error}"
+        );
+    }
+}

@@ -109,3 +109,89 @@ fn mark(reader: &dyn Reader, key: &[u8]) -> Result<DmlCommit> {
         Some(number) => document::decode_number(&number, NAME).map(DmlCommit),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{MemoryStore, Store};
+
+    fn written() -> MemoryStore {
+        let store = MemoryStore::new();
+        for commit in [1, 2, 3, 9].map(DmlCommit) {
+            change(&store, |batch| {
+                for relation in [8, 7].map(RelationId) {
+                    let chunk = format!("{commit}/{relation}");
+                    append(batch, commit, relation, 0, chunk.as_bytes());
+                }
+            });
+        }
+        store
+    }
+
+    fn change(store: &MemoryStore, fill: impl FnOnce(&mut WriteBatch)) {
+        let mut batch = WriteBatch::new();
+        fill(&mut batch);
+        store.commit(batch).unwrap();
+    }
+
+    fn chunks(store: &MemoryStore, after: u64, upto: u64) -> Result<Vec<String>> {
+        let entries = read(store, DmlCommit(after), DmlCommit(upto))?;
+        entries
+            .map(|entry| {
+                let (commit, relation, seq, chunk) = entry?;
+                let chunk = String::from_utf8(chunk).unwrap();
+                Ok(format!("{commit}.{relation}.{seq}={chunk}"))
+            })
+            .collect()
+    }
+
+    fn kept_after(result: Result<Vec<String>>) -> u64 {
+        match result {
+            Err(Error::Trimmed { kept_after, .. }) => kept_after,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn commits_are_read_in_order_across_tables() {
+        let store = written();
+        assert_eq!(last(&MemoryStore::new()).unwrap(), DmlCommit::ZERO);
+        assert_eq!(last(&store).unwrap(), DmlCommit(9));
+        let middle = ["2.7.0=2/7", "2.8.0=2/8", "3.7.0=3/7", "3.8.0=3/8"];
+        assert_eq!(chunks(&store, 1, 3).unwrap(), middle);
+        assert_eq!(chunks(&store, 0, u64::MAX).unwrap().len(), 8);
+        assert!(chunks(&store, 9, u64::MAX).unwrap().is_empty());
+        assert!(chunks(&store, 3, 1).unwrap().is_empty());
+    }
+
+    #[test]
+    fn trimming_keeps_the_rest_and_the_last_number() {
+        let store = written();
+        change(&store, |batch| trim(batch, DmlCommit(2)));
+        assert_eq!(kept_after(chunks(&store, 1, 9)), 2);
+        assert_eq!(chunks(&store, 2, 3).unwrap(), ["3.7.0=3/7", "3.8.0=3/8"]);
+        change(&store, |batch| trim(batch, DmlCommit(9)));
+        assert_eq!(bytes(&store).unwrap(), 0);
+        assert_eq!(trimmed(&store).unwrap(), DmlCommit(9));
+        assert_eq!(last(&store).unwrap(), DmlCommit(9));
+        assert!(chunks(&store, 9, 20).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_consolidated_span_is_read_from_its_edges_only() {
+        let store = written();
+        change(&store, |batch| {
+            let chunks = [(RelationId(7), 0, &b"sum"[..]), (RelationId(7), 1, b"more")];
+            consolidate(batch, DmlCommit(1), DmlCommit(3), chunks);
+        });
+        assert_eq!(chunks(&store, 1, 3).unwrap(), ["3.7.0=sum", "3.7.1=more"]);
+        assert_eq!(kept_after(chunks(&store, 2, 9)), 3);
+        assert_eq!(chunks(&store, 3, 9).unwrap(), ["9.7.0=9/7", "9.8.0=9/8"]);
+        change(&store, |batch| {
+            consolidate(batch, DmlCommit(1), DmlCommit(9), [])
+        });
+        assert!(chunks(&store, 1, 9).unwrap().is_empty());
+        assert_eq!(kept_after(chunks(&store, 3, 9)), 9);
+        assert_eq!(chunks(&store, 0, 9).unwrap(), ["1.7.0=1/7", "1.8.0=1/8"]);
+    }
+}

@@ -43,7 +43,9 @@ pub enum Error {
     ForeignDirectory { directory: PathBuf, found: String },
 
     /// Written by a Weir with another stored format.
-    #[error("{what} has format {found}, and this Weir reads format {supported}; open it with the Weir that wrote it")]
+    #[error(
+        "{what} has format {found}, and this Weir reads format {supported}; open it with the Weir that wrote it"
+    )]
     FormatVersion {
         what: String,
         found: u64,

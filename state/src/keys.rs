@@ -271,3 +271,172 @@ fn short(what: &str, stored: &[u8]) -> Error {
         format_args!("{} bytes: {stored:02x?}", stored.len()),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: TableId = TableId {
+        relation: RelationId(0x01020304),
+        ordinal: 0x0506,
+    };
+
+    /// Pinned: what is stored under these keys must be found by every later version.
+    #[test]
+    fn layouts_are_as_they_always_were() {
+        let shard = Shard(0x07);
+        assert_eq!(
+            state_key(TABLE, shard, b"k"),
+            b"\x01\x02\x03\x04\x05\x06\x07k"
+        );
+        let buckets: [(i64, &[u8]); 5] = [
+            (i64::MIN, b"\0\0\0\0\0\0\0\0"),
+            (-1, b"\x7f\xff\xff\xff\xff\xff\xff\xff"),
+            (0, b"\x80\0\0\0\0\0\0\0"),
+            (258, b"\x80\0\0\0\0\0\x01\x02"),
+            (i64::MAX, b"\xff\xff\xff\xff\xff\xff\xff\xff"),
+        ];
+        for (bucket, bytes) in buckets {
+            let expected = [&b"\x01\x02\x03\x04\x05\x06"[..], bytes, b"\x07k"].concat();
+            assert_eq!(bucket_key(TABLE, bucket, shard, b"k"), expected, "{bucket}");
+        }
+        assert_eq!(view_key(RelationId(258), b"k"), b"\0\0\x01\x02k");
+        assert_eq!(
+            log_key(RelationId(1), Epoch(2), 3),
+            b"\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\x03"
+        );
+        assert_eq!(
+            dml_key(DmlCommit(1), RelationId(2), 3),
+            b"\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03"
+        );
+        assert_eq!(catalog_key(RelationId(258)), b"\0\0\x01\x02");
+        assert_eq!(pipeline_key(PipelineId(258)), b"pipeline/\0\0\x01\x02");
+        assert_eq!(
+            follower_key(RelationId(258), "s"),
+            b"follower/\0\0\x01\x02s"
+        );
+        assert_eq!(log_trimmed_key(RelationId(1)), b"log/trimmed/\0\0\0\x01");
+    }
+
+    #[test]
+    fn keys_come_apart_into_what_they_were_made_of() {
+        for shard in [0, 1, 255].map(Shard) {
+            for key in [&b""[..], b"k", b"\xff\0"] {
+                let stored = state_key(TABLE, shard, key);
+                assert_eq!(split_state_key(&stored).unwrap(), (TABLE, shard, key));
+                for bucket in [i64::MIN, -1, 0, 1, i64::MAX] {
+                    let stored = bucket_key(TABLE, bucket, shard, key);
+                    let parts = split_bucket_key(&stored).unwrap();
+                    assert_eq!(parts, (TABLE, bucket, shard, key));
+                }
+            }
+        }
+        let relation = RelationId(77);
+        let stored = view_key(relation, b"k");
+        assert_eq!(split_view_key(&stored).unwrap(), (relation, &b"k"[..]));
+        let stored = log_key(relation, Epoch(u64::MAX), 9);
+        assert_eq!(
+            split_log_key(&stored).unwrap(),
+            (relation, Epoch(u64::MAX), 9)
+        );
+        let stored = dml_key(DmlCommit(5), relation, u32::MAX);
+        let parts = split_dml_key(&stored).unwrap();
+        assert_eq!(parts, (DmlCommit(5), relation, u32::MAX));
+        assert_eq!(split_catalog_key(&catalog_key(relation)).unwrap(), relation);
+    }
+
+    #[test]
+    fn keys_that_are_too_short_are_refused() {
+        assert!(split_state_key(b"123456").is_err());
+        assert!(split_bucket_key(b"12345678901234").is_err());
+        assert!(split_view_key(b"123").is_err());
+        assert!(split_log_key(b"123456789012345").is_err());
+        assert!(split_dml_key(b"12345678901234567").is_err());
+        assert!(split_catalog_key(b"12345").is_err());
+    }
+
+    #[test]
+    fn ranges_hold_their_own_and_nothing_else() {
+        let inside =
+            |range: &Range<Vec<u8>>, key: &[u8]| key >= &range.start[..] && key < &range.end[..];
+        let keys = [&b""[..], b"k", b"\xff\xff\xff"];
+        let table = |relation, ordinal| TableId {
+            relation: RelationId(relation),
+            ordinal,
+        };
+        let tables = [
+            table(1, 0),
+            table(1, 255),
+            table(1, u16::MAX),
+            table(2, 0),
+            table(255, 7),
+        ];
+        let shards = [0, 1, 254, 255].map(Shard);
+        let buckets = [i64::MIN, -256, -1, 0, 1, 255, 256];
+        for (table, key) in tables
+            .iter()
+            .flat_map(|table| keys.map(|key| (*table, key)))
+        {
+            for shard in shards {
+                let stored = state_key(table, shard, key);
+                for other in tables {
+                    assert_eq!(inside(&state_range(other), &stored), other == table);
+                    let same = other.relation == table.relation;
+                    assert_eq!(inside(&relation_state_range(other.relation), &stored), same);
+                    for other_shard in shards {
+                        let same = (other, other_shard) == (table, shard);
+                        assert_eq!(inside(&shard_range(other, other_shard), &stored), same);
+                    }
+                }
+                for bucket in buckets {
+                    let stored = bucket_key(table, bucket, shard, key);
+                    assert!(inside(&state_range(table), &stored));
+                    for other in buckets {
+                        let closed = bucket_range(table, i64::MIN..other);
+                        assert_eq!(inside(&closed, &stored), bucket < other);
+                        let open = bucket_range(table, other..i64::MAX);
+                        assert_eq!(inside(&open, &stored), bucket >= other);
+                        for other_shard in shards {
+                            let range = bucket_shard_range(table, other, other_shard);
+                            let same = (other, other_shard) == (bucket, shard);
+                            assert_eq!(inside(&range, &stored), same);
+                        }
+                    }
+                }
+            }
+            let stored = view_key(table.relation, key);
+            for other in tables {
+                let same = other.relation == table.relation;
+                assert_eq!(inside(&view_range(other.relation), &stored), same);
+            }
+        }
+    }
+
+    #[test]
+    fn log_ranges_begin_after_and_include_the_end() {
+        let numbers = [0, 1, 255, 256, u64::MAX - 1, u64::MAX];
+        for (after, upto) in numbers.iter().flat_map(|a| numbers.map(|b| (*a, b))) {
+            let log = log_range(RelationId(9), Epoch(after), Epoch(upto));
+            let dml = dml_range(DmlCommit(after), DmlCommit(upto));
+            for number in numbers {
+                let expected = number > after && number <= upto;
+                for seq in [0, u32::MAX] {
+                    let key = log_key(RelationId(9), Epoch(number), seq);
+                    assert_eq!(log.contains(&key), expected, "{number} in {after}..={upto}");
+                    let key = dml_key(DmlCommit(number), RelationId(u32::MAX), seq);
+                    assert_eq!(dml.contains(&key), expected, "{number} in {after}..={upto}");
+                }
+                for other in [8, 10].map(RelationId) {
+                    assert!(!log.contains(&log_key(other, Epoch(number), 0)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn byte_order_is_number_order() {
+        let numbers = [i64::MIN, i64::MIN + 1, -256, -1, 0, 1, 255, 256, i64::MAX];
+        let keys = numbers.map(|bucket| bucket_key(TABLE, bucket, Shard(200), b"k"));
+        assert!(keys.is_sorted());
+    }
+}

@@ -61,3 +61,63 @@ pub fn put(batch: &mut WriteBatch, record: &PipelineRecord) {
 pub fn remove(batch: &mut WriteBatch, id: PipelineId) {
     batch.delete(Keyspace::Meta, &keys::pipeline_key(id));
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::{MemoryStore, Store};
+
+    fn record(id: u32) -> PipelineRecord {
+        let split = |position, max_event_time, ended| SplitProgress {
+            position,
+            max_event_time,
+            ended,
+        };
+        PipelineRecord {
+            id: PipelineId(id),
+            views: vec![RelationId(7), RelationId(3)],
+            positions: BTreeMap::from([
+                (
+                    "bids".to_owned(),
+                    BTreeMap::from([
+                        ("0".to_owned(), split(i64::MAX, Some(i64::MIN), false)),
+                        ("Ünïcode \"1\"".to_owned(), split(0, None, true)),
+                    ]),
+                ),
+                ("none yet".to_owned(), BTreeMap::new()),
+            ]),
+            dml: DmlCommit(u64::MAX),
+            epoch: Epoch(u64::MAX - 1),
+            changelogs: BTreeMap::from([(RelationId(12), Epoch(5))]),
+            extra: json!({"shape": [1, 2.5, null]}),
+        }
+    }
+
+    #[test]
+    fn records_come_back_as_they_were_put() {
+        let store = MemoryStore::new();
+        let mut batch = WriteBatch::new();
+        for id in [300, 2, 1] {
+            put(&mut batch, &record(id));
+        }
+        store.commit(batch).unwrap();
+        let mut later = record(2);
+        later.epoch = Epoch(9);
+        let mut batch = WriteBatch::new();
+        put(&mut batch, &later);
+        remove(&mut batch, PipelineId(1));
+        store.commit(batch).unwrap();
+        assert_eq!(load(&store).unwrap(), [later, record(300)]);
+    }
+
+    #[test]
+    fn an_empty_record_comes_back() {
+        let store = MemoryStore::new();
+        let mut batch = WriteBatch::new();
+        put(&mut batch, &PipelineRecord::default());
+        store.commit(batch).unwrap();
+        assert_eq!(load(&store).unwrap(), [PipelineRecord::default()]);
+    }
+}

@@ -88,10 +88,7 @@ mod tests {
         store.commit(batch).unwrap();
 
         let mut ids = RelationIds::load(&store).unwrap();
-        assert_eq!(
-            ids.allocate(&mut WriteBatch::new()).unwrap(),
-            RelationId(3)
-        );
+        assert_eq!(ids.allocate(&mut WriteBatch::new()).unwrap(), RelationId(3));
         // A batch that never was committed costs an id in this run only.
         let mut batch = WriteBatch::new();
         assert_eq!(ids.allocate(&mut batch).unwrap(), RelationId(4));

@@ -65,7 +65,7 @@ impl RocksStore {
     }
 
     #[cfg(test)]
-    fn compact(&self) {
+    pub(super) fn compact(&self) {
         for ks in Keyspace::ALL {
             self.rocks
                 .db
