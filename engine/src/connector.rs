@@ -250,6 +250,11 @@ pub trait SinkConnector: Send {
 
     /// Rows delivered since opening.
     fn rows_delivered(&self) -> u64;
+
+    /// Deletes left out since opening, because the sink only appends (`force_append_only`).
+    fn deletes_dropped(&self) -> u64 {
+        0
+    }
 }
 
 /// What a sink needs to know of the rows it gets.

@@ -11,9 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::change::ChangeBatch;
 
+mod base64;
 pub mod bytes;
+mod calendar;
+mod column;
 pub mod csv;
 pub mod json;
+mod number;
+mod options;
 pub mod text;
 
 /// How an encoding reads or writes one side (key or value) of a record.
@@ -126,6 +131,11 @@ pub struct OutRecord {
 pub trait EnvelopeWriter: Send {
     /// Consolidates `changes` and appends the records to write.
     fn write(&mut self, changes: &[ChangeBatch], out: &mut Vec<OutRecord>) -> Result<()>;
+
+    /// Deletes that the last write left out, because the sink only appends.
+    fn deletes_dropped(&self) -> u64 {
+        0
+    }
 }
 
 pub mod envelope;

@@ -1,16 +1,210 @@
 //! The file connector: lines of files as records.
+//!
+//! A split is a file, by the path it was given or matched with; a position is the byte offset of
+//! the next line, in `.gz` files of the decompressed text. A line ends with LF or CRLF, which are
+//! no part of the record; a CSV record is one line, so its quoted fields hold no line breaks.
+//!
+//! A file is read once to its end, where its split ends; or, with `follow = 'true'`, for ever: lines
+//! that are appended and new files that match are read as they come, and a line counts when it has
+//! its end. Files may only grow: where one is truncated or replaced, that is an error.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::{ConnectorSpec, SinkConnector, SinkSpec, SourceConnector};
+use super::{
+    Bound, ConnectorSpec, Position, Positions, SinkConnector, SinkSpec, SourceConnector,
+    SourceReader, Split, SplitId, Start, Wanted,
+};
 use crate::{Error, Result};
 
-/// Makes a file source.
+mod lines;
+mod reader;
+mod sink;
+#[cfg(test)]
+mod tests;
+
+/// Makes a file source. Options: `path` (a file, or a pattern with `*`, `?`, `[…]`, `**`), `follow`
+/// (`true`: go on when the end is reached), `file.skip_header` (`true`: the first line of each file is
+/// no record), `file.skip_blank` (`true` by default: empty lines are no records).
+///
+/// # Errors
+/// If an option is unknown, missing or wrong.
 pub fn source(spec: &ConnectorSpec) -> Result<Arc<dyn SourceConnector>> {
-    Err(Error::Config(format!("connector '{}' is being written", spec.connector)))
+    known_options(spec, "source", &["path", "follow", "file.skip_header", "file.skip_blank"])?;
+    let path = path(spec)?;
+    glob::Pattern::new(path).map_err(|error| {
+        Error::Config(format!("path = '{path}' is no file pattern: {error}"))
+    })?;
+    Ok(Arc::new(FileSource {
+        path: path.to_string(),
+        follow: flag(&spec.options, "follow", false)?,
+        skip_header: flag(&spec.options, "file.skip_header", false)?,
+        skip_blank: flag(&spec.options, "file.skip_blank", true)?,
+    }))
 }
 
-/// Makes a file sink.
+/// Makes a file sink: appends a line for each insert and syncs the file. Options: `path` and what
+/// the envelope takes.
+///
+/// # Errors
+/// If an option is unknown, missing or wrong, the format isn't PLAIN JSON or CSV, or the file can't
+/// be opened.
 pub fn sink(spec: &SinkSpec) -> Result<Box<dyn SinkConnector>> {
-    Err(Error::Config(format!("connector '{}' is being written", spec.connector.connector)))
+    known_options(&spec.connector, "sink", &["path", "key", "force_append_only", "snapshot"])?;
+    Ok(Box::new(sink::FileSink::new(spec, path(&spec.connector)?)?))
+}
+
+fn path(spec: &ConnectorSpec) -> Result<&str> {
+    match spec.options.get("path") {
+        Some(path) if !path.is_empty() => Ok(path),
+        _ => Err(Error::Config("the file connector needs path = '…'".to_string())),
+    }
+}
+
+fn known_options(spec: &ConnectorSpec, role: &str, known: &[&str]) -> Result<()> {
+    match spec.options.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::Config(format!(
+            "unknown option '{name}' of a file {role}; known are {}",
+            known.join(", ")
+        ))),
+    }
+}
+
+fn flag(options: &BTreeMap<String, String>, name: &str, otherwise: bool) -> Result<bool> {
+    match options.get(name).map(String::as_str) {
+        None => Ok(otherwise),
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(other) => {
+            Err(Error::Config(format!("{name} = '{other}' is neither 'true' nor 'false'")))
+        }
+    }
+}
+
+fn at_file(path: &str, cause: impl Into<String>) -> Error {
+    Error::Connector { place: format!("file '{path}'"), cause: cause.into() }
+}
+
+/// What the operating system said, and for a directory what to do.
+fn refused(path: &str, error: &std::io::Error) -> Error {
+    if Path::new(path).is_dir() {
+        let path = path.trim_end_matches('/');
+        return at_file(path, format!("is a directory; use a pattern such as '{path}/*'"));
+    }
+    at_file(path, error.to_string())
+}
+
+/// Which files, and how their lines are read.
+#[derive(Debug, Clone)]
+struct FileSource {
+    path: String,
+    follow: bool,
+    skip_header: bool,
+    skip_blank: bool,
+}
+
+impl FileSource {
+    fn is_pattern(&self) -> bool {
+        self.path.contains(['*', '?', '['])
+    }
+
+    /// The files that match now, by name.
+    fn files(&self) -> Result<Vec<String>> {
+        if !self.is_pattern() || Path::new(&self.path).is_file() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let matches = glob::glob(&self.path).map_err(|error| {
+            Error::Config(format!("path = '{}' is no file pattern: {error}", self.path))
+        })?;
+        let mut files = Vec::new();
+        for found in matches {
+            let found = found.map_err(|error| {
+                at_file(&error.path().to_string_lossy(), error.error().to_string())
+            })?;
+            if !found.is_file() {
+                continue;
+            }
+            match found.to_str() {
+                Some(name) => files.push(name.to_string()),
+                None => {
+                    return Err(at_file(&found.to_string_lossy(), "the name is not valid UTF-8"));
+                }
+            }
+        }
+        files.sort();
+        if files.is_empty() && !self.follow {
+            return Err(at_file(&self.path, "no file matches"));
+        }
+        Ok(files)
+    }
+
+    fn named(&self, splits: &[Split], named: &BTreeMap<SplitId, Position>) -> Result<Positions> {
+        for (id, position) in named {
+            if !splits.iter().any(|split| split.id == *id) {
+                return Err(Error::Config(format!("there is no file '{id}' in '{}'", self.path)));
+            }
+            if *position < 0 {
+                return Err(Error::Config(format!("offset {position} of '{id}' is below zero")));
+            }
+        }
+        Ok(named.clone())
+    }
+
+    fn ends(&self, splits: &[Split]) -> Result<Positions> {
+        splits.iter().map(|split| Ok((split.id.clone(), lines::end(&split.topic)?))).collect()
+    }
+}
+
+fn split(path: &str) -> Split {
+    let path: Arc<str> = path.into();
+    Split { id: SplitId(path.clone()), topic: path, partition: 0 }
+}
+
+impl SourceConnector for FileSource {
+    fn splits(&self) -> Result<Vec<Split>> {
+        let files = self.files()?;
+        for file in &files {
+            lines::check(file, self.follow)?;
+        }
+        Ok(files.iter().map(|file| split(file)).collect())
+    }
+
+    fn resolve(&self, start: &Start) -> Result<Positions> {
+        let splits = self.splits()?;
+        let mut positions: Positions = splits.iter().map(|split| (split.id.clone(), 0)).collect();
+        match start {
+            Start::Earliest => {}
+            Start::Latest => positions = self.ends(&splits)?,
+            Start::Offsets(named) => positions.extend(self.named(&splits, named)?),
+            Start::Timestamp(_) => return Err(unsupported("scan.startup.mode = 'timestamp'")),
+            Start::Group => return Err(unsupported("scan.startup.mode = 'group'")),
+        }
+        Ok(positions)
+    }
+
+    fn resolve_bound(&self, bound: &Bound) -> Result<Option<Positions>> {
+        match bound {
+            Bound::Unbounded => Ok(None),
+            Bound::Latest => Ok(Some(self.ends(&self.splits()?)?)),
+            Bound::Offsets(named) => Ok(Some(self.named(&self.splits()?, named)?)),
+            Bound::Timestamp(_) => Err(unsupported("scan.bounded.mode = 'timestamp'")),
+        }
+    }
+
+    fn open(
+        &self,
+        from: &Positions,
+        until: Option<&Positions>,
+        _wanted: &Wanted,
+    ) -> Result<Box<dyn SourceReader>> {
+        Ok(Box::new(reader::Reader::open(self.clone(), from, until)?))
+    }
+}
+
+fn unsupported(option: &str) -> Error {
+    Error::Config(format!(
+        "{option} is not supported by the file connector; use 'earliest', 'latest' or 'offsets'"
+    ))
 }
