@@ -34,7 +34,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use weir_state::{Store, TableId, WriteBatch};
+use weir_state::{Store, TableId};
 
 use crate::row::Rows;
 use crate::{Error, Result};

@@ -205,10 +205,6 @@ impl KeyIndex {
         self.entries[slot.index()].is(IN_FLIGHT)
     }
 
-    pub(super) fn is_live(&self, slot: Slot) -> bool {
-        self.entries[slot.index()].is(LIVE)
-    }
-
     /// In the store, or on the way there.
     pub(super) fn is_stored(&self, slot: Slot) -> bool {
         self.chunks(slot) > 0
