@@ -21,6 +21,8 @@ use crate::shard::hash_rows;
 use crate::{Error, Result};
 
 mod bytes;
+#[cfg(test)]
+mod tests;
 
 pub use bytes::{from_bytes, to_bytes};
 

@@ -146,3 +146,6 @@ pub fn deal(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, NullBufferBuilder, AsArray, BinaryViewArray, GenericByteArray, OffsetSizeTrait, StringViewArray,
+    Array, ArrayRef, AsArray, BinaryViewArray, GenericByteArray, OffsetSizeTrait, StringViewArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
     ArrowNativeType, BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, Utf8Type,
 };
 
-use super::fixed::take_marker;
+use super::fixed::{Nulls, take_marker};
 use super::{Column, END, VALUE, damaged};
 use crate::{Error, Result};
 
@@ -139,11 +139,55 @@ fn needs_escape(bytes: &[u8]) -> bool {
 pub(super) fn copy(from: &[u8], flip: u8, to: &mut [u8]) {
     let to = &mut to[..from.len()];
     if flip == 0 {
-        to.copy_from_slice(from);
+        copy_same_len(from, to);
     } else {
         to.iter_mut()
             .zip(from)
             .for_each(|(to, byte)| *to = byte ^ flip);
+    }
+}
+
+/// Most texts are short: two copies of constant size, which may overlap, are quicker than a call.
+#[inline(always)]
+fn copy_same_len(from: &[u8], to: &mut [u8]) {
+    #[inline(always)]
+    fn ends<const N: usize>(from: &[u8], to: &mut [u8]) -> Option<()> {
+        *to.first_chunk_mut::<N>()? = *from.first_chunk::<N>()?;
+        *to.last_chunk_mut::<N>()? = *from.last_chunk::<N>()?;
+        Some(())
+    }
+    let copied = match from.len() {
+        33.. => None,
+        16..=32 => ends::<16>(from, to),
+        8..16 => ends::<8>(from, to),
+        4..8 => ends::<4>(from, to),
+        2..4 => ends::<2>(from, to),
+        _ => ends::<1>(from, to),
+    };
+    if copied.is_none() {
+        to.copy_from_slice(from);
+    }
+}
+
+/// As [`copy_same_len`], behind what `values` holds.
+#[inline(always)]
+fn append(from: &[u8], values: &mut Vec<u8>) {
+    #[inline(always)]
+    fn ends<const N: usize>(from: &[u8], values: &mut Vec<u8>) -> Option<()> {
+        values.extend_from_slice(from.first_chunk::<N>()?);
+        values.truncate(values.len() + from.len() - 2 * N);
+        values.extend_from_slice(from.last_chunk::<N>()?);
+        Some(())
+    }
+    let copied = match from.len() {
+        33.. => None,
+        16..=32 => ends::<16>(from, values),
+        8..16 => ends::<8>(from, values),
+        4..8 => ends::<4>(from, values),
+        _ => None,
+    };
+    if copied.is_none() {
+        values.extend_from_slice(from);
     }
 }
 
@@ -197,18 +241,18 @@ fn find_special(bytes: &[u8], flip: u8) -> Option<usize> {
     }
 }
 
-/// The payload's length including its end; `None` if it has no end or a wrong escape.
-pub(super) fn payload_len(payload: &[u8], flip: u8) -> Option<usize> {
-    let mut at = 0;
+/// The payload's length including its end, and how many bytes are escaped in it; `None` if it has
+/// no end.
+#[inline(always)]
+pub(super) fn payload_len(payload: &[u8], flip: u8) -> Option<(usize, usize)> {
+    let (mut at, mut escapes) = (0, 0);
     loop {
-        at += find_special(&payload[at..], flip)?;
+        at += find_special(payload.get(at..)?, flip)?;
         if payload[at] ^ flip == END {
-            return Some(at + 1);
+            return Some((at + 1, escapes));
         }
         at += 2;
-        if at > payload.len() {
-            return None;
-        }
+        escapes += 1;
     }
 }
 
@@ -229,51 +273,58 @@ pub(super) fn decode(column: &Column, rest: &mut [&[u8]]) -> Result<ArrayRef> {
     })
 }
 
+/// First finds all values' ends, then copies into memory of just the size.
 fn take_array<T: ByteArrayType>(
     column: &Column,
     rest: &mut [&[u8]],
 ) -> Result<GenericByteArray<T>> {
-    let mut values = Vec::new();
-    let mut nulls = NullBufferBuilder::new(rest.len());
+    let mut stored = Vec::with_capacity(rest.len());
+    let mut nulls = Nulls::with_capacity(rest.len());
     let mut offsets = Vec::with_capacity(rest.len() + 1);
+    let (mut end, mut any_escapes) = (0, false);
     offsets.push(T::Offset::default());
     for row in rest {
         let (valid, after) = take_marker(column, row)?;
-        *row = if valid {
-            take_value(after, column.flip, &mut values)?
-        } else {
-            after
-        };
-        nulls.append(valid);
-        offsets.push(offset(values.len())?);
+        nulls.push(valid);
+        *row = after;
+        if valid {
+            let (length, escapes) =
+                payload_len(after, column.flip).ok_or_else(|| damaged("a text has no end"))?;
+            *row = &after[length..];
+            end += length - 1 - escapes;
+            any_escapes |= escapes > 0;
+            stored.push(&after[..length - 1]);
+        }
+        offsets.push(offset(end)?);
+    }
+    let mut values = Vec::with_capacity(end);
+    if any_escapes {
+        stored
+            .iter()
+            .try_for_each(|stored| append_unescaped(stored, column.flip, &mut values))?;
+    } else {
+        stored.iter().for_each(|stored| append(stored, &mut values));
+    }
+    if column.flip != 0 {
+        values.iter_mut().for_each(|byte| *byte ^= column.flip);
     }
     let offsets = OffsetBuffer::new(offsets.into());
     GenericByteArray::try_new(offsets, values.into(), nulls.finish())
         .map_err(|_| damaged("a text isn't valid UTF-8"))
 }
 
-/// Appends the value at the front of `payload` to `values`; gives what follows it.
-#[inline(always)]
-fn take_value<'a>(payload: &'a [u8], flip: u8, values: &mut Vec<u8>) -> Result<&'a [u8]> {
-    let start = values.len();
-    let mut after = payload;
-    loop {
-        let plain = find_special(after, flip).ok_or_else(|| damaged("a text has no end"))?;
-        values.extend_from_slice(&after[..plain]);
-        if after[plain] ^ flip == END {
-            after = &after[plain + 1..];
-            break;
-        }
-        match after.get(plain + 1).map(|byte| byte ^ flip) {
+/// Appends a value that was stored with escapes; both remain inverted as `flip` says.
+fn append_unescaped(mut stored: &[u8], flip: u8, values: &mut Vec<u8>) -> Result<()> {
+    while let Some(plain) = find_special(stored, flip) {
+        values.extend_from_slice(&stored[..plain]);
+        match stored.get(plain + 1).map(|byte| byte ^ flip) {
             Some(escaped @ 1..=2) => values.push((escaped - 1) ^ flip),
             _ => return Err(damaged("a text has a wrong escape")),
         }
-        after = &after[plain + 2..];
+        stored = &stored[plain + 2..];
     }
-    if flip != 0 {
-        values[start..].iter_mut().for_each(|byte| *byte ^= flip);
-    }
-    Ok(after)
+    values.extend_from_slice(stored);
+    Ok(())
 }
 
 /// A length as an offset of an Arrow array.

@@ -322,7 +322,7 @@ fn take_values<S: Stored<Payload = [u8; WIDTH]>, const WIDTH: usize>(
     rest: &mut [&[u8]],
 ) -> Result<(Vec<S::Native>, Option<NullBuffer>)> {
     let mut values = Vec::with_capacity(rest.len());
-    let mut nulls = NullBufferBuilder::new(rest.len());
+    let mut nulls = Nulls::with_capacity(rest.len());
     for row in rest {
         let (valid, after) = take_marker(column, row)?;
         let Some((payload, after)) = after.split_first_chunk::<WIDTH>() else {
@@ -333,10 +333,10 @@ fn take_values<S: Stored<Payload = [u8; WIDTH]>, const WIDTH: usize>(
             let value = S::from_payload(*payload, column.flip)
                 .ok_or_else(|| damaged("an interval is out of range"))?;
             values.push(value);
-            nulls.append_non_null();
+            nulls.push(true);
         } else {
             values.push(S::Native::default());
-            nulls.append_null();
+            nulls.push(false);
         }
     }
     Ok((values, nulls.finish()))
@@ -349,7 +349,7 @@ fn take_bytes(
     rest: &mut [&[u8]],
 ) -> Result<(Vec<u8>, Option<NullBuffer>)> {
     let mut values = Vec::with_capacity(rest.len() * width);
-    let mut nulls = NullBufferBuilder::new(rest.len());
+    let mut nulls = Nulls::with_capacity(rest.len());
     for row in rest {
         let (valid, after) = take_marker(column, row)?;
         let Some((payload, after)) = after.split_at_checked(width) else {
@@ -358,7 +358,7 @@ fn take_bytes(
         *row = after;
         let flip = if valid { column.flip } else { 0 };
         values.extend(payload.iter().map(|byte| byte ^ flip));
-        nulls.append(valid);
+        nulls.push(valid);
     }
     Ok((values, nulls.finish()))
 }
@@ -371,5 +371,38 @@ pub(super) fn take_marker<'a>(column: &Column, row: &'a [u8]) -> Result<(bool, &
         Some((marker, after)) if *marker == column.null => Ok((false, after)),
         Some(_) => Err(damaged("a field begins with an unknown marker")),
         None => Err(damaged("it is shorter than its fields")),
+    }
+}
+
+/// Collects which rows are nulls, with next to no work while there are none.
+pub(super) struct Nulls {
+    builder: NullBufferBuilder,
+    /// Values behind the last null.
+    values: usize,
+}
+
+impl Nulls {
+    pub(super) fn with_capacity(rows: usize) -> Self {
+        Self {
+            builder: NullBufferBuilder::new(rows),
+            values: 0,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn push(&mut self, valid: bool) {
+        if valid {
+            self.values += 1;
+        } else {
+            self.builder
+                .append_n_non_nulls(std::mem::take(&mut self.values));
+            self.builder.append_null();
+        }
+    }
+
+    /// `None` without nulls.
+    pub(super) fn finish(mut self) -> Option<NullBuffer> {
+        self.builder.append_n_non_nulls(self.values);
+        self.builder.finish()
     }
 }

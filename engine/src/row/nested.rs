@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, NullBufferBuilder, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
+    Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
     StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef};
 
 use super::bytes::{copy, offset, payload_len};
-use super::fixed::take_marker;
+use super::fixed::{Nulls, take_marker};
 use super::{Column, END, Kind, RowCodec, Rows, VALUE, damaged, mismatch};
 use crate::Result;
 
@@ -140,7 +140,7 @@ fn field_len(column: &Column, bytes: &[u8], flip: u8) -> Option<usize> {
     let length = match &column.kind {
         Kind::Fixed(width) => (*width <= payload.len()).then_some(*width),
         _ if !valid => Some(0),
-        Kind::Bytes => payload_len(payload, flip),
+        Kind::Bytes => payload_len(payload, flip).map(|(length, _)| length),
         Kind::Struct(fields) => fields_len(&fields.columns, payload, flip),
         Kind::List(element) => list_len(&element.columns[0], payload, flip),
         Kind::Dictionary(_) => None,
@@ -169,7 +169,7 @@ impl<'a> Payloads<'a> {
     fn take(column: &Column, rest: &mut [&'a [u8]]) -> Result<Self> {
         let mut stored = Vec::with_capacity(rest.len());
         let mut inverted = Vec::new();
-        let mut nulls = NullBufferBuilder::new(rest.len());
+        let mut nulls = Nulls::with_capacity(rest.len());
         for row in rest {
             let (valid, after) = take_marker(column, row)?;
             let length = field_len(column, row, 0).ok_or_else(|| damaged("a list has no end"))?;
@@ -179,7 +179,7 @@ impl<'a> Payloads<'a> {
             if column.flip != 0 {
                 inverted.extend(payload.iter().map(|byte| byte ^ column.flip));
             }
-            nulls.append(valid);
+            nulls.push(valid);
         }
         Ok(Self {
             stored,
