@@ -1,24 +1,239 @@
-//! CSV: records as this encoding has them.
+//! CSV: one line a record, fields by the position of the declared columns (RFC 4180).
+//!
+//! Options: `delimiter` (`,`), `quote` (`"`), `null` (the text of NULL, empty unless said),
+//! `timestamp.unit` (reading, as for JSON), `header` (the file connector's: the first line of a file
+//! is skipped or written). As in PostgreSQL's COPY a quoted field is never NULL, so `""` is the
+//! empty text where nothing is NULL; common CSV readers don't tell the two apart, hence our own.
+//! A field reads as SQL would read its text, also digits as a TIMESTAMP by `timestamp.unit`;
+//! BYTEA is base64, arrays, structs and maps are JSON.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
+use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
-use super::{Decoder, Encoder};
-use crate::Result;
+use super::column::{Column, Data};
+use super::json::decode::{document, unfit};
+use super::json::encode::{Cells, Form};
+use super::json::scan::{Fault, Scan};
+use super::options::{self, EpochUnit, Options};
+use super::{DecodeError, Decoded, Decoder, Encoder};
+use crate::{Error, Result};
+
+const DECODE_OPTIONS: [&str; 5] = ["delimiter", "quote", "null", "header", "timestamp.unit"];
+const ENCODE_OPTIONS: [&str; 4] = ["delimiter", "quote", "null", "header"];
 
 /// Makes a decoder of `columns`, a subset of `declared`.
-pub fn decoder(
-    options: &BTreeMap<String, String>,
-    declared: &SchemaRef,
-    columns: &SchemaRef,
-) -> Result<Box<dyn Decoder>> {
-    let _ = (options, declared, columns);
-    Err(crate::Error::Config("ENCODE CSV is not there yet".to_owned()))
+pub fn decoder(options: &Options, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
+    options::known("CSV", options, &DECODE_OPTIONS)?;
+    let unit = EpochUnit::of("CSV", options)?;
+    let column = |field: &arrow::datatypes::FieldRef| {
+        let column = Column::new("CSV", field.name(), field.data_type(), true, unit)?;
+        Ok((field.name().clone(), column))
+    };
+    let columns_made = columns.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    if declared.fields().is_empty() {
+        return Err(Error::Config("ENCODE CSV needs declared columns: fields are matched by position".to_owned()));
+    }
+    let targets = declared.fields().iter().map(|field| columns.index_of(field.name()).ok()).collect();
+    Ok(Box::new(CsvDecoder { style: Style::of(options)?, targets, columns: columns_made }))
 }
 
 /// Makes an encoder for rows of `schema`.
-pub fn encoder(options: &BTreeMap<String, String>, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
-    let _ = (options, schema);
-    Err(crate::Error::Config("ENCODE CSV is not there yet".to_owned()))
+pub fn encoder(options: &Options, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
+    options::known("CSV", options, &ENCODE_OPTIONS)?;
+    Ok(Box::new(CsvEncoder { style: Style::of(options)?, form: Form::new("CSV", schema)? }))
+}
+
+struct Style {
+    delimiter: u8,
+    quote: u8,
+    null: String,
+}
+
+impl Style {
+    fn of(options: &Options) -> Result<Style> {
+        let style = Style {
+            delimiter: options::character("CSV", options, "delimiter", b',')?,
+            quote: options::character("CSV", options, "quote", b'"')?,
+            null: options.get("null").cloned().unwrap_or_default(),
+        };
+        options::flag("CSV", options, "header", false)?;
+        if style.delimiter == style.quote {
+            return Err(Error::Config("options 'delimiter' and 'quote' of ENCODE CSV are the same character".to_owned()));
+        }
+        if style.null.bytes().any(|byte| byte == style.delimiter || byte == style.quote || matches!(byte, b'\n' | b'\r')) {
+            return Err(Error::Config(
+                "option 'null' of ENCODE CSV must not contain the delimiter, the quote or a line end".to_owned(),
+            ));
+        }
+        Ok(style)
+    }
+
+    /// Calls `each` with every field: its index, its first byte's place, its text, and whether it
+    /// is quoted. Returns how many there are.
+    fn split(&self, line: &str, mut each: impl FnMut(usize, usize, Cow<'_, str>, bool) -> Scan<()>) -> Scan<usize> {
+        let bytes = line.as_bytes();
+        let mut at = 0;
+        for index in 0.. {
+            let start = at;
+            if bytes.get(at) == Some(&self.quote) {
+                let text = self.quoted(line, &mut at)?;
+                each(index, start, text, true)?;
+            } else {
+                at = bytes[at..].iter().position(|byte| *byte == self.delimiter).map_or(bytes.len(), |n| at + n);
+                each(index, start, Cow::Borrowed(&line[start..at]), false)?;
+            }
+            if at == bytes.len() {
+                return Ok(index + 1);
+            }
+            at += 1;
+        }
+        Ok(0)
+    }
+
+    /// Reads a quoted field from its opening quote to the delimiter after it.
+    fn quoted<'a>(&self, line: &'a str, at: &mut usize) -> Scan<Cow<'a, str>> {
+        let bytes = line.as_bytes();
+        let opening = *at;
+        let mut text = Cow::Borrowed("");
+        let mut from = opening + 1;
+        loop {
+            let Some(length) = bytes[from..].iter().position(|byte| *byte == self.quote) else {
+                return Err(Fault::new(opening, "the quoted field beginning here has no end"));
+            };
+            let quote = from + length;
+            match &mut text {
+                Cow::Borrowed("") => text = Cow::Borrowed(&line[from..quote]),
+                some => some.to_mut().push_str(&line[from..quote]),
+            }
+            match bytes.get(quote + 1) {
+                Some(byte) if *byte == self.quote => {
+                    text.to_mut().push(char::from(self.quote));
+                    from = quote + 2;
+                }
+                Some(byte) if *byte != self.delimiter => {
+                    return Err(Fault::new(quote + 1, "expected the delimiter after a quoted field"));
+                }
+                _ => {
+                    *at = quote + 1;
+                    return Ok(text);
+                }
+            }
+        }
+    }
+}
+
+struct CsvDecoder {
+    style: Style,
+    /// Per declared column which of `columns` it fills.
+    targets: Vec<Option<usize>>,
+    columns: Vec<(String, Column)>,
+}
+
+impl CsvDecoder {
+    fn record(&mut self, record: &[u8]) -> Scan<()> {
+        let line = match record {
+            [line @ .., b'\r', b'\n'] | [line @ .., b'\n'] => line,
+            _ => record,
+        };
+        let line = std::str::from_utf8(line)
+            .map_err(|error| Fault::new(error.valid_up_to(), "the record is not valid UTF-8"))?;
+        let (style, targets, columns) = (&self.style, &self.targets, &mut self.columns);
+        let found = style.split(line, |index, at, text, quoted| {
+            let Some(target) = targets.get(index).copied().flatten() else { return Ok(()) };
+            let (name, column) = &mut columns[target];
+            if !quoted && text == style.null {
+                column.append_null();
+                return Ok(());
+            }
+            cell(column, at, &text).map_err(|fault| fault.in_field(name))
+        })?;
+        if found != targets.len() {
+            let cause = format!("expected {} fields, as many as columns are declared, found {found}", targets.len());
+            return Err(Fault::new(line.len(), cause));
+        }
+        Ok(())
+    }
+}
+
+/// Appends a field that is not NULL.
+fn cell(column: &mut Column, at: usize, text: &str) -> Scan<()> {
+    let number = matches!(column.data, Data::Timestamp { .. })
+        && text.trim().strip_prefix('-').unwrap_or(text.trim()).bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match column.data {
+        Data::List { .. } | Data::Struct { .. } | Data::Map { .. } => document(text, column),
+        _ if number => column.append_number(text.trim()).map_err(|why| unfit(at, text, column, why)),
+        _ => column.append_text(text).map_err(|why| unfit(at, text, column, why)),
+    }
+}
+
+impl Decoder for CsvDecoder {
+    fn decode(&mut self, records: &BinaryArray) -> Result<Decoded> {
+        let mut errors = Vec::new();
+        for row in 0..records.len() {
+            if records.is_null(row) {
+                self.columns.iter_mut().for_each(|(_, column)| column.append_null());
+                continue;
+            }
+            if let Err(fault) = self.record(records.value(row)) {
+                errors.push(DecodeError { index: row, cause: format!("not the CSV declared: {fault}") });
+                for (_, column) in &mut self.columns {
+                    column.truncate(row);
+                    column.append_null();
+                }
+            }
+        }
+        let columns = self.columns.iter_mut().map(|(_, column)| column.finish()).collect::<Result<_>>()?;
+        Ok(Decoded { columns, errors })
+    }
+}
+
+struct CsvEncoder {
+    style: Style,
+    form: Form,
+}
+
+impl CsvEncoder {
+    /// Puts quotes around what was written from `start` on, where it would not read back without.
+    fn quote(&self, out: &mut Vec<u8>, start: usize) {
+        let (quote, delimiter) = (self.style.quote, self.style.delimiter);
+        let text = &out[start..];
+        let special = |byte: &u8| *byte == quote || *byte == delimiter || matches!(byte, b'\n' | b'\r');
+        if text != self.style.null.as_bytes() && !text.iter().any(special) {
+            return;
+        }
+        let text = out.split_off(start);
+        out.push(quote);
+        for byte in text {
+            out.push(byte);
+            if byte == quote {
+                out.push(quote);
+            }
+        }
+        out.push(quote);
+    }
+}
+
+impl Encoder for CsvEncoder {
+    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
+        let arrays = self.form.of(rows)?;
+        let columns = arrays.iter().map(Cells::new).collect::<Result<Vec<_>>>()?;
+        for row in 0..rows.num_rows() {
+            for (index, cells) in columns.iter().enumerate() {
+                if index > 0 {
+                    out.push(self.style.delimiter);
+                }
+                if cells.is_null(row) {
+                    out.extend_from_slice(self.style.null.as_bytes());
+                } else {
+                    let start = out.len();
+                    cells.push_text(row, out);
+                    self.quote(out, start);
+                }
+            }
+            ends.push(out.len());
+        }
+        Ok(())
+    }
 }

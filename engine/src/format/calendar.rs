@@ -1,0 +1,418 @@
+//! Dates, times, timestamps and intervals as text, both ways.
+//!
+//! Days are counted from 1970-01-01 in the proleptic Gregorian calendar. Written are RFC 3339
+//! timestamps in UTC and ISO 8601 durations; read are these and PostgreSQL's spelling of them.
+//! Digits finer than a microsecond are cut off. Years beyond 0–9999 carry a sign.
+
+use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
+use arrow::datatypes::IntervalMonthDayNano;
+
+use super::number::{Why, push_integer, push_padded, push_unsigned};
+
+pub(crate) const US_PER_SECOND: i64 = 1_000_000;
+pub(crate) const US_PER_DAY: i64 = 86_400 * US_PER_SECOND;
+const NS_PER_SECOND: i64 = 1_000_000_000;
+
+const NO_DATE: Why = "it is not a date YYYY-MM-DD";
+const NO_TIME: Why = "it is not a time HH:MM:SS[.ffffff]";
+const NO_TIMESTAMP: Why = "it is not a timestamp YYYY-MM-DD HH:MM:SS[.ffffff][offset]";
+const NO_INTERVAL: Why = "it is not an interval such as P1DT2H or '1 day 2 hours'";
+const OUT_OF_RANGE: Why = "it is out of range";
+
+/// Days since 1970-01-01 of a day in the Gregorian calendar (Howard Hinnant, "chrono-compatible
+/// low-level date algorithms": years begin in March, 400 years are an era).
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// The inverse of [`days_from_civil`]: year, month, day.
+fn civil_from_days(days: i64) -> (i64, u64, u64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month as u64, day as u64)
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+/// Reads two digits.
+#[inline]
+fn two_digits(text: &[u8]) -> Option<i64> {
+    match text {
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', ..] => Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
+        _ => None,
+    }
+}
+
+/// Reads a year of four digits, or of four to seven after a sign; gives what follows.
+fn year(text: &[u8]) -> Option<(i64, &[u8])> {
+    let (sign, digits, most) = match text {
+        [b'+', rest @ ..] => (1, rest, 7),
+        [b'-', rest @ ..] => (-1, rest, 7),
+        _ => (1, text, 4),
+    };
+    let count = digits.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
+    if count < 4 {
+        return None;
+    }
+    let value = digits[..count].iter().fold(0i64, |value, digit| value * 10 + i64::from(digit - b'0'));
+    Some((sign * value, &digits[count..]))
+}
+
+/// Reads a date at the start of `text`: days since the epoch and what follows.
+#[inline]
+fn leading_date(text: &[u8]) -> Option<(i64, &[u8])> {
+    let (year, rest) = year(text)?;
+    let [b'-', a, b, b'-', c, d, rest @ ..] = rest else { return None };
+    let (month, day) = (two_digits(&[*a, *b])?, two_digits(&[*c, *d])?);
+    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
+        return None;
+    }
+    Some((days_from_civil(year, month, day), rest))
+}
+
+/// Reads `HH:MM[:SS[.f…]]` at the start of `text`: microseconds since midnight and what follows.
+/// Second 60 is read as the next minute's first.
+#[inline]
+fn leading_time(text: &[u8]) -> Option<(i64, &[u8])> {
+    let [a, b, b':', c, d, rest @ ..] = text else { return None };
+    let (hour, minute) = (two_digits(&[*a, *b])?, two_digits(&[*c, *d])?);
+    if hour > 23 || minute > 59 {
+        return None;
+    }
+    let minutes_us = (hour * 3_600 + minute * 60) * US_PER_SECOND;
+    let [b':', rest @ ..] = rest else { return Some((minutes_us, rest)) };
+    let second = two_digits(rest)?;
+    if second > 60 {
+        return None;
+    }
+    let rest = &rest[2..];
+    let whole_us = minutes_us + second * US_PER_SECOND;
+    let [b'.', digits @ ..] = rest else { return Some((whole_us, rest)) };
+    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 {
+        return None;
+    }
+    let mut fraction_us = 0;
+    for place in 0..6 {
+        let digit = if place < count { digits[place] - b'0' } else { 0 };
+        fraction_us = fraction_us * 10 + i64::from(digit);
+    }
+    Some((whole_us + fraction_us, &digits[count..]))
+}
+
+/// Reads a whole offset from UTC: nothing, `Z`, `±HH`, `±HHMM` or `±HH:MM`; in microseconds.
+fn offset(text: &[u8]) -> Option<i64> {
+    let (sign, rest) = match text {
+        [] | [b'Z' | b'z'] => return Some(0),
+        [b'+', rest @ ..] => (1, rest),
+        [b'-', rest @ ..] => (-1, rest),
+        _ => return None,
+    };
+    let hours = two_digits(rest)?;
+    let minutes = match &rest[2..] {
+        [] => 0,
+        [b':', minutes @ ..] | minutes if minutes.len() == 2 => two_digits(minutes)?,
+        _ => return None,
+    };
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    Some(sign * (hours * 3_600 + minutes * 60) * US_PER_SECOND)
+}
+
+/// Reads a DATE: days since the epoch.
+pub(crate) fn date(text: &[u8]) -> Result<i32, Why> {
+    match leading_date(text) {
+        Some((days, [])) => i32::try_from(days).map_err(|_| OUT_OF_RANGE),
+        _ => Err(NO_DATE),
+    }
+}
+
+/// Reads a TIME: microseconds since midnight.
+pub(crate) fn time(text: &[u8]) -> Result<i64, Why> {
+    match leading_time(text) {
+        Some((us, [])) if us < US_PER_DAY => Ok(us),
+        _ => Err(NO_TIME),
+    }
+}
+
+/// Reads a TIMESTAMP: microseconds since the epoch, in UTC where an offset is given. The time may
+/// be left out (midnight), the date may not.
+pub(crate) fn timestamp(text: &[u8]) -> Result<i64, Why> {
+    let (days, rest) = leading_date(text).ok_or(NO_TIMESTAMP)?;
+    let (time_us, rest) = match rest {
+        [] => (0, rest),
+        [b'T' | b't' | b' ', rest @ ..] => leading_time(rest).ok_or(NO_TIMESTAMP)?,
+        _ => return Err(NO_TIMESTAMP),
+    };
+    let offset_us = offset(rest).ok_or(NO_TIMESTAMP)?;
+    // The day and what is within it may have opposite signs at the edge of the range.
+    let us = i128::from(days) * i128::from(US_PER_DAY) + i128::from(time_us - offset_us);
+    i64::try_from(us).map_err(|_| OUT_OF_RANGE)
+}
+
+/// Reads an INTERVAL: an ISO 8601 duration (each part may have a sign), or words as SQL has them.
+pub(crate) fn interval(text: &str) -> Result<IntervalMonthDayNano, Why> {
+    match text.strip_prefix('P') {
+        Some(parts) => duration(parts.as_bytes()).ok_or(NO_INTERVAL),
+        None => parse_interval_month_day_nano(text).map_err(|_| NO_INTERVAL),
+    }
+}
+
+fn duration(text: &[u8]) -> Option<IntervalMonthDayNano> {
+    let (mut months, mut days, mut nanos) = (0i64, 0i64, 0i64);
+    let (mut rest, mut in_time, mut parts) = (text, false, 0);
+    while let [first, tail @ ..] = rest {
+        if *first == b'T' && !in_time {
+            (in_time, rest) = (true, tail);
+            continue;
+        }
+        let (sign, number) = match first {
+            b'-' => (-1, tail),
+            b'+' => (1, tail),
+            _ => (1, rest),
+        };
+        let (value, tail) = leading_number(number)?;
+        let (fraction_ns, tail) = match tail {
+            [b'.' | b',', digits @ ..] => leading_fraction(digits)?,
+            _ => (0, tail),
+        };
+        let [unit, tail @ ..] = tail else { return None };
+        if fraction_ns != 0 && *unit != b'S' {
+            return None;
+        }
+        let value = value.checked_mul(sign)?;
+        let time = |seconds: i64| value.checked_mul(seconds)?.checked_mul(NS_PER_SECOND)?.checked_add(sign * fraction_ns);
+        match (unit, in_time) {
+            (b'Y', false) => months = months.checked_add(value.checked_mul(12)?)?,
+            (b'M', false) => months = months.checked_add(value)?,
+            (b'W', false) => days = days.checked_add(value.checked_mul(7)?)?,
+            (b'D', false) => days = days.checked_add(value)?,
+            (b'H', true) => nanos = nanos.checked_add(time(3_600)?)?,
+            (b'M', true) => nanos = nanos.checked_add(time(60)?)?,
+            (b'S', true) => nanos = nanos.checked_add(time(1)?)?,
+            _ => return None,
+        }
+        (rest, parts) = (tail, parts + 1);
+    }
+    if parts == 0 {
+        return None;
+    }
+    Some(IntervalMonthDayNano::new(i32::try_from(months).ok()?, i32::try_from(days).ok()?, nanos))
+}
+
+fn leading_number(text: &[u8]) -> Option<(i64, &[u8])> {
+    let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let number = std::str::from_utf8(&text[..count]).ok()?.parse().ok()?;
+    Some((number, &text[count..]))
+}
+
+/// Reads the digits after a point as nanoseconds.
+fn leading_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
+    let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 || count > 9 {
+        return None;
+    }
+    let mut ns = 0;
+    for place in 0..9 {
+        ns = ns * 10 + if place < count { i64::from(text[place] - b'0') } else { 0 };
+    }
+    Some((ns, &text[count..]))
+}
+
+/// Writes a DATE.
+pub(crate) fn push_date(out: &mut Vec<u8>, days: i64) {
+    let (year, month, day) = civil_from_days(days);
+    if (0..=9_999).contains(&year) {
+        push_padded(out, year as u64, 4);
+    } else {
+        out.push(if year < 0 { b'-' } else { b'+' });
+        let digits = year.unsigned_abs().checked_ilog10().map_or(1, |log| log as usize + 1);
+        push_padded(out, year.unsigned_abs(), digits.max(4));
+    }
+    out.push(b'-');
+    push_padded(out, month, 2);
+    out.push(b'-');
+    push_padded(out, day, 2);
+}
+
+/// Writes a TIME, without needless zeros after the point.
+pub(crate) fn push_time(out: &mut Vec<u8>, us: i64) {
+    let seconds = (us / US_PER_SECOND) as u64;
+    push_padded(out, seconds / 3_600, 2);
+    out.push(b':');
+    push_padded(out, seconds / 60 % 60, 2);
+    out.push(b':');
+    push_padded(out, seconds % 60, 2);
+    push_fraction(out, (us % US_PER_SECOND) as u64, 6);
+}
+
+/// Writes `.` and the digits of `value / 10^digits` without trailing zeros; nothing for 0.
+fn push_fraction(out: &mut Vec<u8>, value: u64, digits: usize) {
+    if value == 0 {
+        return;
+    }
+    out.push(b'.');
+    push_padded(out, value, digits);
+    while out.last() == Some(&b'0') {
+        out.pop();
+    }
+}
+
+/// Writes a TIMESTAMP as RFC 3339 in UTC.
+pub(crate) fn push_timestamp(out: &mut Vec<u8>, us: i64) {
+    push_date(out, us.div_euclid(US_PER_DAY));
+    out.push(b'T');
+    push_time(out, us.rem_euclid(US_PER_DAY));
+    out.push(b'Z');
+}
+
+/// Writes an INTERVAL as an ISO 8601 duration; `PT0S` for none.
+pub(crate) fn push_interval(out: &mut Vec<u8>, interval: IntervalMonthDayNano) {
+    let (months, days, ns) = (i64::from(interval.months), i64::from(interval.days), interval.nanoseconds);
+    out.push(b'P');
+    let part = |out: &mut Vec<u8>, value: i64, unit: u8| {
+        if value != 0 {
+            push_integer(out, value);
+            out.push(unit);
+        }
+    };
+    part(out, months / 12, b'Y');
+    part(out, months % 12, b'M');
+    part(out, days, b'D');
+    if ns == 0 && (months, days) != (0, 0) {
+        return;
+    }
+    out.push(b'T');
+    let seconds = ns / NS_PER_SECOND;
+    part(out, seconds / 3_600, b'H');
+    part(out, seconds / 60 % 60, b'M');
+    let (second, fraction) = (seconds % 60, ns % NS_PER_SECOND);
+    if (second, fraction) != (0, 0) || ns == 0 {
+        if ns < 0 {
+            out.push(b'-');
+        }
+        push_unsigned(out, second.unsigned_abs());
+        push_fraction(out, fraction.unsigned_abs(), 9);
+        out.push(b'S');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(push: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        push(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn timestamps() {
+        let at = |text: &str| timestamp(text.as_bytes());
+        assert_eq!(at("1970-01-01T00:00:00Z"), Ok(0));
+        assert_eq!(at("2024-02-29 12:34:56.789"), Ok(1_709_210_096_789_000));
+        assert_eq!(at("2024-02-29T12:34:56.789123999+02:00"), Ok(1_709_202_896_789_123));
+        assert_eq!(at("2024-02-29t12:34:56-0530"), Ok(1_709_229_896_000_000));
+        assert_eq!(at("2024-02-29 12:34+01"), Ok(1_709_206_440_000_000));
+        assert_eq!(at("2024-02-29"), Ok(1_709_164_800_000_000));
+        assert_eq!(at("1969-12-31T23:59:59.999999Z"), Ok(-1));
+        assert_eq!(at("2016-12-31T23:59:60Z"), Ok(1_483_228_800_000_000));
+        assert_eq!(at("+300000-01-01T00:00:00Z"), Err(OUT_OF_RANGE));
+        for bad in [
+            "", "2024", "2024-13-01", "2023-02-29", "2024-02-30T00:00:00Z", "2024-02-29T24:00:00Z", "2024-02-29T12",
+            "2024-02-29T12:60:00Z", "2024-02-29T12:00:61Z", "2024-02-29T12:00:00.Z", "2024-02-29T12:00:00+1",
+            "2024-02-29T12:00:00+24:00", "2024-02-29T12:00:00Zx", "2024-2-29", "20240229", "1709210096789",
+        ] {
+            assert_eq!(at(bad), Err(NO_TIMESTAMP), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn dates_and_times() {
+        assert_eq!(date(b"1970-01-01"), Ok(0));
+        assert_eq!(date(b"2000-03-01"), Ok(11_017));
+        assert_eq!(date(b"0000-02-29"), Ok(-719_469));
+        assert_eq!(date(b"2024-01-01T00:00:00Z"), Err(NO_DATE));
+        assert_eq!(date(b"+9999999-01-01"), Err(OUT_OF_RANGE));
+        assert_eq!(time(b"23:59:59.5"), Ok(86_399_500_000));
+        assert_eq!(time(b"07:30"), Ok(27_000_000_000));
+        assert_eq!(time(b"23:59:60"), Err(NO_TIME));
+    }
+
+    #[test]
+    fn intervals() {
+        let of = IntervalMonthDayNano::new;
+        assert_eq!(interval("P1Y2M3DT4H5M6.5S"), Ok(of(14, 3, 14_706_500_000_000)));
+        assert_eq!(interval("P-1Y3DT-0.25S"), Ok(of(-12, 3, -250_000_000)));
+        assert_eq!(interval("P2W"), Ok(of(0, 14, 0)));
+        assert_eq!(interval("1 day 2 hours"), Ok(of(0, 1, 7_200_000_000_000)));
+        for bad in ["", "P", "PT", "P1", "P1H", "PT1D", "P1.5D", "P99999999999Y", "soon"] {
+            assert_eq!(interval(bad), Err(NO_INTERVAL), "{bad:?}");
+        }
+        assert_eq!(written(|out| push_interval(out, of(0, 0, 0))), "PT0S");
+        assert_eq!(written(|out| push_interval(out, of(14, 3, 14_706_500_000_000))), "P1Y2M3DT4H5M6.5S");
+        assert_eq!(written(|out| push_interval(out, of(-1, 0, -1))), "P-1MT-0.000000001S");
+    }
+
+    #[test]
+    fn written_forms() {
+        assert_eq!(written(|out| push_timestamp(out, 1_709_210_096_780_000)), "2024-02-29T12:34:56.78Z");
+        assert_eq!(written(|out| push_timestamp(out, 1_709_210_096_000_000)), "2024-02-29T12:34:56Z");
+        assert_eq!(written(|out| push_date(out, -719_529)), "-0001-12-31");
+        assert_eq!(written(|out| push_date(out, 2_932_897)), "+10000-01-01");
+        assert_eq!(written(|out| push_time(out, 1)), "00:00:00.000001");
+    }
+
+    proptest! {
+        #[test]
+        fn timestamps_read_back(us: i64) {
+            let text = written(|out| push_timestamp(out, us));
+            prop_assert_eq!(timestamp(text.as_bytes()), Ok(us), "{}", text);
+        }
+
+        #[test]
+        fn dates_read_back(days: i32) {
+            let text = written(|out| push_date(out, i64::from(days)));
+            prop_assert_eq!(date(text.as_bytes()), Ok(days), "{}", text);
+        }
+
+        #[test]
+        fn times_read_back(us in 0..US_PER_DAY) {
+            prop_assert_eq!(time(written(|out| push_time(out, us)).as_bytes()), Ok(us));
+        }
+
+        #[test]
+        fn intervals_read_back(months: i32, days: i32, ns: i64) {
+            let interval_in = IntervalMonthDayNano::new(months, days, ns);
+            let text = written(|out| push_interval(out, interval_in));
+            prop_assert_eq!(interval(&text), Ok(interval_in), "{}", text);
+        }
+
+        #[test]
+        fn any_text(text: String) {
+            let _ = (timestamp(text.as_bytes()), date(text.as_bytes()), time(text.as_bytes()), interval(&text));
+        }
+    }
+}
