@@ -18,6 +18,8 @@ use crate::change::ChangeBatch;
 use crate::{Error, Result};
 
 pub mod blackhole;
+#[cfg(test)]
+pub mod conformance;
 pub mod datagen;
 pub mod file;
 pub mod kafka;
@@ -243,11 +245,6 @@ pub trait SinkConnector: Send {
     /// harmless for an upsert sink and at most duplicates for an append sink (at-least-once).
     fn deliver(&mut self, epoch: u64, changes: &[ChangeBatch]) -> Result<()>;
 
-    /// True where nothing is kept outside, so that changes need not be logged for redelivery.
-    fn volatile(&self) -> bool {
-        false
-    }
-
     /// Rows delivered since opening.
     fn rows_delivered(&self) -> u64;
 
@@ -255,6 +252,11 @@ pub trait SinkConnector: Send {
     fn deletes_dropped(&self) -> u64 {
         0
     }
+}
+
+/// True for sinks that keep nothing outside, so that changes need not be logged for redelivery.
+pub fn is_volatile(spec: &ConnectorSpec) -> bool {
+    matches!(spec.connector.as_str(), "blackhole" | "print")
 }
 
 /// What a sink needs to know of the rows it gets.

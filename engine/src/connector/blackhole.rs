@@ -99,10 +99,6 @@ impl SinkConnector for Blackhole {
         Ok(())
     }
 
-    fn volatile(&self) -> bool {
-        true
-    }
-
     fn rows_delivered(&self) -> u64 {
         self.rows
     }

@@ -66,10 +66,6 @@ impl SinkConnector for Print {
         Ok(())
     }
 
-    fn volatile(&self) -> bool {
-        true
-    }
-
     fn rows_delivered(&self) -> u64 {
         self.rows
     }

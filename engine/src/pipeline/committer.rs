@@ -1,0 +1,59 @@
+//! The committer: one thread per engine that makes epochs durable, in the order in which
+//! pipelines hand them over, and then publishes them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+use weir_state::{Epoch, PipelineId, RelationId, Store, WriteBatch};
+
+use super::publication::{Publication, PublishedPipeline};
+use super::reader::Bell;
+use crate::Error;
+use crate::change::ChangeBatch;
+use crate::connector::SinkConnector;
+
+/// Sinks that keep nothing outside: they get their changes from memory, right after the commit.
+pub type VolatileSinks = Arc<Mutex<HashMap<RelationId, Vec<(RelationId, Box<dyn SinkConnector>)>>>>;
+
+/// One epoch to be made durable.
+pub struct CommitJob {
+    /// Where to.
+    pub store: Arc<dyn Store>,
+    /// Everything that the epoch changes.
+    pub batch: WriteBatch,
+    /// Whose epoch it is.
+    pub pipeline: PipelineId,
+    /// What is published once it is durable.
+    pub news: PublishedPipeline,
+    /// Changes for volatile sinks, by the relation that they follow.
+    pub changes: HashMap<RelationId, Vec<ChangeBatch>>,
+    /// Where the outcome goes.
+    pub done: Sender<(Epoch, Result<(), Error>)>,
+    /// Rung after that.
+    pub bell: Bell,
+}
+
+/// Runs until all senders are gone.
+pub fn run(jobs: &Receiver<CommitJob>, publication: &Publication, sinks: &VolatileSinks) {
+    for job in jobs {
+        let epoch = job.news.epoch;
+        let outcome = job.store.commit(job.batch).map_err(Error::from);
+        if outcome.is_ok() {
+            let mut sinks = sinks.lock();
+            for (relation, changes) in &job.changes {
+                for (_, sink) in sinks.get_mut(relation).into_iter().flatten() {
+                    if let Err(error) = sink.deliver(epoch.0, changes) {
+                        tracing::error!("{error}");
+                    }
+                }
+            }
+            drop(sinks);
+            publication.publish(job.pipeline, job.news);
+        }
+        // A pipeline that was stopped meanwhile no longer listens.
+        let _ = job.done.send((epoch, outcome));
+        job.bell.ring();
+    }
+}

@@ -1,0 +1,649 @@
+//! The graphs of a pipeline's views as one dataflow, and the step that moves changes through it.
+//!
+//! All nodes of all views stand in one plan. A node's *level* is the number of exchanges above it;
+//! the nodes of one level are a stage. Every task runs the nodes of a level in topological order
+//! over its own operators and outputs, without locks; between levels the rows on exchange edges
+//! are handed to the tasks that own their shards. With one task there are no exchanges at all, and
+//! a step runs inline.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use weir_state::{Epoch, RelationId, Store, WriteBatch};
+
+use super::output::ViewOutput;
+use crate::change::ChangeBatch;
+use crate::graph::{Exchange, Graph, NodeId, NodeKind};
+use crate::operator::{self, Operator, OperatorStats, Step, TaskContext, Watermark};
+use crate::relation::ViewSpec;
+use crate::row::RowCodec;
+use crate::{Error, Result, shard};
+
+/// A node of a view's graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeRef {
+    /// The view.
+    pub view: RelationId,
+    /// The node in its graph.
+    pub node: NodeId,
+}
+
+/// What a relation outside the dataflow gives in a step.
+#[derive(Default)]
+pub struct RelationInput {
+    /// Changes by task.
+    pub batches: Vec<Vec<ChangeBatch>>,
+    /// Its watermark; `None` where it has no event time.
+    pub watermark: Option<Watermark>,
+}
+
+/// Where an [`NodeKind::Input`] node of a view finds its columns in the relation's batches.
+pub type Projections = HashMap<NodeRef, Vec<usize>>;
+
+/// Rows and time of one node over all tasks, since the view was started here.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NodeCounters {
+    /// Rows taken.
+    pub rows_in: u64,
+    /// Rows given.
+    pub rows_out: u64,
+    /// Time spent, microseconds, summed over tasks.
+    pub busy_us: u64,
+}
+
+struct PlanNode {
+    at: NodeRef,
+    graph: Arc<Graph>,
+    inputs: Vec<PlanInput>,
+    level: usize,
+    /// For Input nodes of relations that are views of this dataflow, the index of their output;
+    /// such nodes read it as an input edge instead.
+    relation: Option<RelationId>,
+    projection: Option<Vec<usize>>,
+    watermark: Watermark,
+    is_output: bool,
+    outgoing: Vec<Outgoing>,
+}
+
+struct PlanInput {
+    from: usize,
+    dealt: bool,
+}
+
+/// An exchange edge, seen from the node whose rows are dealt.
+struct Outgoing {
+    to: usize,
+    port: usize,
+    /// Key columns and their codec; `None` sends everything to task 0.
+    key: Option<(Vec<usize>, RowCodec)>,
+}
+
+/// One task's part: operators, their last outputs, and what other tasks dealt to it.
+struct Task {
+    number: usize,
+    /// Number of tasks.
+    of: usize,
+    operators: HashMap<NodeRef, Box<dyn Operator>>,
+    counters: HashMap<NodeRef, NodeCounters>,
+    views: BTreeMap<RelationId, ViewOutput>,
+    outputs: Vec<Vec<ChangeBatch>>,
+    inbox: HashMap<(usize, usize), Vec<ChangeBatch>>,
+    sent: Vec<(usize, usize, usize, Vec<ChangeBatch>)>,
+    failed: BTreeMap<RelationId, Error>,
+    fresh: BTreeSet<NodeRef>,
+}
+
+/// A view and all that its tasks hold of it, taken out of one dataflow to be put into another.
+pub struct ViewParts {
+    spec: ViewSpec,
+    tasks: Vec<TaskParts>,
+    watermarks: HashMap<NodeRef, Watermark>,
+}
+
+struct TaskParts {
+    operators: Vec<(NodeRef, Box<dyn Operator>)>,
+    counters: Vec<(NodeRef, NodeCounters)>,
+    output: ViewOutput,
+}
+
+/// The views of a pipeline, running.
+pub struct Dataflow {
+    specs: BTreeMap<RelationId, ViewSpec>,
+    plan: Vec<PlanNode>,
+    levels: usize,
+    tasks: Vec<Task>,
+    store: Arc<dyn Store>,
+    entry_budget: Option<usize>,
+    watermarks: HashMap<NodeRef, Watermark>,
+}
+
+impl Dataflow {
+    /// An empty dataflow of `tasks` tasks whose operators keep their state in `store`.
+    pub fn new(tasks: usize, store: Arc<dyn Store>, entry_budget: Option<usize>) -> Dataflow {
+        let of = tasks.clamp(1, shard::SHARDS);
+        let tasks = (0..of).map(|number| Task::new(number, of)).collect();
+        Dataflow {
+            specs: BTreeMap::new(),
+            plan: Vec::new(),
+            levels: 1,
+            tasks,
+            store,
+            entry_budget,
+            watermarks: HashMap::new(),
+        }
+    }
+
+    /// Number of tasks.
+    pub fn num_tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// The views, by id.
+    pub fn views(&self) -> &BTreeMap<RelationId, ViewSpec> {
+        &self.specs
+    }
+
+    /// Adds a view with operators built from the store. [`Dataflow::plan`] must follow.
+    pub fn add(&mut self, spec: ViewSpec) -> Result<()> {
+        let graph = spec.graph.clone();
+        let count = self.tasks.len();
+        for task in &mut self.tasks {
+            for (index, node) in graph.nodes.iter().enumerate() {
+                let at = NodeRef { view: spec.relation, node: NodeId(index as u32) };
+                let inputs: Vec<_> = node.inputs.iter().map(|input| graph.node(input.node)).collect();
+                let context = TaskContext {
+                    relation: spec.relation,
+                    node: at.node,
+                    task: task.number,
+                    tasks: count,
+                    shards: shard::shards_of(task.number, count),
+                    store: self.store.clone(),
+                    entry_budget: self.entry_budget,
+                };
+                if let Some(operator) = operator::build(node, &inputs, &context)? {
+                    task.operators.insert(at, operator);
+                    task.fresh.insert(at);
+                }
+            }
+            task.views.insert(spec.relation, ViewOutput::new(&spec, graph.output().schema.clone(), task.number)?);
+        }
+        self.specs.insert(spec.relation, spec);
+        Ok(())
+    }
+
+    /// Takes a view out with everything its tasks hold. [`Dataflow::plan`] must follow.
+    pub fn take(&mut self, view: RelationId) -> Option<ViewParts> {
+        let spec = self.specs.remove(&view)?;
+        let tasks = self
+            .tasks
+            .iter_mut()
+            .map(|task| {
+                task.failed.remove(&view);
+                TaskParts {
+                    operators: drain_view(&mut task.operators, view),
+                    counters: drain_view(&mut task.counters, view),
+                    output: task.views.remove(&view).expect("each task holds each view's output"),
+                }
+            })
+            .collect();
+        let watermarks = drain_view(&mut self.watermarks, view).into_iter().collect();
+        Some(ViewParts { spec, tasks, watermarks })
+    }
+
+    /// Puts a view in that another dataflow of as many tasks gave. [`Dataflow::plan`] must follow.
+    pub fn put(&mut self, parts: ViewParts) {
+        assert_eq!(parts.tasks.len(), self.tasks.len(), "dataflows of one engine have equally many tasks");
+        for (task, part) in self.tasks.iter_mut().zip(parts.tasks) {
+            task.operators.extend(part.operators);
+            task.counters.extend(part.counters);
+            task.views.insert(parts.spec.relation, part.output);
+        }
+        self.watermarks.extend(parts.watermarks);
+        self.specs.insert(parts.spec.relation, parts.spec);
+    }
+
+    /// Makes the plan anew from the views present. `projections` places the columns of Input nodes
+    /// whose relation isn't a view of this dataflow.
+    pub fn plan(&mut self, projections: &Projections) -> Result<()> {
+        let order = self.view_order()?;
+        let mut places: HashMap<NodeRef, usize> = HashMap::new();
+        let mut plan: Vec<PlanNode> = Vec::new();
+        for view in order {
+            let graph = self.specs[&view].graph.clone();
+            for index in 0..graph.nodes.len() {
+                let at = NodeRef { view, node: NodeId(index as u32) };
+                let node = self.plan_node(at, &graph, &places, projections, &mut plan)?;
+                places.insert(at, plan.len());
+                plan.push(node);
+            }
+        }
+        self.levels = plan.iter().map(|node| node.level + 1).max().unwrap_or(1);
+        self.plan = plan;
+        for task in &mut self.tasks {
+            task.outputs = vec![Vec::new(); self.plan.len()];
+            task.inbox.clear();
+        }
+        Ok(())
+    }
+
+    fn plan_node(
+        &self,
+        at: NodeRef,
+        graph: &Arc<Graph>,
+        places: &HashMap<NodeRef, usize>,
+        projections: &Projections,
+        plan: &mut [PlanNode],
+    ) -> Result<PlanNode> {
+        let place = plan.len();
+        let node = graph.node(at.node);
+        let mut planned = PlanNode {
+            at,
+            graph: graph.clone(),
+            inputs: Vec::new(),
+            level: 0,
+            relation: None,
+            projection: None,
+            watermark: self.watermarks.get(&at).copied().unwrap_or(i64::MIN),
+            is_output: at.node.0 as usize + 1 == graph.nodes.len(),
+            outgoing: Vec::new(),
+        };
+        if let NodeKind::Input(input) = &node.kind {
+            if let Some(upstream) = self.specs.get(&input.relation) {
+                let output = NodeRef { view: input.relation, node: NodeId(upstream.graph.nodes.len() as u32 - 1) };
+                let from = places[&output];
+                planned.level = plan[from].level;
+                planned.inputs.push(PlanInput { from, dealt: false });
+                planned.projection = Some(input.columns.clone());
+            } else {
+                planned.relation = Some(input.relation);
+                let projection = projections.get(&at).cloned();
+                planned.projection = Some(projection.ok_or_else(|| Error::internal("an input without projection"))?);
+            }
+            return Ok(planned);
+        }
+        for (port, input) in node.inputs.iter().enumerate() {
+            let from = places[&NodeRef { view: at.view, node: input.node }];
+            let dealt = self.tasks.len() > 1 && input.exchange != Exchange::Local;
+            if dealt {
+                let key = match &input.exchange {
+                    Exchange::Hash(columns) => {
+                        let schema = &graph.node(input.node).schema;
+                        let types: Vec<_> = columns.iter().map(|c| schema.field(*c).data_type().clone()).collect();
+                        Some((columns.clone(), RowCodec::for_types(&types)?))
+                    }
+                    _ => None,
+                };
+                plan[from].outgoing.push(Outgoing { to: place, port, key });
+            }
+            planned.level = planned.level.max(plan[from].level + usize::from(dealt));
+            planned.inputs.push(PlanInput { from, dealt });
+        }
+        Ok(planned)
+    }
+
+    /// Views, those that are read before those that read them.
+    fn view_order(&self) -> Result<Vec<RelationId>> {
+        let mut order: Vec<RelationId> = Vec::new();
+        let mut left: BTreeSet<RelationId> = self.specs.keys().copied().collect();
+        while !left.is_empty() {
+            let ready = left.iter().copied().find(|view| {
+                self.specs[view].graph.relations().iter().all(|read| read == view || !left.contains(read))
+            });
+            let view = ready.ok_or_else(|| Error::internal("views read each other in a circle"))?;
+            left.remove(&view);
+            order.push(view);
+        }
+        Ok(order)
+    }
+
+    /// Moves one step's input through the dataflow. Returns the views that failed, with the cause,
+    /// and those that rest on them (without); what they hold is no longer of use.
+    pub fn step(
+        &mut self,
+        now_us: i64,
+        mut inputs: HashMap<RelationId, RelationInput>,
+    ) -> BTreeMap<RelationId, Option<Error>> {
+        let moved = self.move_watermarks(&inputs);
+        for task in &mut self.tasks {
+            task.outputs.iter_mut().for_each(Vec::clear);
+        }
+        let mut by_task: Vec<HashMap<RelationId, Vec<ChangeBatch>>> = vec![HashMap::new(); self.tasks.len()];
+        for (relation, input) in &mut inputs {
+            for (task, batches) in std::mem::take(&mut input.batches).into_iter().enumerate() {
+                by_task[task].insert(*relation, batches);
+            }
+        }
+        let mut failed: BTreeMap<RelationId, Option<Error>> = BTreeMap::new();
+        for level in 0..self.levels {
+            let (plan, moved, out) = (&self.plan, &moved, &failed);
+            if let [task] = &mut self.tasks[..] {
+                task.run_level(level, now_us, plan, moved, &by_task[0], out);
+            } else {
+                std::thread::scope(|scope| {
+                    let mut tasks = self.tasks.iter_mut().zip(&by_task);
+                    let first = tasks.next();
+                    for (task, input) in tasks {
+                        scope.spawn(move || task.run_level(level, now_us, plan, moved, input, out));
+                    }
+                    if let Some((task, input)) = first {
+                        task.run_level(level, now_us, plan, moved, input, out);
+                    }
+                });
+            }
+            self.hand_over();
+            self.collect_failures(&mut failed);
+        }
+        failed
+    }
+
+    /// Sets each node's watermark for this step; says whose moved.
+    fn move_watermarks(&mut self, inputs: &HashMap<RelationId, RelationInput>) -> Vec<bool> {
+        let mut moved = vec![false; self.plan.len()];
+        for index in 0..self.plan.len() {
+            let node = &self.plan[index];
+            let bound = match node.relation {
+                Some(relation) => inputs.get(&relation).and_then(|input| input.watermark),
+                None => node
+                    .inputs
+                    .iter()
+                    .filter(|input| self.plan[input.from].graph.node(self.plan[input.from].at.node).has_watermark)
+                    .map(|input| self.plan[input.from].watermark)
+                    .min(),
+            };
+            if let Some(bound) = bound
+                && bound > self.plan[index].watermark
+            {
+                self.plan[index].watermark = bound;
+                self.watermarks.insert(self.plan[index].at, bound);
+                moved[index] = true;
+            }
+        }
+        moved
+    }
+
+    /// Moves dealt rows to the tasks that own them.
+    fn hand_over(&mut self) {
+        for from in 0..self.tasks.len() {
+            for (to_task, node, port, batches) in std::mem::take(&mut self.tasks[from].sent) {
+                self.tasks[to_task].inbox.entry((node, port)).or_default().extend(batches);
+            }
+        }
+    }
+
+    fn collect_failures(&mut self, failed: &mut BTreeMap<RelationId, Option<Error>>) {
+        for task in &mut self.tasks {
+            for (view, error) in std::mem::take(&mut task.failed) {
+                failed.insert(view, Some(error));
+            }
+        }
+        if failed.is_empty() {
+            return;
+        }
+        loop {
+            let next = self.specs.values().find(|spec| {
+                !failed.contains_key(&spec.relation)
+                    && spec.graph.relations().iter().any(|read| failed.contains_key(read))
+            });
+            let Some(spec) = next else { return };
+            failed.insert(spec.relation, None);
+        }
+    }
+
+    /// Writes what became dirty since the last checkpoint: operator state, view rows, and the
+    /// changelogs of `logged` views. Also returns the changes of `wanted` views.
+    pub fn checkpoint(
+        &mut self,
+        epoch: Epoch,
+        logged: &BTreeSet<RelationId>,
+        wanted: &BTreeSet<RelationId>,
+    ) -> Result<(WriteBatch, HashMap<RelationId, Vec<ChangeBatch>>)> {
+        let run = |task: &mut Task| task.checkpoint(epoch, logged, wanted);
+        let results: Vec<Result<_>> = if let [task] = &mut self.tasks[..] {
+            vec![run(task)]
+        } else {
+            std::thread::scope(|scope| {
+                let handles: Vec<_> = self.tasks.iter_mut().map(|task| scope.spawn(move || run(task))).collect();
+                handles
+                    .into_iter()
+                    .map(|handle| handle.join().unwrap_or_else(|_| Err(Error::internal("a checkpoint panicked"))))
+                    .collect()
+            })
+        };
+        let mut whole = WriteBatch::new();
+        let mut changes: HashMap<RelationId, Vec<ChangeBatch>> = HashMap::new();
+        for result in results {
+            let (batch, given) = result?;
+            whole.append(batch);
+            for (view, batches) in given {
+                changes.entry(view).or_default().extend(batches);
+            }
+        }
+        Ok((whole, changes))
+    }
+
+    /// The last checkpoint is durable.
+    pub fn committed(&mut self) -> Result<()> {
+        self.tasks.iter_mut().flat_map(|task| task.operators.values_mut()).try_for_each(|o| o.committed())
+    }
+
+    /// Loads stored state in the background; true when all of it is in memory (or there is no more
+    /// room).
+    pub fn complete(&mut self, entries: usize) -> Result<bool> {
+        for operator in self.tasks.iter_mut().flat_map(|task| task.operators.values_mut()) {
+            if !operator.complete(entries)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// True if some view has changes that no checkpoint holds yet.
+    pub fn is_dirty(&self) -> bool {
+        self.tasks.iter().any(|task| task.views.values().any(|view| !view.is_empty()))
+    }
+
+    /// Rows waiting for the next checkpoint.
+    pub fn pending_rows(&self) -> usize {
+        self.tasks.iter().flat_map(|task| task.views.values()).map(ViewOutput::rows).sum()
+    }
+
+    /// The watermark of a view's result; `None` if it has no event time.
+    pub fn watermark(&self, view: RelationId) -> Option<Watermark> {
+        let node = self.plan.iter().find(|node| node.at.view == view && node.is_output)?;
+        node.graph.node(node.at.node).has_watermark.then_some(node.watermark)
+    }
+
+    /// All nodes' watermarks, to be stored with the epoch.
+    pub fn watermarks(&self) -> &HashMap<NodeRef, Watermark> {
+        &self.watermarks
+    }
+
+    /// Sets watermarks read with the epoch, before planning.
+    pub fn restore_watermarks(&mut self, watermarks: HashMap<NodeRef, Watermark>) {
+        self.watermarks = watermarks;
+    }
+
+    /// Counters and sizes of each node, summed over tasks.
+    pub fn node_stats(&self) -> Vec<(NodeRef, &'static str, NodeCounters, OperatorStats)> {
+        self.plan
+            .iter()
+            .map(|node| {
+                let mut counters = NodeCounters::default();
+                let mut stats = OperatorStats::default();
+                for task in &self.tasks {
+                    if let Some(c) = task.counters.get(&node.at) {
+                        counters.rows_in += c.rows_in;
+                        counters.rows_out += c.rows_out;
+                        counters.busy_us += c.busy_us;
+                    }
+                    if let Some(operator) = task.operators.get(&node.at) {
+                        let s = operator.stats();
+                        stats.late_applied += s.late_applied;
+                        stats.late_dropped += s.late_dropped;
+                        stats.without_event_time += s.without_event_time;
+                        stats.state_bytes += s.state_bytes;
+                        stats.state_entries += s.state_entries;
+                    }
+                }
+                (node.at, node.graph.node(node.at.node).kind.name(), counters, stats)
+            })
+            .collect()
+    }
+}
+
+fn drain_view<T>(map: &mut HashMap<NodeRef, T>, view: RelationId) -> Vec<(NodeRef, T)> {
+    map.extract_if(|at, _| at.view == view).collect()
+}
+
+impl Task {
+    fn new(number: usize, of: usize) -> Task {
+        Task {
+            number,
+            of,
+            operators: HashMap::new(),
+            counters: HashMap::new(),
+            views: BTreeMap::new(),
+            outputs: Vec::new(),
+            inbox: HashMap::new(),
+            sent: Vec::new(),
+            failed: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+        }
+    }
+
+    fn run_level(
+        &mut self,
+        level: usize,
+        now_us: i64,
+        plan: &[PlanNode],
+        moved: &[bool],
+        input: &HashMap<RelationId, Vec<ChangeBatch>>,
+        out: &BTreeMap<RelationId, Option<Error>>,
+    ) {
+        for (index, node) in plan.iter().enumerate().filter(|(_, node)| node.level == level) {
+            let view = node.at.view;
+            if out.contains_key(&view) || self.failed.contains_key(&view) {
+                continue;
+            }
+            let started = Instant::now();
+            let run = AssertUnwindSafe(|| self.run_node(index, now_us, plan, moved[index], input));
+            let result = catch_unwind(run).unwrap_or_else(|panic| Err(Error::Internal(panic_text(&panic))));
+            match result {
+                Ok(false) => {}
+                Ok(true) => {
+                    let counters = self.counters.entry(node.at).or_default();
+                    counters.busy_us += started.elapsed().as_micros() as u64;
+                }
+                Err(error) => {
+                    self.failed.insert(view, error);
+                }
+            }
+        }
+    }
+
+    /// Runs one node; false if it had nothing to do.
+    fn run_node(
+        &mut self,
+        index: usize,
+        now_us: i64,
+        plan: &[PlanNode],
+        moved: bool,
+        input: &HashMap<RelationId, Vec<ChangeBatch>>,
+    ) -> Result<bool> {
+        let node = &plan[index];
+        let mut ports: Vec<Vec<ChangeBatch>> = Vec::with_capacity(node.inputs.len());
+        if let Some(relation) = node.relation {
+            ports.push(input.get(&relation).cloned().unwrap_or_default());
+        }
+        for (port, edge) in node.inputs.iter().enumerate() {
+            ports.push(if edge.dealt {
+                self.inbox.remove(&(index, port)).unwrap_or_default()
+            } else {
+                self.outputs[edge.from].clone()
+            });
+        }
+        let rows_in: usize = ports.iter().flatten().map(ChangeBatch::num_rows).sum();
+        let fresh = self.fresh.remove(&node.at);
+        if rows_in == 0 && !moved && !fresh {
+            return Ok(false);
+        }
+        let output = match (&node.graph.node(node.at.node).kind, &node.projection) {
+            (NodeKind::Input(_), Some(projection)) => {
+                let batches = ports.into_iter().flatten().map(|batch| project(batch, projection));
+                batches.collect::<Result<Vec<_>>>()?
+            }
+            (NodeKind::Union, _) => ports.into_iter().flatten().collect(),
+            _ => {
+                let step = Step { now_us, watermark: node.watermark };
+                let operator = self.operators.get_mut(&node.at);
+                operator.ok_or_else(|| Error::internal("a node without operator"))?.step(&step, ports)?
+            }
+        };
+        let rows_out: usize = output.iter().map(ChangeBatch::num_rows).sum();
+        let counters = self.counters.entry(node.at).or_default();
+        counters.rows_in += rows_in as u64;
+        counters.rows_out += rows_out as u64;
+        if rows_out > 0 {
+            self.give(index, node, output)?;
+        }
+        Ok(true)
+    }
+
+    /// Hands a node's output to the view, to dealt edges and to local readers.
+    fn give(&mut self, index: usize, node: &PlanNode, output: Vec<ChangeBatch>) -> Result<()> {
+        for edge in &node.outgoing {
+            match &edge.key {
+                None => self.sent.push((0, edge.to, edge.port, output.clone())),
+                Some((columns, codec)) => {
+                    let tasks = self.of;
+                    for batch in output.iter().filter(|batch| !batch.is_empty()) {
+                        let parts = shard::deal(batch, codec, columns, tasks)?;
+                        for (task, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+                            self.sent.push((task, edge.to, edge.port, vec![part]));
+                        }
+                    }
+                }
+            }
+        }
+        if node.is_output
+            && let Some(view) = self.views.get_mut(&node.at.view)
+        {
+            view.extend(&output);
+        }
+        self.outputs[index] = output;
+        Ok(())
+    }
+
+    fn checkpoint(
+        &mut self,
+        epoch: Epoch,
+        logged: &BTreeSet<RelationId>,
+        wanted: &BTreeSet<RelationId>,
+    ) -> Result<(WriteBatch, Vec<(RelationId, Vec<ChangeBatch>)>)> {
+        let mut batch = WriteBatch::new();
+        for operator in self.operators.values_mut() {
+            operator.checkpoint(&mut batch)?;
+        }
+        let mut changes = Vec::new();
+        for (view, output) in &mut self.views {
+            let given = output.write(epoch, logged.contains(view), wanted.contains(view), &mut batch)?;
+            if let Some(given) = given {
+                changes.push((*view, given));
+            }
+        }
+        Ok((batch, changes))
+    }
+}
+
+fn project(batch: ChangeBatch, columns: &[usize]) -> Result<ChangeBatch> {
+    let rows = batch.rows().project(columns)?;
+    Ok(batch.with_rows(rows))
+}
+
+fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown".to_string());
+    format!("an operator panicked: {text}")
+}

@@ -1,0 +1,225 @@
+//! Delivery: one thread per sink that reads a relation's changelog and hands it outside.
+//!
+//! At least once: what is delivered is noted after it has arrived, so a crash in between repeats
+//! it. A sink that can't deliver goes on trying; its relation's changelog waits for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use weir_state::changelog::{self, Follower};
+use weir_state::{Epoch, RelationId, WriteBatch};
+
+use super::shared::Shared;
+use crate::change::{self, ChangeBatch};
+use crate::connector::{self, SinkConnector, SinkSpec};
+use crate::relation::StoredRelation;
+use crate::{Error, Result};
+
+/// Rows of one delivery, about.
+const DELIVERY_ROWS: usize = 100_000;
+/// How often progress is written while a backlog is delivered.
+const NOTE_EVERY: Duration = Duration::from_millis(200);
+/// First and longest pause after a failed delivery.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// A sink, ready to run.
+#[derive(Clone)]
+pub struct SinkRun {
+    /// The sink's id.
+    pub relation: RelationId,
+    /// Whose changes it delivers: a view, or itself where it has a query of its own.
+    pub follow: RelationId,
+    /// Where to and how.
+    pub spec: SinkSpec,
+    /// Begin with the present content of the view.
+    pub snapshot: bool,
+}
+
+/// How a sink stands.
+#[derive(Debug, Clone, Default)]
+pub struct SinkStatus {
+    /// The last epoch delivered.
+    pub delivered: Epoch,
+    /// Rows delivered since start.
+    pub rows: u64,
+    /// Why it can't deliver at present.
+    pub trouble: Option<String>,
+}
+
+/// A running delivery.
+pub struct DeliveryHandle {
+    stop: Arc<AtomicBool>,
+    /// How it stands.
+    pub status: Arc<Mutex<SinkStatus>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl DeliveryHandle {
+    /// Starts delivering.
+    pub fn spawn(shared: Arc<Shared>, run: SinkRun) -> Result<DeliveryHandle> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let status = Arc::new(Mutex::new(SinkStatus::default()));
+        let work = Work { shared, run: run.clone(), stop: stop.clone(), status: status.clone() };
+        let thread = std::thread::Builder::new()
+            .name(format!("sink-{}", run.spec.name))
+            .spawn(move || work.run())
+            .map_err(Error::internal)?;
+        Ok(DeliveryHandle { stop, status, thread: Some(thread) })
+    }
+
+    /// Ends it after the delivery at hand.
+    pub fn stop(mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The name under which a sink follows its relation.
+pub fn follower_name(sink: RelationId) -> String {
+    format!("sink {sink}")
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    run: SinkRun,
+    stop: Arc<AtomicBool>,
+    status: Arc<Mutex<SinkStatus>>,
+}
+
+impl Work {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire) || self.shared.is_stopping()
+    }
+
+    fn run(self) {
+        let mut pause = PAUSE.0;
+        while !self.stopped() {
+            let Err(error) = self.deliver_all(&mut pause) else { return };
+            let text = error.to_string();
+            let old = self.status.lock().trouble.replace(text.clone());
+            if old.is_none_or(|old| old != text) {
+                tracing::warn!(sink = self.run.spec.name, "{text}; trying again");
+            }
+            let until = Instant::now() + pause;
+            while Instant::now() < until && !self.stopped() {
+                std::thread::sleep(Duration::from_millis(25));
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// Delivers until stopped, or until an error.
+    fn deliver_all(&self, pause: &mut Duration) -> Result<()> {
+        let mut sink = connector::sink(&self.run.spec)?;
+        let relation = self.followed()?;
+        let mut delivered = self.begin(sink.as_mut(), &relation)?;
+        let mut noted = Instant::now();
+        let mut noted_epoch = delivered;
+        while !self.stopped() {
+            let deadline = Instant::now() + NOTE_EVERY;
+            let upto = self.shared.publication.wait(deadline, |publication| {
+                if self.stopped() {
+                    return Some(delivered);
+                }
+                let (_, host) = publication.host(self.run.follow)?;
+                (host.epoch > delivered && (host.attached || self.right_before_attach())).then_some(host.epoch)
+            });
+            if let Some(upto) = upto.filter(|upto| *upto > delivered) {
+                delivered = self.deliver(sink.as_mut(), &relation, delivered, upto)?;
+                *pause = PAUSE.0;
+                let mut status = self.status.lock();
+                status.delivered = delivered;
+                status.rows = sink.rows_delivered();
+                status.trouble = None;
+            }
+            if delivered > noted_epoch && (upto.is_none() || noted.elapsed() >= NOTE_EVERY) {
+                self.note(delivered)?;
+                noted = Instant::now();
+                noted_epoch = delivered;
+            }
+        }
+        if delivered > noted_epoch { self.note(delivered) } else { Ok(()) }
+    }
+
+    fn followed(&self) -> Result<StoredRelation> {
+        let view = self.shared.view(self.run.follow);
+        Ok(view.ok_or_else(|| Error::internal("a sink of a relation that is gone"))?.stored())
+    }
+
+    /// Where delivery goes on: after what is noted; for a new sink, after the present content.
+    fn begin(&self, sink: &mut dyn SinkConnector, relation: &StoredRelation) -> Result<Epoch> {
+        let name = follower_name(self.run.relation);
+        let store = self.shared.instance.store();
+        let noted = Follower::load(store.as_ref())?.into_iter().find(|f| f.name == name && f.relation == self.run.follow);
+        if let Some(follower) = noted {
+            self.shared.publication.follow(self.run.follow, &name, Some(follower.delivered));
+            return Ok(follower.delivered);
+        }
+        if self.run.follow == self.run.relation {
+            // Its own query: everything since the first epoch is in the changelog.
+            self.shared.publication.follow(self.run.follow, &name, Some(Epoch::ZERO));
+            return Ok(Epoch::ZERO);
+        }
+        let (snapshot, epoch) = self.shared.follow_from_snapshot(self.run.follow, &name)?;
+        if self.run.snapshot {
+            let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
+            let mut part = Vec::new();
+            for batch in snapshot.scan(relation, &all)? {
+                part.push(ChangeBatch::inserts(batch?));
+                if part.iter().map(ChangeBatch::num_rows).sum::<usize>() >= DELIVERY_ROWS {
+                    sink.deliver(epoch.0, &std::mem::take(&mut part))?;
+                }
+            }
+            sink.deliver(epoch.0, &part)?;
+        }
+        self.note(epoch)?;
+        Ok(epoch)
+    }
+
+    /// Delivers epochs after `delivered`, whole ones, until there are enough rows.
+    fn deliver(&self, sink: &mut dyn SinkConnector, relation: &StoredRelation, delivered: Epoch, upto: Epoch) -> Result<Epoch> {
+        let store = self.shared.instance.store().clone();
+        let mut changes = Vec::new();
+        let mut rows = 0;
+        let mut reached = upto;
+        let mut last: Option<Epoch> = None;
+        for entry in changelog::read(store.as_ref(), self.run.follow, delivered, upto)? {
+            let (epoch, _, bytes) = entry?;
+            if let Some(before) = last
+                && epoch != before
+                && rows >= DELIVERY_ROWS
+            {
+                reached = before;
+                break;
+            }
+            last = Some(epoch);
+            let batches = change::from_bytes(&bytes, &relation.schema)?;
+            rows += batches.iter().map(ChangeBatch::num_rows).sum::<usize>();
+            changes.extend(batches);
+        }
+        if !changes.is_empty() {
+            sink.deliver(reached.0, &changes)?;
+        }
+        Ok(reached)
+    }
+
+    /// A query over sources alone is right as of its positions, also before it is attached.
+    fn right_before_attach(&self) -> bool {
+        let Some(view) = self.shared.view(self.run.follow) else { return false };
+        view.graph.relations().iter().all(|relation| self.shared.source(*relation).is_some())
+    }
+
+    fn note(&self, delivered: Epoch) -> Result<()> {
+        let name = follower_name(self.run.relation);
+        let mut batch = WriteBatch::new();
+        Follower { name: name.clone(), relation: self.run.follow, delivered }.put(&mut batch);
+        self.shared.instance.store().commit(batch)?;
+        self.shared.publication.advance(self.run.follow, &name, delivered);
+        Ok(())
+    }
+}

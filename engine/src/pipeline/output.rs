@@ -1,0 +1,197 @@
+//! What a view's result leaves in the store: rows for reads, and a changelog for followers.
+//!
+//! Between checkpoints the changes are only collected. A checkpoint sums them up and writes what
+//! is left: a row per key, a count per row, or, for append-only results, whole chunks.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use weir_state::{Epoch, Keyspace, RelationId, WriteBatch, changelog, keys};
+
+use crate::change::{self, ChangeBatch, Weights};
+use crate::relation::{Storage, ViewSpec};
+use crate::row::RowCodec;
+use crate::{Error, Result};
+
+/// Rows of one chunk in a changelog or an append-only view at most.
+const CHUNK_ROWS: usize = 16_384;
+
+/// Writes rows of a stored relation: views here, tables in [`super::tables`].
+pub struct RowWriter {
+    relation: RelationId,
+    name: String,
+    storage: Storage,
+    row: RowCodec,
+    key: Option<(Vec<usize>, RowCodec)>,
+}
+
+impl RowWriter {
+    /// A writer for rows of `schema`.
+    pub fn new(relation: RelationId, name: &str, storage: &Storage, schema: &SchemaRef) -> Result<RowWriter> {
+        let key = match storage {
+            Storage::Keyed(columns) => Some((columns.clone(), key_codec(schema, columns)?)),
+            _ => None,
+        };
+        let row = RowCodec::for_schema(schema)?;
+        Ok(RowWriter { relation, name: name.to_string(), storage: storage.clone(), row, key })
+    }
+
+    /// Writes consolidated changes. `chunk` numbers the chunks of append-only views.
+    pub fn write(&self, changes: &ChangeBatch, epoch: Epoch, chunk: &mut u32, batch: &mut WriteBatch) -> Result<()> {
+        match &self.storage {
+            Storage::Changes => Ok(()),
+            Storage::Append => self.write_chunks(changes, epoch, chunk, batch),
+            Storage::Bag => self.write_counts(changes, batch),
+            Storage::Keyed(_) => self.write_keyed(changes, batch),
+        }
+    }
+
+    fn write_chunks(&self, changes: &ChangeBatch, epoch: Epoch, chunk: &mut u32, batch: &mut WriteBatch) -> Result<()> {
+        if !changes.is_append_only() {
+            return Err(self.broken("an append-only view deletes"));
+        }
+        for_chunks(changes, |part| {
+            let mut key = epoch.0.to_be_bytes().to_vec();
+            key.extend(chunk.to_be_bytes());
+            *chunk += 1;
+            batch.put(Keyspace::View, &keys::view_key(self.relation, &key), &change::to_bytes(&[part])?);
+            Ok(())
+        })
+    }
+
+    fn write_counts(&self, changes: &ChangeBatch, batch: &mut WriteBatch) -> Result<()> {
+        let rows = self.row.encode(changes.rows().columns(), changes.num_rows())?;
+        for index in 0..changes.num_rows() {
+            batch.add(Keyspace::View, &keys::view_key(self.relation, rows.row(index)), changes.weight(index));
+        }
+        Ok(())
+    }
+
+    fn write_keyed(&self, changes: &ChangeBatch, batch: &mut WriteBatch) -> Result<()> {
+        let Some((columns, codec)) = &self.key else { return Err(self.broken("no key")) };
+        let count = changes.num_rows();
+        let key_columns: Vec<_> = columns.iter().map(|c| changes.column(*c).clone()).collect();
+        let keys = codec.encode(&key_columns, count)?;
+        let rows = self.row.encode(changes.rows().columns(), count)?;
+        // Deletes first: an update's insert must win over its delete.
+        for index in (0..count).filter(|i| changes.weight(*i) < 0) {
+            batch.delete(Keyspace::View, &keys::view_key(self.relation, keys.row(index)));
+        }
+        for index in (0..count).filter(|i| changes.weight(*i) > 0) {
+            if changes.weight(index) != 1 {
+                return Err(self.broken("two rows have the same key"));
+            }
+            batch.put(Keyspace::View, &keys::view_key(self.relation, keys.row(index)), rows.row(index));
+        }
+        Ok(())
+    }
+
+    fn broken(&self, what: &str) -> Error {
+        Error::Internal(format!("view '{}': {what}", self.name))
+    }
+}
+
+/// The codec of a relation's key columns.
+pub fn key_codec(schema: &SchemaRef, columns: &[usize]) -> Result<RowCodec> {
+    let types: Vec<_> = columns.iter().map(|c| schema.field(*c).data_type().clone()).collect();
+    RowCodec::for_types(&types)
+}
+
+fn for_chunks(changes: &ChangeBatch, mut write: impl FnMut(ChangeBatch) -> Result<()>) -> Result<()> {
+    let mut offset = 0;
+    while offset < changes.num_rows() {
+        let rows = CHUNK_ROWS.min(changes.num_rows() - offset);
+        write(changes.slice(offset, rows))?;
+        offset += rows;
+    }
+    Ok(())
+}
+
+/// One task's part of a view's result.
+pub struct ViewOutput {
+    schema: SchemaRef,
+    writer: Arc<RowWriter>,
+    storage: Storage,
+    relation: RelationId,
+    append_only: bool,
+    collected: Vec<ChangeBatch>,
+    rows: usize,
+    task: usize,
+}
+
+impl ViewOutput {
+    /// The output of `spec` in task `task`.
+    pub fn new(spec: &ViewSpec, schema: SchemaRef, task: usize) -> Result<ViewOutput> {
+        let writer = RowWriter::new(spec.relation, &spec.name, &spec.storage, &schema)?;
+        Ok(ViewOutput {
+            schema,
+            writer: Arc::new(writer),
+            storage: spec.storage.clone(),
+            relation: spec.relation,
+            append_only: spec.graph.output().append_only,
+            collected: Vec::new(),
+            rows: 0,
+            task,
+        })
+    }
+
+    /// Collects changes of a step.
+    pub fn extend(&mut self, changes: &[ChangeBatch]) {
+        self.rows += changes.iter().map(ChangeBatch::num_rows).sum::<usize>();
+        self.collected.extend_from_slice(changes);
+    }
+
+    /// True without changes since the last checkpoint.
+    pub fn is_empty(&self) -> bool {
+        self.collected.is_empty()
+    }
+
+    /// Rows collected since the last checkpoint.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Writes the collected changes; also to the changelog where `logged`. Returns them, summed
+    /// up, where `wanted`.
+    pub fn write(
+        &mut self,
+        epoch: Epoch,
+        logged: bool,
+        wanted: bool,
+        batch: &mut WriteBatch,
+    ) -> Result<Option<Vec<ChangeBatch>>> {
+        self.rows = 0;
+        let collected = std::mem::take(&mut self.collected);
+        if collected.is_empty() || (self.storage == Storage::Changes && !logged && !wanted) {
+            return Ok(None);
+        }
+        let summed = if self.append_only {
+            collected
+        } else {
+            vec![change::consolidate(&collected)?]
+        };
+        // Chunks of several tasks must not meet: each task has a range of numbers of its own.
+        let mut chunk = (self.task as u32) << 24;
+        let mut seq = chunk;
+        for changes in summed.iter().filter(|changes| !changes.is_empty()) {
+            let changes = changes.clone().with_rows(changes.rows().clone().with_schema(self.schema.clone())?);
+            self.writer.write(&changes, epoch, &mut chunk, batch)?;
+            if logged {
+                for_chunks(&changes, |part| {
+                    changelog::append(batch, self.relation, epoch, seq, &change::to_bytes(&[part])?);
+                    seq += 1;
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(wanted.then_some(summed))
+    }
+}
+
+/// Sum of the weights' absolute values: rows inserted and deleted.
+pub fn moved_rows(changes: &ChangeBatch) -> u64 {
+    match changes.weights() {
+        Weights::Ones => changes.num_rows() as u64,
+        Weights::Each(each) => each.iter().map(|weight| weight.unsigned_abs()).sum(),
+    }
+}

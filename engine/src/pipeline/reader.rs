@@ -1,0 +1,245 @@
+//! The reader thread of a source: keeps a bounded queue filled.
+//!
+//! One thread per source and pipeline opens the connector (again and again while it can't be
+//! reached), reads, and rings the pipeline's bell. When the queue is full it stops reading: that
+//! is all of back-pressure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
+
+use crate::connector::{self, Positions, SourceConnector, SourceReader, SplitRead, Wanted};
+use crate::relation::SourceSpec;
+use crate::{Error, Result};
+
+/// Reads that may wait in the queue.
+const QUEUE_READS: usize = 8;
+/// Rows asked of the connector at once.
+const READ_ROWS: usize = 16_384;
+/// How long a read waits for records, and so how long stopping may take.
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
+/// First and longest pause after an error that may pass.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// Wakes a pipeline. Ringing twice is ringing once.
+#[derive(Clone)]
+pub struct Bell(Sender<()>);
+
+impl Bell {
+    /// A bell and the ear that hears it.
+    pub fn new() -> (Bell, Receiver<()>) {
+        let (sender, receiver) = bounded(1);
+        (Bell(sender), receiver)
+    }
+
+    /// Rings.
+    pub fn ring(&self) {
+        let _ = self.0.try_send(());
+    }
+}
+
+/// What a reader thread tells.
+pub enum ReaderEvent {
+    /// The source is open at these positions.
+    Opened(Positions),
+    /// A read.
+    Read(SplitRead),
+    /// An error that will not pass by itself. The thread has ended.
+    Failed(Error),
+}
+
+/// A running reader thread.
+pub struct ReaderHandle {
+    events: Receiver<ReaderEvent>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    committed: Mutex<Option<Positions>>,
+    ends: Mutex<Positions>,
+    trouble: Mutex<Option<String>>,
+}
+
+/// Where a reader begins.
+#[derive(Clone)]
+pub struct Opening {
+    /// The source.
+    pub spec: Arc<SourceSpec>,
+    /// Positions already reached; splits not named begin by the source's start mode.
+    pub from: Positions,
+    /// What is to be delivered.
+    pub wanted: Wanted,
+}
+
+impl ReaderHandle {
+    /// Starts the thread.
+    pub fn spawn(opening: Opening, bell: Bell) -> Result<ReaderHandle> {
+        let connector = connector::source(&opening.spec.connector, &opening.spec.value_schema())?;
+        let (sender, events) = bounded(QUEUE_READS);
+        let shared = Arc::new(Shared::default());
+        let thread = std::thread::Builder::new()
+            .name(format!("read-{}", opening.spec.name))
+            .spawn({
+                let shared = shared.clone();
+                move || run(connector, opening, &sender, &shared, &bell)
+            })
+            .map_err(Error::internal)?;
+        Ok(ReaderHandle { events, shared, thread: Some(thread) })
+    }
+
+    /// The next event, if one waits.
+    pub fn try_next(&self) -> Option<ReaderEvent> {
+        self.events.try_recv().ok()
+    }
+
+    /// Tells the connector, at its next read, that these positions are durable.
+    pub fn committed(&self, positions: Positions) {
+        *self.shared.committed.lock() = Some(positions);
+    }
+
+    /// Ends the thread and waits for it, so that its last committed positions are handed on.
+    pub fn close(mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// Known ends of the splits.
+    pub fn ends(&self) -> Positions {
+        self.shared.ends.lock().clone()
+    }
+
+    /// The error that keeps the source from being read at present, if any.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.trouble.lock().clone()
+    }
+}
+
+impl Drop for ReaderHandle {
+    /// The thread ends after its present read; nobody waits for it.
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+    }
+}
+
+fn run(
+    connector: Arc<dyn SourceConnector>,
+    opening: Opening,
+    sender: &Sender<ReaderEvent>,
+    shared: &Shared,
+    bell: &Bell,
+) {
+    let Some((mut reader, positions)) = open(connector.as_ref(), &opening, sender, shared, bell) else { return };
+    if !send(sender, ReaderEvent::Opened(positions), shared, bell) {
+        return;
+    }
+    let mut pause = PAUSE.0;
+    while !shared.stop.load(Ordering::Acquire) {
+        if let Some(positions) = shared.committed.lock().take() {
+            reader.committed(&positions);
+        }
+        match reader.read(READ_ROWS, READ_TIMEOUT) {
+            Ok(reads) => {
+                pause = PAUSE.0;
+                if !reads.is_empty() {
+                    *shared.trouble.lock() = None;
+                }
+                *shared.ends.lock() = reader.ends();
+                for read in reads {
+                    if !send(sender, ReaderEvent::Read(read), shared, bell) {
+                        return;
+                    }
+                }
+            }
+            Err(error) if error.may_pass() => wait_out(&error, &opening.spec, &mut pause, shared),
+            Err(error) => {
+                send(sender, ReaderEvent::Failed(error), shared, bell);
+                return;
+            }
+        }
+    }
+    if let Some(positions) = shared.committed.lock().take() {
+        reader.committed(&positions);
+    }
+}
+
+/// Opens the source, waiting for as long as it can't be reached.
+fn open(
+    connector: &dyn SourceConnector,
+    opening: &Opening,
+    sender: &Sender<ReaderEvent>,
+    shared: &Shared,
+    bell: &Bell,
+) -> Option<(Box<dyn SourceReader>, Positions)> {
+    let attempt = || -> Result<(Box<dyn SourceReader>, Positions)> {
+        let mut positions = connector.resolve(&opening.spec.start)?;
+        positions.extend(opening.from.iter().map(|(split, at)| (split.clone(), *at)));
+        let until = connector.resolve_bound(&opening.spec.bound)?;
+        let reader = connector.open(&positions, until.as_ref(), &opening.wanted)?;
+        Ok((reader, positions))
+    };
+    let mut pause = PAUSE.0;
+    while !shared.stop.load(Ordering::Acquire) {
+        match attempt() {
+            Ok(opened) => {
+                *shared.trouble.lock() = None;
+                return Some(opened);
+            }
+            Err(error) if error.may_pass() => wait_out(&error, &opening.spec, &mut pause, shared),
+            Err(error) => {
+                send(sender, ReaderEvent::Failed(error), shared, bell);
+                return None;
+            }
+        }
+    }
+    None
+}
+
+fn wait_out(error: &Error, spec: &SourceSpec, pause: &mut Duration, shared: &Shared) {
+    let text = error.to_string();
+    let news = shared.trouble.lock().replace(text.clone()).is_none_or(|old| old != text);
+    if news {
+        tracing::warn!(source = spec.name, "{text}; trying again");
+    }
+    let mut left = *pause;
+    while left > Duration::ZERO && !shared.stop.load(Ordering::Acquire) {
+        let nap = left.min(Duration::from_millis(50));
+        std::thread::sleep(nap);
+        left -= nap;
+    }
+    *pause = (*pause * 2).min(PAUSE.1);
+}
+
+/// Sends, waiting for room; false when the reader is to stop.
+fn send(sender: &Sender<ReaderEvent>, event: ReaderEvent, shared: &Shared, bell: &Bell) -> bool {
+    let mut event = event;
+    loop {
+        if shared.stop.load(Ordering::Acquire) {
+            return false;
+        }
+        event = match sender.try_send(event) {
+            Ok(()) => {
+                bell.ring();
+                return true;
+            }
+            Err(TrySendError::Disconnected(_)) => return false,
+            Err(TrySendError::Full(back)) => back,
+        };
+        match sender.send_timeout(event, Duration::from_millis(50)) {
+            Ok(()) => {
+                bell.ring();
+                return true;
+            }
+            Err(crossbeam_channel::SendTimeoutError::Timeout(back)) => event = back,
+            Err(crossbeam_channel::SendTimeoutError::Disconnected(_)) => return false,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Committed relations as of one moment.
+//!
+//! A snapshot of the store shows whole epochs only, so views of one pipeline agree in it. Tables
+//! run ahead of the pipelines that read them; where both are read together, a table is shown as of
+//! the DML commit at which the pipeline's epoch ends: what the log says came after is taken back.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Array, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use weir_state::{DmlCommit, Keyspace, Reader, RelationId, decode_counter, dml, keys, pipelines};
+
+use crate::change::{self, ChangeBatch};
+use crate::error::BadRecord;
+use crate::relation::{Storage, StoredRelation};
+use crate::row::RowCodec;
+use crate::{Error, Result};
+
+/// Rows of one batch of a scan.
+const BATCH_ROWS: usize = 8192;
+
+/// The relation under which bad records that were passed over are kept (`weir.errors`).
+pub const ERRORS: RelationId = RelationId(u32::MAX - 1);
+
+/// A scan's rows, batch by batch.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
+/// Committed relations as of one moment.
+#[derive(Clone)]
+pub struct Snapshot {
+    reader: Arc<dyn Reader>,
+    dml: DmlCommit,
+}
+
+impl Snapshot {
+    /// A snapshot over a reader of the store.
+    pub fn new(reader: Arc<dyn Reader>) -> Result<Snapshot> {
+        let dml = dml::last(reader.as_ref())?;
+        Ok(Snapshot { reader, dml })
+    }
+
+    /// The store as it was.
+    pub fn reader(&self) -> &dyn Reader {
+        self.reader.as_ref()
+    }
+
+    /// The last DML commit in it.
+    pub fn dml(&self) -> DmlCommit {
+        self.dml
+    }
+
+    /// The record of the pipeline that holds a view.
+    pub fn pipeline_of(&self, view: RelationId) -> Result<Option<pipelines::PipelineRecord>> {
+        Ok(pipelines::load(self.reader())?.into_iter().find(|record| record.views.contains(&view)))
+    }
+
+    /// All rows of a view or table; a row of weight n comes n times.
+    pub fn scan(&self, relation: &StoredRelation, columns: &[usize]) -> Result<Batches> {
+        let scan = match relation.storage {
+            Storage::Append => self.chunks(relation, columns),
+            Storage::Keyed(_) => self.rows(relation, columns, false)?,
+            Storage::Bag => self.rows(relation, columns, true)?,
+            Storage::Changes => return Err(Error::internal("a relation without stored rows was scanned")),
+        };
+        Ok(scan)
+    }
+
+    /// The rows of a key (all its columns given, as rows of key columns), for point reads.
+    pub fn get(&self, relation: &StoredRelation, keys_columns: &[ArrayRef]) -> Result<Vec<RecordBatch>> {
+        let Storage::Keyed(key) = &relation.storage else {
+            return Err(Error::internal("a point read needs a keyed relation"));
+        };
+        let codec = super::output::key_codec(&relation.schema, key)?;
+        let count = keys_columns.first().map_or(0, |column| column.len());
+        let encoded = codec.encode(keys_columns, count)?;
+        let wanted: Vec<Vec<u8>> = encoded.iter().map(|key| keys::view_key(relation.relation, key)).collect();
+        let borrowed: Vec<&[u8]> = wanted.iter().map(Vec::as_slice).collect();
+        let found = self.reader.multi_get(Keyspace::View, &borrowed)?;
+        let rows: Vec<Vec<u8>> = found.into_iter().flatten().collect();
+        let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
+        let codec = RowCodec::for_schema(&relation.schema)?;
+        Ok(vec![decode_rows(&codec, &relation.schema, &all, &rows)?])
+    }
+
+    /// A table as of an earlier DML commit than the snapshot's.
+    pub fn scan_table_at(&self, table: &StoredRelation, columns: &[usize], at: DmlCommit) -> Result<Batches> {
+        let all: Vec<usize> = (0..table.schema.fields().len()).collect();
+        let mut later = Vec::new();
+        if at < self.dml {
+            for entry in dml::read(self.reader(), at, self.dml)? {
+                let (_, relation, _, bytes) = entry?;
+                if relation == table.relation {
+                    let batches = change::from_bytes(&bytes, &table.schema)?;
+                    later.extend(batches.iter().map(ChangeBatch::negate));
+                }
+            }
+        }
+        if later.is_empty() {
+            return self.scan(table, columns);
+        }
+        for batch in self.scan(table, &all)? {
+            later.push(ChangeBatch::inserts(batch?));
+        }
+        let rows = change::consolidate(&later)?;
+        let batches = repeat_rows(&rows)?.project(columns)?;
+        Ok(Box::new(std::iter::once(Ok(batches))))
+    }
+
+    fn chunks(&self, relation: &StoredRelation, columns: &[usize]) -> Batches {
+        let range = keys::view_range(relation.relation);
+        let entries = Owned::scan(self.reader.clone(), range.start, range.end);
+        let (schema, columns) = (relation.schema.clone(), columns.to_vec());
+        Box::new(entries.flat_map(move |entry| {
+            let decode = || -> Result<Vec<Result<RecordBatch>>> {
+                let (_, bytes) = entry?;
+                let batches = change::from_bytes(&bytes, &schema)?;
+                Ok(batches.iter().map(|batch| Ok(repeat_rows(batch)?.project(&columns)?)).collect())
+            };
+            decode().unwrap_or_else(|error| vec![Err(error)])
+        }))
+    }
+
+    fn rows(&self, relation: &StoredRelation, columns: &[usize], counted: bool) -> Result<Batches> {
+        let range = keys::view_range(relation.relation);
+        let codec = RowCodec::for_schema(&relation.schema)?;
+        let mut entries = Owned::scan(self.reader.clone(), range.start, range.end);
+        let (schema, columns) = (relation.schema.clone(), columns.to_vec());
+        let mut next = move || -> Result<Option<RecordBatch>> {
+            let mut rows: Vec<Vec<u8>> = Vec::new();
+            for entry in entries.by_ref() {
+                let (key, value) = entry?;
+                if counted {
+                    let (_, row) = keys::split_view_key(&key)?;
+                    let count = decode_counter(&value)?;
+                    let count = usize::try_from(count)
+                        .map_err(|_| Error::internal(format!("a row is counted {count} times")))?;
+                    rows.extend(std::iter::repeat_n(row.to_vec(), count));
+                } else {
+                    rows.push(value);
+                }
+                if rows.len() >= BATCH_ROWS {
+                    break;
+                }
+            }
+            if rows.is_empty() {
+                return Ok(None);
+            }
+            decode_rows(&codec, &schema, &columns, &rows).map(Some)
+        };
+        Ok(Box::new(std::iter::from_fn(move || next().transpose())))
+    }
+}
+
+fn decode_rows(codec: &RowCodec, schema: &SchemaRef, columns: &[usize], rows: &[Vec<u8>]) -> Result<RecordBatch> {
+    let arrays = codec.decode(rows.iter().map(Vec::as_slice))?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let whole = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?;
+    Ok(whole.project(columns)?)
+}
+
+/// Each row as often as its weight says.
+fn repeat_rows(changes: &ChangeBatch) -> Result<RecordBatch> {
+    if matches!(changes.weights(), change::Weights::Ones) {
+        return Ok(changes.rows().clone());
+    }
+    let mut indices: Vec<u32> = Vec::new();
+    for row in 0..changes.num_rows() {
+        let weight = changes.weight(row);
+        let count = usize::try_from(weight).map_err(|_| Error::internal("a stored row has a negative weight"))?;
+        indices.extend(std::iter::repeat_n(row as u32, count));
+    }
+    Ok(changes.take(&indices.into())?.into_parts().0)
+}
+
+/// A scan that owns its reader: read in slices, each going on after the last key.
+struct Owned {
+    reader: Arc<dyn Reader>,
+    next: Vec<u8>,
+    end: Vec<u8>,
+    slice: std::vec::IntoIter<(Vec<u8>, Vec<u8>)>,
+    done: bool,
+}
+
+impl Owned {
+    const SLICE: usize = 4096;
+
+    fn scan(reader: Arc<dyn Reader>, start: Vec<u8>, end: Vec<u8>) -> Owned {
+        Owned { reader, next: start, end, slice: Vec::new().into_iter(), done: false }
+    }
+
+    fn refill(&mut self) -> Result<()> {
+        let entries = self.reader.scan(Keyspace::View, &self.next, Some(&self.end));
+        let slice = entries.take(Self::SLICE).collect::<Result<Vec<_>, _>>()?;
+        self.done = slice.len() < Self::SLICE;
+        if let Some((last, _)) = slice.last() {
+            self.next = last.clone();
+            self.next.push(0);
+        }
+        self.slice = slice.into_iter();
+        Ok(())
+    }
+}
+
+impl Iterator for Owned {
+    type Item = Result<(Vec<u8>, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.slice.next() {
+                return Some(Ok(entry));
+            }
+            if self.done {
+                return None;
+            }
+            if let Err(error) = self.refill() {
+                self.done = true;
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+/// Columns of `weir.errors`.
+pub fn errors_schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    Arc::new(Schema::new(vec![
+        Field::new("source", DataType::Utf8, true),
+        Field::new("topic", DataType::Utf8, true),
+        Field::new("partition", DataType::Int32, true),
+        Field::new("offset", DataType::Int64, true),
+        Field::new("cause", DataType::Utf8, true),
+        Field::new("value", DataType::Binary, true),
+        Field::new("seen", time, true),
+    ]))
+}
+
+/// `weir.errors` as a stored relation.
+pub fn errors_relation() -> StoredRelation {
+    StoredRelation { relation: ERRORS, schema: errors_schema(), storage: Storage::Append }
+}
+
+/// Bad records as rows of `weir.errors`.
+pub fn error_rows(records: &[BadRecord], seen_us: i64) -> Result<RecordBatch> {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.source))),
+        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.topic))),
+        Arc::new(Int32Array::from_iter_values(records.iter().map(|r| r.partition))),
+        Arc::new(Int64Array::from_iter_values(records.iter().map(|r| r.offset))),
+        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.cause))),
+        Arc::new(BinaryArray::from_iter_values(records.iter().map(|r| &r.value))),
+        Arc::new(TimestampMicrosecondArray::from_value(seen_us, records.len())),
+    ];
+    Ok(RecordBatch::try_new(errors_schema(), columns)?)
+}

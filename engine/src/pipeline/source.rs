@@ -1,0 +1,392 @@
+//! A source as an input of a pipeline: its splits, their positions and watermarks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_state::pipelines::SplitProgress;
+
+use super::dataflow::RelationInput;
+use super::decode::{DecodedRead, Layout, SourceDecoder};
+use super::reader::{Bell, Opening, ReaderEvent, ReaderHandle};
+use crate::change::ChangeBatch;
+use crate::connector::{Position, Positions, SplitId, SplitRead};
+use crate::error::BadRecord;
+use crate::operator::Watermark;
+use crate::relation::SourceSpec;
+use crate::Result;
+
+/// One split's progress.
+#[derive(Debug, Clone)]
+pub struct SplitState {
+    /// The next place to read, all before it taken in.
+    pub position: Position,
+    /// Its watermark; `None` before its first row with event time.
+    pub watermark: Option<Watermark>,
+    /// Its bounded input has ended.
+    pub ended: bool,
+    /// Since when it is read to its end without a new record; `None` while it isn't.
+    quiet_since: Option<Instant>,
+    /// It has been quiet for the idle timeout and doesn't hold the watermark.
+    idle: bool,
+}
+
+impl SplitState {
+    fn at(position: Position) -> SplitState {
+        SplitState { position, watermark: None, ended: false, quiet_since: None, idle: false }
+    }
+}
+
+/// Progress of a source, apart from its reader.
+#[derive(Debug, Clone, Default)]
+pub struct SourceProgress {
+    /// By split.
+    pub splits: BTreeMap<SplitId, SplitState>,
+    /// The source's watermark. It never falls.
+    pub watermark: Option<Watermark>,
+}
+
+impl SourceProgress {
+    /// As it was stored with an epoch.
+    pub fn restore(stored: &BTreeMap<String, SplitProgress>, watermark: Option<Watermark>) -> SourceProgress {
+        let split = |progress: &SplitProgress| SplitState {
+            watermark: progress.max_event_time,
+            ended: progress.ended,
+            ..SplitState::at(progress.position)
+        };
+        let splits = stored.iter().map(|(id, p)| (SplitId(Arc::from(id.as_str())), split(p))).collect();
+        SourceProgress { splits, watermark }
+    }
+
+    /// As it is stored with an epoch.
+    pub fn stored(&self) -> BTreeMap<String, SplitProgress> {
+        let progress = |split: &SplitState| SplitProgress {
+            position: split.position,
+            max_event_time: split.watermark,
+            ended: split.ended,
+        };
+        self.splits.iter().map(|(id, split)| (id.to_string(), progress(split))).collect()
+    }
+
+    /// Positions by split.
+    pub fn positions(&self) -> Positions {
+        self.splits.iter().map(|(id, split)| (id.clone(), split.position)).collect()
+    }
+
+    /// Takes over what another pipeline, at the same positions, knows: the higher watermarks.
+    pub fn merge(&mut self, other: &SourceProgress) {
+        for (id, theirs) in &other.splits {
+            let ours = self.splits.entry(id.clone()).or_insert_with(|| theirs.clone());
+            ours.watermark = ours.watermark.max(theirs.watermark);
+            ours.ended |= theirs.ended;
+        }
+        self.watermark = self.watermark.max(other.watermark);
+    }
+
+    /// Moves the source's watermark; true if it rose.
+    fn raise(&mut self) -> bool {
+        if self.splits.is_empty() {
+            return false;
+        }
+        let open = || self.splits.values().filter(|split| !split.ended);
+        let known = if self.splits.values().all(|split| split.ended) {
+            Some(i64::MAX)
+        } else if open().any(|split| !split.idle) {
+            open().filter(|split| !split.idle).map(|split| split.watermark).min().flatten()
+        } else {
+            open().map(|split| split.watermark).max().flatten()
+        };
+        let rose = known.is_some() && known > self.watermark;
+        if rose {
+            self.watermark = known;
+        }
+        rose
+    }
+}
+
+/// What a source gave for one step.
+#[derive(Default)]
+pub struct SourceStep {
+    /// Its changes and watermark.
+    pub input: RelationInput,
+    /// Rows, or at least news of positions.
+    pub any: bool,
+    /// Records passed over.
+    pub skipped: Vec<BadRecord>,
+}
+
+/// A source that a pipeline reads.
+pub struct SourceInput {
+    /// What it is.
+    pub spec: Arc<SourceSpec>,
+    /// How far it has come.
+    pub progress: SourceProgress,
+    /// Records passed over since start.
+    pub skipped: u64,
+    /// Rows taken since start.
+    pub rows: u64,
+    layout: Layout,
+    decoders: Vec<SourceDecoder>,
+    reader: Option<ReaderHandle>,
+    opened: bool,
+    pending: VecDeque<SplitRead>,
+    bell: Bell,
+}
+
+impl SourceInput {
+    /// A source at `progress`, not yet read.
+    pub fn new(spec: Arc<SourceSpec>, progress: SourceProgress, bell: Bell) -> SourceInput {
+        SourceInput {
+            spec,
+            progress,
+            skipped: 0,
+            rows: 0,
+            layout: Layout::default(),
+            decoders: Vec::new(),
+            reader: None,
+            opened: false,
+            pending: VecDeque::new(),
+            bell,
+        }
+    }
+
+    /// The columns it gives.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Makes it give `layout` from here on. What was read ahead is read again.
+    pub fn configure(&mut self, layout: Layout, tasks: usize) -> Result<()> {
+        if self.layout == layout && self.reader.is_some() {
+            return Ok(());
+        }
+        let decoder = || SourceDecoder::new(self.spec.clone(), layout.clone());
+        self.decoders = (0..tasks).map(|_| decoder()).collect::<Result<_>>()?;
+        self.pending.clear();
+        self.opened = false;
+        self.reader = None;
+        let opening = Opening {
+            spec: self.spec.clone(),
+            from: self.progress.positions(),
+            wanted: SourceDecoder::wanted(&self.spec, &layout),
+        };
+        self.reader = Some(ReaderHandle::spawn(opening, self.bell.clone())?);
+        self.layout = layout;
+        Ok(())
+    }
+
+    /// Takes what has been read, at most about `budget` rows, none at or beyond `limits`, and
+    /// decodes it.
+    pub fn step(&mut self, budget: usize, limits: Option<&Positions>, now: Instant) -> Result<SourceStep> {
+        // Reads beyond a limit wait in front of others that may go on.
+        self.pump(if limits.is_some() { budget * 16 } else { budget })?;
+        let tasks = self.decoders.len();
+        let mut taken: Vec<Vec<SplitRead>> = vec![Vec::new(); tasks];
+        let mut rows = 0;
+        let mut held = VecDeque::new();
+        while rows < budget {
+            let Some(read) = self.pending.pop_front() else { break };
+            let (now_part, later) = cut(read, limits);
+            if let Some(later) = later {
+                held.push_back(later);
+            }
+            if let Some(read) = now_part {
+                rows += read.payload.len();
+                let place = self.progress.splits.keys().position(|id| *id == read.split.id).unwrap_or(0);
+                taken[place % tasks].push(read);
+            }
+        }
+        while let Some(read) = held.pop_back() {
+            self.pending.push_front(read);
+        }
+        let any = taken.iter().any(|reads| !reads.is_empty());
+        let mut step = SourceStep { any, ..SourceStep::default() };
+        if any {
+            step.input.batches = self.decode(&taken, now, &mut step.skipped)?;
+        }
+        self.rest(now);
+        let rose = self.progress.raise();
+        step.any |= rose;
+        step.input.watermark = if self.spec.watermark.is_some() { self.progress.watermark } else { None };
+        self.rows += rows as u64;
+        self.skipped += step.skipped.len() as u64;
+        Ok(step)
+    }
+
+    /// Moves what the reader thread has into `pending`, as far as a step may need it.
+    fn pump(&mut self, budget: usize) -> Result<()> {
+        let Some(reader) = &self.reader else { return Ok(()) };
+        let mut waiting: usize = self.pending.iter().map(|read| read.payload.len()).sum();
+        while waiting < budget {
+            match reader.try_next() {
+                None => break,
+                Some(ReaderEvent::Failed(error)) => return Err(error),
+                Some(ReaderEvent::Opened(positions)) => {
+                    self.opened = true;
+                    for (id, position) in positions {
+                        self.progress.splits.entry(id).or_insert_with(|| SplitState::at(position));
+                    }
+                }
+                Some(ReaderEvent::Read(read)) => {
+                    waiting += read.payload.len();
+                    let first = if read.payload.is_empty() { read.next } else { read.payload.position(0) };
+                    self.progress.splits.entry(read.split.id.clone()).or_insert_with(|| SplitState::at(first));
+                    self.pending.push_back(read);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes the reads of each task and moves positions and watermarks. On an error nothing has
+    /// moved that will be committed: the source's views are detached.
+    fn decode(
+        &mut self,
+        taken: &[Vec<SplitRead>],
+        now: Instant,
+        skipped: &mut Vec<BadRecord>,
+    ) -> Result<Vec<Vec<ChangeBatch>>> {
+        for read in taken.iter().flatten() {
+            let relation_watermark = self.progress.watermark;
+            let split = self.progress.splits.get_mut(&read.split.id).expect("pump has made an entry");
+            if !read.payload.is_empty() && split.idle {
+                split.idle = false;
+                split.watermark = split.watermark.max(relation_watermark);
+            }
+            split.position = read.next;
+            split.ended |= read.ended;
+            split.quiet_since = read.at_end.then_some(now);
+        }
+        let marks: Vec<Marks> = taken.iter().map(|reads| self.marks(reads)).collect();
+        let mut work: Vec<_> = self.decoders.iter_mut().zip(taken).zip(marks).collect();
+        let results: Vec<Result<_>> = if work.len() == 1 {
+            work.drain(..).map(|((decoder, reads), marks)| decode_reads(decoder, reads, marks)).collect()
+        } else {
+            std::thread::scope(|scope| {
+                let mut handles = Vec::with_capacity(work.len());
+                for ((decoder, reads), marks) in work {
+                    handles.push(scope.spawn(move || decode_reads(decoder, reads, marks)));
+                }
+                let panicked = |_| Err(crate::Error::internal("decoding panicked"));
+                handles.into_iter().map(|handle| handle.join().unwrap_or_else(panicked)).collect()
+            })
+        };
+        let mut batches = Vec::with_capacity(results.len());
+        for result in results {
+            let (decoded, marks) = result?;
+            for (id, mark) in marks {
+                self.progress.splits.get_mut(&id).expect("it was there").watermark = mark;
+            }
+            let mut rows = Vec::with_capacity(decoded.len());
+            for read in decoded {
+                skipped.extend(read.skipped);
+                rows.push(read.rows);
+            }
+            batches.push(rows);
+        }
+        Ok(batches)
+    }
+
+    /// The watermarks of the splits that are read.
+    fn marks(&self, reads: &[SplitRead]) -> Marks {
+        let mark = |read: &SplitRead| (read.split.id.clone(), self.progress.splits[&read.split.id].watermark);
+        reads.iter().map(mark).collect()
+    }
+
+    /// Marks splits idle that have been quiet long enough.
+    fn rest(&mut self, now: Instant) {
+        let timeout = Duration::from_millis(self.spec.idle_timeout_ms);
+        let readable = self.opened && self.reader.as_ref().is_some_and(|reader| reader.trouble().is_none());
+        let waiting: Vec<SplitId> = self.pending.iter().map(|read| read.split.id.clone()).collect();
+        for (id, split) in &mut self.progress.splits {
+            if !readable || waiting.contains(id) {
+                split.quiet_since = split.quiet_since.map(|_| now);
+            } else if !split.idle && split.quiet_since.is_some_and(|since| now.duration_since(since) >= timeout) {
+                split.idle = true;
+            }
+        }
+    }
+
+    /// When a quiet split becomes idle next.
+    pub fn next_timer(&self) -> Option<Instant> {
+        let timeout = Duration::from_millis(self.spec.idle_timeout_ms);
+        self.spec.watermark.as_ref()?;
+        let quiet = self.progress.splits.values().filter(|split| !split.idle && !split.ended);
+        quiet.filter_map(|split| split.quiet_since).map(|since| since + timeout).min()
+    }
+
+    /// Nothing more waits to be taken.
+    pub fn drained(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// True once the reader has told its splits.
+    pub fn opened(&self) -> bool {
+        self.opened
+    }
+
+    /// All splits are bounded and have ended.
+    pub fn ended(&self) -> bool {
+        self.opened && !self.progress.splits.is_empty() && self.progress.splits.values().all(|split| split.ended)
+    }
+
+    /// True when each limited split has reached its limit.
+    pub fn reached(&self, limits: &Positions) -> bool {
+        limits.iter().all(|(id, limit)| self.progress.splits.get(id).is_some_and(|split| split.position >= *limit))
+    }
+
+    /// Hands durable positions to the connector (Kafka's group offsets).
+    pub fn committed(&self, positions: Positions) {
+        if let Some(reader) = &self.reader {
+            reader.committed(positions);
+        }
+    }
+
+    /// Known ends of the splits.
+    pub fn ends(&self) -> Positions {
+        self.reader.as_ref().map(ReaderHandle::ends).unwrap_or_default()
+    }
+
+    /// What keeps it from being read, if anything.
+    pub fn trouble(&self) -> Option<String> {
+        self.reader.as_ref().and_then(ReaderHandle::trouble)
+    }
+
+    /// Ends its reader and waits for that.
+    pub fn close(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.close();
+        }
+    }
+}
+
+type Marks = BTreeMap<SplitId, Option<Watermark>>;
+
+fn decode_reads(
+    decoder: &mut SourceDecoder,
+    reads: &[SplitRead],
+    mut marks: Marks,
+) -> Result<(Vec<DecodedRead>, Marks)> {
+    let mut decoded = Vec::with_capacity(reads.len());
+    for read in reads.iter().filter(|read| !read.payload.is_empty()) {
+        let mark = marks.get_mut(&read.split.id).expect("each read's split has a mark");
+        decoded.push(decoder.decode(read, mark)?);
+    }
+    Ok((decoded, marks))
+}
+
+/// Cuts a read at its split's limit: what may be taken now, what must wait.
+fn cut(read: SplitRead, limits: Option<&Positions>) -> (Option<SplitRead>, Option<SplitRead>) {
+    let Some(limits) = limits else { return (Some(read), None) };
+    let Some(limit) = limits.get(&read.split.id).copied() else { return (None, Some(read)) };
+    if read.next <= limit {
+        return (Some(read), None);
+    }
+    let count = (0..read.payload.len()).take_while(|i| read.payload.position(*i) < limit).count();
+    let rest = SplitRead { payload: read.payload.slice(count, read.payload.len() - count), ..read.clone() };
+    if count == 0 {
+        return (None, Some(rest));
+    }
+    let head = SplitRead { payload: read.payload.slice(0, count), next: limit, at_end: false, ended: false, ..read };
+    (Some(head), Some(rest))
+}

@@ -1,0 +1,192 @@
+//! Subscriptions: a view's present rows, then its changes, epoch by epoch.
+//!
+//! A subscription follows the view's changelog at the client's own pace; a slow client holds
+//! nobody up. For a push query the view is a pipeline of its own that lives as long as the
+//! subscription.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use weir_state::{Epoch, PipelineId, RelationId, Store, WriteBatch, changelog};
+
+use super::runtime::Command;
+use super::shared::{Shared, Standing};
+use super::snapshot::Batches;
+use crate::change::{self, ChangeBatch};
+use crate::relation::StoredRelation;
+use crate::{Error, Result};
+
+static NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// What a subscription gives.
+#[derive(Debug, Clone)]
+pub enum Delivery {
+    /// Rows of the snapshot, which is as of `epoch`. Several may come; then changes after it.
+    Snapshot { epoch: Epoch, changes: Vec<ChangeBatch> },
+    /// All changes up to `epoch` that had not been given.
+    Changes { epoch: Epoch, changes: Vec<ChangeBatch> },
+    /// Nothing changed up to `epoch`.
+    Progress { epoch: Epoch },
+    /// Every input has ended: nothing more will come.
+    Ended,
+}
+
+/// An open subscription. Dropping it ends it.
+pub struct Subscription {
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    relation: StoredRelation,
+    follower: String,
+    delivered: Epoch,
+    snapshot: Option<(Epoch, Batches)>,
+    /// The pipeline of a push query.
+    query: Option<PipelineId>,
+    trimmed: Epoch,
+}
+
+impl Subscription {
+    /// Follows a view: with its present rows first, from now on, or after an epoch that the client
+    /// has.
+    pub(super) fn open(
+        shared: Arc<Shared>,
+        relation: StoredRelation,
+        after: Option<Epoch>,
+        snapshot: bool,
+    ) -> Result<Subscription> {
+        let id = relation.relation;
+        let follower = format!("subscription {}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let store = shared.instance.store().clone();
+        if let Some(after) = after {
+            check_resumable(&shared, id, after)?;
+            shared.publication.follow(id, &follower, Some(after));
+            let (query, trimmed) = (None, Epoch::ZERO);
+            return Ok(Subscription { shared, store, relation, follower, delivered: after, snapshot: None, query, trimmed });
+        }
+        let (present, epoch) = shared.follow_from_snapshot(id, &follower)?;
+        let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
+        let rows = if snapshot { Some((epoch, present.scan(&relation, &all)?)) } else { None };
+        let (query, trimmed) = (None, Epoch::ZERO);
+        Ok(Subscription { shared, store, relation, follower, delivered: epoch, snapshot: rows, query, trimmed })
+    }
+
+    /// Follows a push query whose pipeline keeps its changelog in `store`.
+    pub(super) fn of_query(
+        shared: Arc<Shared>,
+        relation: StoredRelation,
+        store: Arc<dyn Store>,
+        follower: String,
+        pipeline: PipelineId,
+    ) -> Subscription {
+        let query = Some(pipeline);
+        Subscription { shared, store, relation, follower, delivered: Epoch::ZERO, snapshot: None, query, trimmed: Epoch::ZERO }
+    }
+
+    /// Columns of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.relation.schema
+    }
+
+    /// The epoch up to which everything was given.
+    pub fn delivered(&self) -> Epoch {
+        self.delivered
+    }
+
+    /// Waits up to `timeout` for what comes next; `None` if nothing did.
+    pub fn next(&mut self, timeout: Duration) -> Result<Option<Delivery>> {
+        if let Some((epoch, rows)) = &mut self.snapshot {
+            let epoch = *epoch;
+            if let Some(batch) = rows.next() {
+                return Ok(Some(Delivery::Snapshot { epoch, changes: vec![ChangeBatch::inserts(batch?)] }));
+            }
+            self.snapshot = None;
+            return Ok(Some(Delivery::Snapshot { epoch, changes: Vec::new() }));
+        }
+        let view = self.relation.relation;
+        let delivered = self.delivered;
+        let deadline = Instant::now() + timeout;
+        let news = self.shared.publication.wait(deadline, |publication| {
+            if let Some(error) = self.failure() {
+                return Some(Err(error));
+            }
+            let (_, host) = publication.host(view)?;
+            (host.epoch > delivered || (host.ended && self.query.is_some())).then_some(Ok(host))
+        });
+        let Some(news) = news else { return Ok(None) };
+        let host = news?;
+        if host.epoch <= delivered {
+            return Ok(Some(Delivery::Ended));
+        }
+        let mut changes = Vec::new();
+        for entry in changelog::read(self.store.as_ref(), view, delivered, host.epoch)? {
+            changes.extend(change::from_bytes(&entry?.2, &self.relation.schema)?);
+        }
+        self.delivered = host.epoch;
+        self.shared.publication.advance(view, &self.follower, host.epoch);
+        self.trim()?;
+        let epoch = host.epoch;
+        Ok(Some(if changes.is_empty() { Delivery::Progress { epoch } } else { Delivery::Changes { epoch, changes } }))
+    }
+
+    /// The error that ended a push query, or a dropped view.
+    fn failure(&self) -> Option<Error> {
+        let relations = self.shared.relations.read();
+        match relations.views.get(&self.relation.relation) {
+            None => Some(Error::Data("the view was dropped".to_string())),
+            Some(entry) if self.query.is_some() => match &entry.standing {
+                Standing::Failed { cause, .. } => Some(Error::Data(cause.clone())),
+                _ => None,
+            },
+            Some(_) => None,
+        }
+    }
+
+    /// A push query's changelog is read by nobody else.
+    fn trim(&mut self) -> Result<()> {
+        if self.query.is_some() && self.delivered.0 > self.trimmed.0 {
+            let mut batch = WriteBatch::new();
+            changelog::trim(&mut batch, self.relation.relation, self.delivered);
+            self.store.commit(batch)?;
+            self.trimmed = self.delivered;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let view = self.relation.relation;
+        self.shared.publication.unfollow(view, &self.follower);
+        if let Some(pipeline) = self.query {
+            if let Some(handle) = self.shared.pipelines.read().get(&pipeline) {
+                let (done, _) = crossbeam_channel::bounded(1);
+                handle.send(Command::Stop(done));
+            }
+            self.shared.relations.write().views.remove(&view);
+        }
+    }
+}
+
+/// A client may go on after an epoch if the changelog is whole from there, and if that epoch has
+/// been.
+fn check_resumable(shared: &Shared, view: RelationId, after: Epoch) -> Result<()> {
+    let (_, host) = shared.publication.host(view).ok_or_else(|| Error::Connector {
+        place: format!("view {view}"),
+        cause: "it is not running; see SHOW PIPELINES".to_string(),
+    })?;
+    if after > host.epoch {
+        return Err(Error::Data(format!(
+            "epoch {after} lies beyond the last one committed here ({}): this may be an older copy of the data \
+             directory; subscribe anew without AS OF",
+            host.epoch
+        )));
+    }
+    let kept = shared.publication.logged_after(view);
+    if after == host.epoch || kept.is_some_and(|kept| kept <= after) {
+        return Ok(());
+    }
+    Err(Error::Data(format!(
+        "the changes after epoch {after} are no longer kept; subscribe anew without AS OF to begin with the present rows"
+    )))
+}

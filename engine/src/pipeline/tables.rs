@@ -1,0 +1,68 @@
+//! Tables: rows changed by DML, and the log of DML commits that pipelines read.
+//!
+//! All tables of an engine share one log, so that a transaction over several of them is one change
+//! to everyone. A commit is durable when it returns; pipelines take it in at their next step.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+use weir_state::{DmlCommit, Epoch, RelationId, Store, WriteBatch, dml};
+
+use super::output::RowWriter;
+use super::shared::Shared;
+use super::snapshot::Snapshot;
+use crate::change::{self, ChangeBatch};
+use crate::relation::{Storage, StoredRelation, TableSpec};
+use crate::{Error, Result};
+
+impl TableSpec {
+    /// How its rows are read.
+    pub fn stored(&self) -> StoredRelation {
+        let storage = if self.key.is_empty() { Storage::Bag } else { Storage::Keyed(self.key.clone()) };
+        StoredRelation { relation: self.relation, schema: self.schema.clone(), storage }
+    }
+}
+
+/// A DML statement's hold on the tables: no other commits until it is dropped, so that what was
+/// checked (keys, conditions) still holds when it commits.
+pub struct TableWrite<'a> {
+    pub(super) _lock: MutexGuard<'a, ()>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) tables: HashMap<RelationId, Arc<TableSpec>>,
+    pub(super) shared: &'a Shared,
+}
+
+impl TableWrite<'_> {
+    /// The tables as the statement sees them.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Snapshot::new(self.store.snapshot())
+    }
+
+    /// Makes the changes durable as one commit. Without any change the last commit is returned.
+    pub fn commit(self, changes: &[(RelationId, ChangeBatch)]) -> Result<DmlCommit> {
+        let last = dml::last(self.store.as_ref())?;
+        let commit = last.next();
+        let mut batch = WriteBatch::new();
+        let mut any = false;
+        for (seq, (relation, rows)) in changes.iter().enumerate() {
+            let spec = self.tables.get(relation).ok_or_else(|| Error::internal("a write to an unknown table"))?;
+            if rows.is_empty() {
+                continue;
+            }
+            let rows = change::consolidate(std::slice::from_ref(rows))?;
+            let stored = spec.stored();
+            let writer = RowWriter::new(*relation, &spec.name, &stored.storage, &stored.schema)?;
+            writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch)?;
+            dml::append(&mut batch, commit, *relation, seq as u32, &change::to_bytes(&[rows])?);
+            any = true;
+        }
+        if !any {
+            return Ok(last);
+        }
+        self.store.commit(batch)?;
+        self.shared.publication.publish_dml(commit);
+        self.shared.ring_all();
+        Ok(commit)
+    }
+}
