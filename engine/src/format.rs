@@ -19,6 +19,8 @@ pub mod csv;
 pub mod json;
 mod number;
 mod options;
+#[cfg(test)]
+mod samples;
 pub mod text;
 
 /// How an encoding reads or writes one side (key or value) of a record.

@@ -237,3 +237,138 @@ impl Encoder for CsvEncoder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::samples::{self, Draw};
+    use arrow::array::StringArray;
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use arrow::util::display::array_value_to_string;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
+        Arc::new(Schema::new(columns.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect::<Vec<_>>()))
+    }
+
+    fn options(given: &[(&str, &str)]) -> Options {
+        given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// The rows as text, NULL for null, and the causes of errors.
+    fn decode(given: &[(&str, &str)], columns: &SchemaRef, records: &[&str]) -> (Vec<Vec<String>>, Vec<String>) {
+        let mut decoder = decoder(&options(given), columns, columns).unwrap();
+        let decoded = decoder.decode(&BinaryArray::from_iter_values(records)).unwrap();
+        let cell = |column: &arrow::array::ArrayRef, row| match column.is_null(row) {
+            true => "NULL".to_owned(),
+            false => array_value_to_string(column, row).unwrap(),
+        };
+        let rows = (0..records.len()).map(|row| decoded.columns.iter().map(|c| cell(c, row)).collect()).collect();
+        (rows, decoded.errors.into_iter().map(|error| error.cause).collect())
+    }
+
+    #[test]
+    fn fields_go_by_position() {
+        let columns = schema(&[
+            ("a", DataType::Int64),
+            ("b", DataType::Utf8),
+            ("at", DataType::Timestamp(TimeUnit::Microsecond, None)),
+        ]);
+        let (rows, errors) = decode(
+            &[],
+            &columns,
+            &[
+                "1,plain,2024-01-01 00:00:00",
+                "2,\"a \"\"quoted\"\", text\",1704067200000\r\n",
+                ",\"\",",
+                "4,5\" pipe,\n",
+                "\"5\",\"line\nbreak\",\"2024-01-01\"",
+            ],
+        );
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(rows, [
+            ["1", "plain", "2024-01-01T00:00:00"],
+            ["2", "a \"quoted\", text", "2024-01-01T00:00:00"],
+            ["NULL", "", "NULL"],
+            ["4", "5\" pipe", "NULL"],
+            ["5", "line\nbreak", "2024-01-01T00:00:00"],
+        ]);
+    }
+
+    #[test]
+    fn bad_lines_say_where() {
+        let columns = schema(&[("a", DataType::Int64), ("b", DataType::Utf8)]);
+        let (rows, errors) = decode(&[], &columns, &["1", "1,2,3", "x,y", "1,\"y", "1,\"y\"z", "7,ok"]);
+        assert_eq!(errors, [
+            "not the CSV declared: byte 1: expected 2 fields, as many as columns are declared, found 1",
+            "not the CSV declared: byte 5: expected 2 fields, as many as columns are declared, found 3",
+            "not the CSV declared: field 'a', byte 0: 'x' is no BIGINT: it is not a number",
+            "not the CSV declared: byte 2: the quoted field beginning here has no end",
+            "not the CSV declared: byte 5: expected the delimiter after a quoted field",
+        ]);
+        assert_eq!(rows[4], ["NULL", "NULL"]);
+        assert_eq!(rows[5], ["7", "ok"]);
+    }
+
+    #[test]
+    fn style_is_a_choice() {
+        let columns = schema(&[("a", DataType::Utf8), ("b", DataType::Utf8)]);
+        let given = [("delimiter", "\\t"), ("quote", "'"), ("null", "\\N")];
+        let (rows, errors) = decode(&given, &columns, &["\\N\t", "'\\N'\t'it''s'"]);
+        assert!(errors.is_empty());
+        assert_eq!(rows, [["NULL", ""], ["\\N", "it's"]]);
+        let refused = |given| decoder(&options(given), &columns, &columns).err().unwrap().to_string();
+        assert_eq!(
+            refused(&[("separator", ",")]),
+            "unknown option 'separator' of ENCODE CSV; known: delimiter, quote, null, header, timestamp.unit"
+        );
+        assert!(refused(&[("delimiter", ",,")]).contains("one ASCII character"));
+        assert!(refused(&[("delimiter", "\"")]).contains("same character"));
+        assert!(refused(&[("null", "a,b")]).contains("must not contain"));
+        assert!(refused(&[("header", "yes")]).contains("'true' or 'false'"));
+    }
+
+    #[test]
+    fn only_wanted_columns_are_read() {
+        let declared = schema(&[("a", DataType::Int64), ("b", DataType::Utf8), ("c", DataType::Utf8)]);
+        let wanted = schema(&[("c", DataType::Utf8)]);
+        let mut decoder = decoder(&Options::new(), &declared, &wanted).unwrap();
+        let decoded = decoder.decode(&BinaryArray::from_iter_values(["x,y,z"])).unwrap();
+        assert!(decoded.errors.is_empty());
+        assert_eq!(*decoded.columns[0], StringArray::from(vec!["z"]));
+    }
+
+    proptest! {
+        #[test]
+        fn rows_read_back(
+            seed: u64,
+            kinds in proptest::collection::vec(0usize..samples::TYPES, 1..6),
+            rows in 0usize..20,
+            style in 0usize..3,
+        ) {
+            let styles: [&[(&str, &str)]; 3] = [&[], &[("delimiter", ";"), ("null", "null")], &[("delimiter", "\\t"), ("quote", "'")]];
+            let batch = samples::batch(&mut Draw::new(seed), &kinds, rows);
+            let given = options(styles[style]);
+            let (mut out, mut ends) = (Vec::new(), Vec::new());
+            encoder(&given, &batch.schema()).unwrap().encode(&batch, &mut out, &mut ends).unwrap();
+            let mut start = 0;
+            let records: Vec<_> = ends.iter().map(|end| &out[std::mem::replace(&mut start, *end)..*end]).collect();
+            let mut decoder = decoder(&given, &batch.schema(), &batch.schema()).unwrap();
+            let decoded = decoder.decode(&BinaryArray::from_iter_values(&records)).unwrap();
+            prop_assert!(decoded.errors.is_empty(), "{:?} {:?}", decoded.errors, String::from_utf8_lossy(&out));
+            for (column, given) in decoded.columns.iter().zip(batch.columns()) {
+                prop_assert_eq!(column, given);
+            }
+        }
+
+        #[test]
+        fn random_bytes_do_no_harm(records in proptest::collection::vec(any::<Vec<u8>>(), 0..8), text in "[a,\"\n1]{0,12}") {
+            let columns = schema(&[("a", DataType::Int64), ("b", DataType::Utf8)]);
+            let mut decoder = decoder(&Options::new(), &columns, &columns).unwrap();
+            let all: Vec<&[u8]> = records.iter().map(Vec::as_slice).chain([text.as_bytes()]).collect();
+            let decoded = decoder.decode(&BinaryArray::from_iter_values(&all)).unwrap();
+            prop_assert!(decoded.columns.iter().all(|column| column.len() == all.len()));
+        }
+    }
+}
