@@ -236,10 +236,10 @@ impl ChangeBatch {
     /// # Errors
     /// If a batch has other columns, or a string column would exceed its type's 2 GiB.
     pub fn concat(schema: &SchemaRef, batches: &[ChangeBatch]) -> Result<Self> {
-        if let [only] = batches {
-            if only.schema() == *schema {
-                return Ok(only.clone());
-            }
+        if let [only] = batches
+            && only.schema() == *schema
+        {
+            return Ok(only.clone());
         }
         let rows = compute::concat_batches(schema, batches.iter().map(|batch| &batch.rows))?;
         let weights = if batches

@@ -27,7 +27,7 @@
 //! lists everything is ascending with nulls last, as PostgreSQL compares arrays and rows, and the
 //! whole payload is inverted for a descending field. A dictionary is written as its values.
 //!
-//! Work goes column by column ([`fixed`], [`bytes`], [`nested`]): first each row's length, then
+//! Work goes column by column (`fixed`, `bytes`, `nested`): first each row's length, then
 //! each column at every row's cursor. Rows of fixed width skip the first half.
 
 use std::sync::Arc;

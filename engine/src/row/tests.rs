@@ -30,7 +30,9 @@ fn hex(rows: &Rows) -> Vec<String> {
 fn assert_bytes(array: impl Array + 'static, expected: &[&str]) {
     let array: ArrayRef = Arc::new(array);
     let codec = RowCodec::for_types(&[array.data_type().clone()]).unwrap();
-    let rows = codec.encode(&[array.clone()], array.len()).unwrap();
+    let rows = codec
+        .encode(std::slice::from_ref(&array), array.len())
+        .unwrap();
     assert_eq!(hex(&rows), expected, "{}", array.data_type());
     let decoded = codec.decode(rows.iter()).unwrap();
     assert_eq!(decoded[0].data_type(), array.data_type());
@@ -240,7 +242,11 @@ fn other_columns_are_refused() {
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
     let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
     let mut rows = Rows::new();
-    assert!(codec.encode_into(&[text.clone()], 2, &mut rows).is_err());
+    assert!(
+        codec
+            .encode_into(std::slice::from_ref(&text), 2, &mut rows)
+            .is_err()
+    );
     assert!(
         codec
             .encode_into(&[numbers.clone(), numbers.clone()], 2, &mut rows)
@@ -248,8 +254,8 @@ fn other_columns_are_refused() {
     );
     assert!(codec.encode_into(&[numbers], 3, &mut rows).is_err());
     assert!(rows.is_empty());
-    let fields = vec![Field::new("item", DataType::Int64, true)];
-    let lists = RowCodec::for_types(&[DataType::List(Arc::new(fields[0].clone()))]).unwrap();
+    let item = Arc::new(Field::new("item", DataType::Int64, true));
+    let lists = RowCodec::for_types(&[DataType::List(item)]).unwrap();
     assert!(lists.encode(&[text], 2).is_err());
 }
 
