@@ -22,6 +22,7 @@ pub mod blackhole;
 pub mod conformance;
 pub mod datagen;
 pub mod file;
+mod generated;
 pub mod kafka;
 pub mod nexmark;
 pub mod print;
@@ -114,9 +115,10 @@ impl Payload {
                 timestamps_ms: r.timestamps_ms[offset..offset + len].to_vec(),
                 headers: r.headers.as_ref().map(|h| h[offset..offset + len].to_vec()),
             }),
-            Payload::Rows { first, rows } => {
-                Payload::Rows { first: first + offset as i64, rows: rows.slice(offset, len) }
-            }
+            Payload::Rows { first, rows } => Payload::Rows {
+                first: first + offset as i64,
+                rows: rows.slice(offset, len),
+            },
         }
     }
 }
@@ -190,7 +192,12 @@ pub trait SourceConnector: Send + Sync {
 
     /// Opens a reader at `from`. Splits found later (new partitions, new files) begin at their
     /// oldest record and are reported by reads. `until` ends each named split.
-    fn open(&self, from: &Positions, until: Option<&Positions>, wanted: &Wanted) -> Result<Box<dyn SourceReader>>;
+    fn open(
+        &self,
+        from: &Positions,
+        until: Option<&Positions>,
+        wanted: &Wanted,
+    ) -> Result<Box<dyn SourceReader>>;
 
     /// Whether records carry columns already (`Payload::Rows`), so that no format is used.
     fn makes_rows(&self) -> bool {

@@ -31,6 +31,11 @@ pub struct Graph {
 }
 
 /// How rows on an edge find their task.
+///
+/// State lies in the shard of its key, so the edge into a node with state deals by exactly the
+/// node's key columns, in their order: an aggregate's and an upsert's keys, a join's keys of that
+/// side, a top-N's partition, a gate's column ([`Exchange::Single`] where they are none). `Local`
+/// there only if the rows are already dealt by just these values in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exchange {
@@ -252,6 +257,7 @@ pub struct TopNSpec {
 
 /// Holds changes of a row until the watermark reaches its column, then emits what is left of them
 /// once. Output is append-only.
+/// Its input is dealt by that column ([`Exchange::Hash`] of it alone).
 #[derive(Debug, Clone)]
 pub struct GateSpec {
     /// TIMESTAMP(6) column.
@@ -274,7 +280,11 @@ impl Graph {
 
     /// Appends a node and returns its id.
     pub fn push(&mut self, node: Node) -> NodeId {
-        debug_assert!(node.inputs.iter().all(|input| (input.node.0 as usize) < self.nodes.len()));
+        debug_assert!(
+            node.inputs
+                .iter()
+                .all(|input| (input.node.0 as usize) < self.nodes.len())
+        );
         self.nodes.push(node);
         NodeId(self.nodes.len() as u32 - 1)
     }
@@ -318,7 +328,11 @@ impl NodeKind {
     pub fn has_state(&self) -> bool {
         matches!(
             self,
-            NodeKind::Aggregate(_) | NodeKind::Join(_) | NodeKind::TopN(_) | NodeKind::Gate(_) | NodeKind::Upsert(_)
+            NodeKind::Aggregate(_)
+                | NodeKind::Join(_)
+                | NodeKind::TopN(_)
+                | NodeKind::Gate(_)
+                | NodeKind::Upsert(_)
         )
     }
 }

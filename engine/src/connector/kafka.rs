@@ -66,15 +66,24 @@ pub fn sink(spec: &SinkSpec) -> Result<Box<dyn SinkConnector>> {
     known_options(
         &spec.connector,
         "sink",
-        &["topic", "create.partitions", "delivery", "key", "force_append_only", "snapshot"],
+        &[
+            "topic",
+            "create.partitions",
+            "delivery",
+            "key",
+            "force_append_only",
+            "snapshot",
+        ],
     )?;
     Ok(Box::new(sink::KafkaSink::new(spec)?))
 }
 
 fn known_options(spec: &ConnectorSpec, role: &str, known: &[&str]) -> Result<()> {
-    match spec.options.keys().find(|name| {
-        !known.contains(&name.as_str()) && !name.starts_with("properties.")
-    }) {
+    match spec
+        .options
+        .keys()
+        .find(|name| !known.contains(&name.as_str()) && !name.starts_with("properties."))
+    {
         None => Ok(()),
         Some(name) => Err(Error::Config(format!(
             "unknown option '{name}' of a kafka {role}; known are {} and properties.<any librdkafka setting>",
@@ -95,7 +104,11 @@ impl Topics {
         match (options.get("topic"), options.get("topic.pattern")) {
             (Some(names), None) => {
                 let mut topics: Vec<String> = Vec::new();
-                for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                for name in names
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|name| !name.is_empty())
+                {
                     if !topics.iter().any(|known| known == name) {
                         topics.push(name.to_string());
                     }
@@ -123,14 +136,25 @@ impl Topics {
 fn matching(pattern: &str, names: &[String]) -> Result<Vec<String>> {
     let hits = regexp_is_match_scalar(&StringArray::from_iter_values(names), pattern, None)
         .map_err(|error| {
-            Error::Config(format!("topic.pattern = '{pattern}' is no regular expression: {error}"))
+            Error::Config(format!(
+                "topic.pattern = '{pattern}' is no regular expression: {error}"
+            ))
         })?;
-    Ok(names.iter().zip(hits.values()).filter(|(_, hit)| *hit).map(|(name, _)| name.clone()).collect())
+    Ok(names
+        .iter()
+        .zip(hits.values())
+        .filter(|(_, hit)| *hit)
+        .map(|(name, _)| name.clone())
+        .collect())
 }
 
 /// A partition's stable name.
 fn split(topic: &Arc<str>, partition: i32) -> Split {
-    Split { id: SplitId(format!("{topic}:{partition}").into()), topic: topic.clone(), partition }
+    Split {
+        id: SplitId(format!("{topic}:{partition}").into()),
+        topic: topic.clone(),
+        partition,
+    }
 }
 
 /// A partition from its stable name.
@@ -140,12 +164,17 @@ fn parse_split(id: &SplitId) -> Result<Split> {
         (!topic.is_empty() && partition >= 0).then(|| split(&topic.into(), partition))
     });
     parsed.ok_or_else(|| {
-        Error::Config(format!("'{id}' names no Kafka partition; write it as topic:partition"))
+        Error::Config(format!(
+            "'{id}' names no Kafka partition; write it as topic:partition"
+        ))
     })
 }
 
 fn at_topic(topic: &str, cause: impl Into<String>) -> Error {
-    Error::Connector { place: format!("kafka topic '{topic}'"), cause: cause.into() }
+    Error::Connector {
+        place: format!("kafka topic '{topic}'"),
+        cause: cause.into(),
+    }
 }
 
 /// A Kafka source: its topics and how to reach them.
@@ -209,7 +238,10 @@ impl KafkaSource {
         }
         if !after_all.is_empty() {
             if at == Offset::End {
-                return Err(at_topic(&after_all[0].topic, "the broker did not tell where it ends"));
+                return Err(at_topic(
+                    &after_all[0].topic,
+                    "the broker did not tell where it ends",
+                ));
             }
             positions.extend(self.offsets(consumer, &after_all, Offset::End)?);
         }
@@ -238,7 +270,11 @@ impl KafkaSource {
                 self.properties.get("auto.offset.reset"),
                 Some("latest" | "largest" | "end")
             );
-            let at = if latest { Offset::End } else { Offset::Beginning };
+            let at = if latest {
+                Offset::End
+            } else {
+                Offset::Beginning
+            };
             positions.extend(self.offsets(consumer, &without, at)?);
         }
         Ok(positions)
@@ -255,7 +291,9 @@ impl KafkaSource {
                 )));
             }
             if *position < 0 {
-                return Err(Error::Config(format!("offset {position} of '{id}' is below zero")));
+                return Err(Error::Config(format!(
+                    "offset {position} of '{id}' is below zero"
+                )));
             }
         }
         Ok(named.clone())
@@ -276,7 +314,12 @@ fn add_partitions(topic: &rdkafka::metadata::MetadataTopic, splits: &mut Vec<Spl
     if topic.partitions().is_empty() {
         return Err(at_topic(&name, UNKNOWN_TOPIC));
     }
-    splits.extend(topic.partitions().iter().map(|partition| split(&name, partition.id())));
+    splits.extend(
+        topic
+            .partitions()
+            .iter()
+            .map(|partition| split(&name, partition.id())),
+    );
     Ok(())
 }
 
@@ -298,10 +341,17 @@ fn answers<'a>(splits: &'a [Split], list: &TopicPartitionList) -> Result<Vec<(&'
         let element = elements
             .iter()
             .find(|e| e.partition() == split.partition && e.topic() == &*split.topic)
-            .ok_or_else(|| Error::internal(format!("no answer for Kafka partition '{}'", split.id)))?;
+            .ok_or_else(|| {
+                Error::internal(format!("no answer for Kafka partition '{}'", split.id))
+            })?;
         if let Err(error) = element.error() {
-            let words = error.rdkafka_error_code().map_or(error.to_string(), |c| c.to_string());
-            return Err(at_topic(&split.topic, format!("partition {}: {words}", split.partition)));
+            let words = error
+                .rdkafka_error_code()
+                .map_or(error.to_string(), |c| c.to_string());
+            return Err(at_topic(
+                &split.topic,
+                format!("partition {}: {words}", split.partition),
+            ));
         }
         answers.push((split, element.offset()));
     }

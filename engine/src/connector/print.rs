@@ -18,17 +18,30 @@ struct Print {
 /// # Errors
 /// If an option or another encoding is given, or JSON has no form for a column.
 pub fn sink(spec: &SinkSpec) -> Result<Box<dyn SinkConnector>> {
-    if let Some(name) =
-        spec.connector.options.keys().find(|name| !["snapshot", "key"].contains(&name.as_str()))
+    if let Some(name) = spec
+        .connector
+        .options
+        .keys()
+        .find(|name| !["snapshot", "key"].contains(&name.as_str()))
     {
-        return Err(Error::Config(format!("unknown option '{name}': a print sink has none")));
+        return Err(Error::Config(format!(
+            "unknown option '{name}': a print sink has none"
+        )));
     }
     let value = &spec.format.value;
     if value.kind != EncodingKind::Json {
-        return Err(Error::Config("a print sink writes JSON; use ENCODE JSON".to_string()));
+        return Err(Error::Config(
+            "a print sink writes JSON; use ENCODE JSON".to_string(),
+        ));
     }
-    let json = Encoding { kind: EncodingKind::Json, options: value.options.clone() };
-    Ok(Box::new(Print { encoder: format::encoder(&json, &spec.schema)?, rows: 0 }))
+    let json = Encoding {
+        kind: EncodingKind::Json,
+        options: value.options.clone(),
+    };
+    Ok(Box::new(Print {
+        encoder: format::encoder(&json, &spec.schema)?,
+        rows: 0,
+    }))
 }
 
 impl Print {
@@ -59,10 +72,17 @@ impl SinkConnector for Print {
             self.lines(epoch, batch, &mut lines)?;
         }
         let mut stdout = std::io::stdout().lock();
-        stdout.write_all(&lines).and_then(|()| stdout.flush()).map_err(|error| {
-            Error::Connector { place: "standard output".to_string(), cause: error.to_string() }
-        })?;
-        self.rows += changes.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        stdout
+            .write_all(&lines)
+            .and_then(|()| stdout.flush())
+            .map_err(|error| Error::Connector {
+                place: "standard output".to_string(),
+                cause: error.to_string(),
+            })?;
+        self.rows += changes
+            .iter()
+            .map(|batch| batch.num_rows() as u64)
+            .sum::<u64>();
         Ok(())
     }
 
@@ -83,12 +103,20 @@ mod tests {
     #[test]
     fn lines_begin_with_epoch_and_weight() {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
-        let json = Encoding { kind: EncodingKind::Json, options: Default::default() };
-        let mut print = Print { encoder: format::encoder(&json, &schema).unwrap(), rows: 0 };
+        let json = Encoding {
+            kind: EncodingKind::Json,
+            options: Default::default(),
+        };
+        let mut print = Print {
+            encoder: format::encoder(&json, &schema).unwrap(),
+            rows: 0,
+        };
         let column = Arc::new(Int64Array::from(vec![Some(1), None]));
         let rows = RecordBatch::try_new(schema, vec![column]).unwrap();
         let mut out = Vec::new();
-        print.lines(7, &ChangeBatch::deletes(rows), &mut out).unwrap();
+        print
+            .lines(7, &ChangeBatch::deletes(rows), &mut out)
+            .unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"weir_epoch\":7,\"weir_weight\":-1,\"a\":1}\n{\"weir_epoch\":7,\"weir_weight\":-1,\"a\":null}\n"

@@ -11,10 +11,16 @@ use super::{Decoded, Decoder, Encoder};
 use crate::Result;
 
 /// Makes a decoder of `columns`, a subset of `declared`, which is one BYTEA column.
-pub fn decoder(options: &Options, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
+pub fn decoder(
+    options: &Options,
+    declared: &SchemaRef,
+    columns: &SchemaRef,
+) -> Result<Box<dyn Decoder>> {
     options::known("BYTES", options, &[])?;
     one_column("BYTES", declared, Some((&DataType::Binary, "BYTEA")))?;
-    Ok(Box::new(Whole { wanted: !columns.fields().is_empty() }))
+    Ok(Box::new(Whole {
+        wanted: !columns.fields().is_empty(),
+    }))
 }
 
 /// Makes an encoder for rows of `schema`, which is one BYTEA column.
@@ -30,13 +36,25 @@ struct Whole {
 
 impl Decoder for Whole {
     fn decode(&mut self, records: &BinaryArray) -> Result<Decoded> {
-        let columns = if self.wanted { vec![Arc::new(records.clone()) as ArrayRef] } else { Vec::new() };
-        Ok(Decoded { columns, errors: Vec::new() })
+        let columns = if self.wanted {
+            vec![Arc::new(records.clone()) as ArrayRef]
+        } else {
+            Vec::new()
+        };
+        Ok(Decoded {
+            columns,
+            errors: Vec::new(),
+        })
     }
 }
 
 impl Encoder for Whole {
-    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
+    fn encode(
+        &mut self,
+        rows: &RecordBatch,
+        out: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) -> Result<()> {
         let values: &BinaryArray = rows.column(0).as_binary();
         for row in 0..values.len() {
             if values.is_valid(row) {
@@ -55,14 +73,24 @@ mod tests {
 
     #[test]
     fn bytes_go_through_untouched() {
-        let columns: SchemaRef = Arc::new(Schema::new(vec![Field::new("b", DataType::Binary, true)]));
+        let columns: SchemaRef =
+            Arc::new(Schema::new(vec![Field::new("b", DataType::Binary, true)]));
         let records = BinaryArray::from_opt_vec(vec![Some(b"\xff\x00"), None, Some(b"")]);
-        let decoded = decoder(&Options::new(), &columns, &columns).unwrap().decode(&records).unwrap();
+        let decoded = decoder(&Options::new(), &columns, &columns)
+            .unwrap()
+            .decode(&records)
+            .unwrap();
         assert_eq!(decoded.columns[0].as_binary::<i32>(), &records);
         let rows = RecordBatch::try_new(columns.clone(), decoded.columns).unwrap();
         let (mut out, mut ends) = (Vec::new(), Vec::new());
-        encoder(&Options::new(), &columns).unwrap().encode(&rows, &mut out, &mut ends).unwrap();
-        assert_eq!((out.as_slice(), ends.as_slice()), (&b"\xff\x00"[..], &[2, 2, 2][..]));
+        encoder(&Options::new(), &columns)
+            .unwrap()
+            .encode(&rows, &mut out, &mut ends)
+            .unwrap();
+        assert_eq!(
+            (out.as_slice(), ends.as_slice()),
+            (&b"\xff\x00"[..], &[2, 2, 2][..])
+        );
 
         let none: SchemaRef = Arc::new(Schema::empty());
         assert!(decoder(&Options::new(), &none, &none).is_err());

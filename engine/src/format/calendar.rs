@@ -35,11 +35,16 @@ fn civil_from_days(days: i64) -> (i64, u64, u64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month as u64, day as u64)
 }
@@ -57,7 +62,9 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 #[inline]
 fn two_digits(text: &[u8]) -> Option<i64> {
     match text {
-        [a @ b'0'..=b'9', b @ b'0'..=b'9', ..] => Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', ..] => {
+            Some(i64::from(a - b'0') * 10 + i64::from(b - b'0'))
+        }
         _ => None,
     }
 }
@@ -69,11 +76,17 @@ fn year(text: &[u8]) -> Option<(i64, &[u8])> {
         [b'-', rest @ ..] => (-1, rest, 7),
         _ => (1, text, 4),
     };
-    let count = digits.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
+    let count = digits
+        .iter()
+        .take(most)
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     if count < 4 {
         return None;
     }
-    let value = digits[..count].iter().fold(0i64, |value, digit| value * 10 + i64::from(digit - b'0'));
+    let value = digits[..count]
+        .iter()
+        .fold(0i64, |value, digit| value * 10 + i64::from(digit - b'0'));
     Some((sign * value, &digits[count..]))
 }
 
@@ -81,7 +94,9 @@ fn year(text: &[u8]) -> Option<(i64, &[u8])> {
 #[inline]
 fn leading_date(text: &[u8]) -> Option<(i64, &[u8])> {
     let (year, rest) = year(text)?;
-    let [b'-', a, b, b'-', c, d, rest @ ..] = rest else { return None };
+    let [b'-', a, b, b'-', c, d, rest @ ..] = rest else {
+        return None;
+    };
     let (month, day) = (two_digits(&[*a, *b])?, two_digits(&[*c, *d])?);
     if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
         return None;
@@ -93,27 +108,40 @@ fn leading_date(text: &[u8]) -> Option<(i64, &[u8])> {
 /// Second 60 is read as the next minute's first.
 #[inline]
 fn leading_time(text: &[u8]) -> Option<(i64, &[u8])> {
-    let [a, b, b':', c, d, rest @ ..] = text else { return None };
+    let [a, b, b':', c, d, rest @ ..] = text else {
+        return None;
+    };
     let (hour, minute) = (two_digits(&[*a, *b])?, two_digits(&[*c, *d])?);
     if hour > 23 || minute > 59 {
         return None;
     }
     let minutes_us = (hour * 3_600 + minute * 60) * US_PER_SECOND;
-    let [b':', rest @ ..] = rest else { return Some((minutes_us, rest)) };
+    let [b':', rest @ ..] = rest else {
+        return Some((minutes_us, rest));
+    };
     let second = two_digits(rest)?;
     if second > 60 {
         return None;
     }
     let rest = &rest[2..];
     let whole_us = minutes_us + second * US_PER_SECOND;
-    let [b'.', digits @ ..] = rest else { return Some((whole_us, rest)) };
-    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let [b'.', digits @ ..] = rest else {
+        return Some((whole_us, rest));
+    };
+    let count = digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     if count == 0 {
         return None;
     }
     let mut fraction_us = 0;
     for place in 0..6 {
-        let digit = if place < count { digits[place] - b'0' } else { 0 };
+        let digit = if place < count {
+            digits[place] - b'0'
+        } else {
+            0
+        };
         fraction_us = fraction_us * 10 + i64::from(digit);
     }
     Some((whole_us + fraction_us, &digits[count..]))
@@ -201,7 +229,12 @@ fn duration(text: &[u8]) -> Option<IntervalMonthDayNano> {
             return None;
         }
         let value = value.checked_mul(sign)?;
-        let time = |seconds: i64| value.checked_mul(seconds)?.checked_mul(NS_PER_SECOND)?.checked_add(sign * fraction_ns);
+        let time = |seconds: i64| {
+            value
+                .checked_mul(seconds)?
+                .checked_mul(NS_PER_SECOND)?
+                .checked_add(sign * fraction_ns)
+        };
         match (unit, in_time) {
             (b'Y', false) => months = months.checked_add(value.checked_mul(12)?)?,
             (b'M', false) => months = months.checked_add(value)?,
@@ -217,7 +250,11 @@ fn duration(text: &[u8]) -> Option<IntervalMonthDayNano> {
     if parts == 0 {
         return None;
     }
-    Some(IntervalMonthDayNano::new(i32::try_from(months).ok()?, i32::try_from(days).ok()?, nanos))
+    Some(IntervalMonthDayNano::new(
+        i32::try_from(months).ok()?,
+        i32::try_from(days).ok()?,
+        nanos,
+    ))
 }
 
 fn leading_number(text: &[u8]) -> Option<(i64, &[u8])> {
@@ -234,7 +271,12 @@ fn leading_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     }
     let mut ns = 0;
     for place in 0..9 {
-        ns = ns * 10 + if place < count { i64::from(text[place] - b'0') } else { 0 };
+        ns = ns * 10
+            + if place < count {
+                i64::from(text[place] - b'0')
+            } else {
+                0
+            };
     }
     Some((ns, &text[count..]))
 }
@@ -246,7 +288,10 @@ pub(crate) fn push_date(out: &mut Vec<u8>, days: i64) {
         push_padded(out, year as u64, 4);
     } else {
         out.push(if year < 0 { b'-' } else { b'+' });
-        let digits = year.unsigned_abs().checked_ilog10().map_or(1, |log| log as usize + 1);
+        let digits = year
+            .unsigned_abs()
+            .checked_ilog10()
+            .map_or(1, |log| log as usize + 1);
         push_padded(out, year.unsigned_abs(), digits.max(4));
     }
     out.push(b'-');
@@ -288,7 +333,11 @@ pub(crate) fn push_timestamp(out: &mut Vec<u8>, us: i64) {
 
 /// Writes an INTERVAL as an ISO 8601 duration; `PT0S` for none.
 pub(crate) fn push_interval(out: &mut Vec<u8>, interval: IntervalMonthDayNano) {
-    let (months, days, ns) = (i64::from(interval.months), i64::from(interval.days), interval.nanoseconds);
+    let (months, days, ns) = (
+        i64::from(interval.months),
+        i64::from(interval.days),
+        interval.nanoseconds,
+    );
     out.push(b'P');
     let part = |out: &mut Vec<u8>, value: i64, unit: u8| {
         if value != 0 {
@@ -333,7 +382,10 @@ mod tests {
         let at = |text: &str| timestamp(text.as_bytes());
         assert_eq!(at("1970-01-01T00:00:00Z"), Ok(0));
         assert_eq!(at("2024-02-29 12:34:56.789"), Ok(1_709_210_096_789_000));
-        assert_eq!(at("2024-02-29T12:34:56.789123999+02:00"), Ok(1_709_202_896_789_123));
+        assert_eq!(
+            at("2024-02-29T12:34:56.789123999+02:00"),
+            Ok(1_709_202_896_789_123)
+        );
         assert_eq!(at("2024-02-29t12:34:56-0530"), Ok(1_709_229_896_000_000));
         assert_eq!(at("2024-02-29 12:34+01"), Ok(1_709_206_440_000_000));
         assert_eq!(at("2024-02-29"), Ok(1_709_164_800_000_000));
@@ -341,9 +393,22 @@ mod tests {
         assert_eq!(at("2016-12-31T23:59:60Z"), Ok(1_483_228_800_000_000));
         assert_eq!(at("+300000-01-01T00:00:00Z"), Err(OUT_OF_RANGE));
         for bad in [
-            "", "2024", "2024-13-01", "2023-02-29", "2024-02-30T00:00:00Z", "2024-02-29T24:00:00Z", "2024-02-29T12",
-            "2024-02-29T12:60:00Z", "2024-02-29T12:00:61Z", "2024-02-29T12:00:00.Z", "2024-02-29T12:00:00+1",
-            "2024-02-29T12:00:00+24:00", "2024-02-29T12:00:00Zx", "2024-2-29", "20240229", "1709210096789",
+            "",
+            "2024",
+            "2024-13-01",
+            "2023-02-29",
+            "2024-02-30T00:00:00Z",
+            "2024-02-29T24:00:00Z",
+            "2024-02-29T12",
+            "2024-02-29T12:60:00Z",
+            "2024-02-29T12:00:61Z",
+            "2024-02-29T12:00:00.Z",
+            "2024-02-29T12:00:00+1",
+            "2024-02-29T12:00:00+24:00",
+            "2024-02-29T12:00:00Zx",
+            "2024-2-29",
+            "20240229",
+            "1709210096789",
         ] {
             assert_eq!(at(bad), Err(NO_TIMESTAMP), "{bad:?}");
         }
@@ -364,22 +429,47 @@ mod tests {
     #[test]
     fn intervals() {
         let of = IntervalMonthDayNano::new;
-        assert_eq!(interval("P1Y2M3DT4H5M6.5S"), Ok(of(14, 3, 14_706_500_000_000)));
+        assert_eq!(
+            interval("P1Y2M3DT4H5M6.5S"),
+            Ok(of(14, 3, 14_706_500_000_000))
+        );
         assert_eq!(interval("P-1Y3DT-0.25S"), Ok(of(-12, 3, -250_000_000)));
         assert_eq!(interval("P2W"), Ok(of(0, 14, 0)));
         assert_eq!(interval("1 day 2 hours"), Ok(of(0, 1, 7_200_000_000_000)));
-        for bad in ["", "P", "PT", "P1", "P1H", "PT1D", "P1.5D", "P99999999999Y", "soon"] {
+        for bad in [
+            "",
+            "P",
+            "PT",
+            "P1",
+            "P1H",
+            "PT1D",
+            "P1.5D",
+            "P99999999999Y",
+            "soon",
+        ] {
             assert_eq!(interval(bad), Err(NO_INTERVAL), "{bad:?}");
         }
         assert_eq!(written(|out| push_interval(out, of(0, 0, 0))), "PT0S");
-        assert_eq!(written(|out| push_interval(out, of(14, 3, 14_706_500_000_000))), "P1Y2M3DT4H5M6.5S");
-        assert_eq!(written(|out| push_interval(out, of(-1, 0, -1))), "P-1MT-0.000000001S");
+        assert_eq!(
+            written(|out| push_interval(out, of(14, 3, 14_706_500_000_000))),
+            "P1Y2M3DT4H5M6.5S"
+        );
+        assert_eq!(
+            written(|out| push_interval(out, of(-1, 0, -1))),
+            "P-1MT-0.000000001S"
+        );
     }
 
     #[test]
     fn written_forms() {
-        assert_eq!(written(|out| push_timestamp(out, 1_709_210_096_780_000)), "2024-02-29T12:34:56.78Z");
-        assert_eq!(written(|out| push_timestamp(out, 1_709_210_096_000_000)), "2024-02-29T12:34:56Z");
+        assert_eq!(
+            written(|out| push_timestamp(out, 1_709_210_096_780_000)),
+            "2024-02-29T12:34:56.78Z"
+        );
+        assert_eq!(
+            written(|out| push_timestamp(out, 1_709_210_096_000_000)),
+            "2024-02-29T12:34:56Z"
+        );
         assert_eq!(written(|out| push_date(out, -719_529)), "-0001-12-31");
         assert_eq!(written(|out| push_date(out, 2_932_897)), "+10000-01-01");
         assert_eq!(written(|out| push_time(out, 1)), "00:00:00.000001");

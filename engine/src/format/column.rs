@@ -7,15 +7,16 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, ListArray, MapArray,
-    PrimitiveArray, StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, ListArray,
+    MapArray, PrimitiveArray, StringArray, StructArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray,
 };
 use arrow::array::{BooleanBufferBuilder, NullBufferBuilder};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, FieldRef, Fields, Int8Type, Int16Type, Int32Type, Int64Type,
-    IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, UInt8Type, UInt16Type, UInt32Type,
-    UInt64Type,
+    ArrowPrimitiveType, DataType, Date32Type, FieldRef, Fields, Int8Type, Int16Type, Int32Type,
+    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 
 use super::json::keys::Keys;
@@ -46,16 +47,38 @@ pub(crate) enum Data {
     UInt64(Vec<u64>),
     Float32(Vec<f32>),
     Float64(Vec<f64>),
-    Decimal { values: Vec<i128>, precision: u8, scale: i8 },
+    Decimal {
+        values: Vec<i128>,
+        precision: u8,
+        scale: i8,
+    },
     Text(Spans),
     Binary(Spans),
     Date(Vec<i32>),
     Time(Vec<i64>),
-    Timestamp { values: Vec<i64>, zone: Option<Arc<str>>, unit: EpochUnit },
+    Timestamp {
+        values: Vec<i64>,
+        zone: Option<Arc<str>>,
+        unit: EpochUnit,
+    },
     Interval(Vec<IntervalMonthDayNano>),
-    List { item: FieldRef, ends: Ends, values: Box<Column> },
-    Struct { fields: Fields, children: Vec<Column>, keys: Keys },
-    Map { entry: FieldRef, sorted: bool, ends: Ends, keys: Box<Column>, values: Box<Column> },
+    List {
+        item: FieldRef,
+        ends: Ends,
+        values: Box<Column>,
+    },
+    Struct {
+        fields: Fields,
+        children: Vec<Column>,
+        keys: Keys,
+    },
+    Map {
+        entry: FieldRef,
+        sorted: bool,
+        ends: Ends,
+        keys: Box<Column>,
+        values: Box<Column>,
+    },
 }
 
 /// Where each value ends in a buffer or child; begins with a 0.
@@ -101,7 +124,10 @@ pub(crate) struct Spans {
 
 impl Spans {
     fn new() -> Spans {
-        Spans { ends: Ends::new(), bytes: Vec::new() }
+        Spans {
+            ends: Ends::new(),
+            bytes: Vec::new(),
+        }
     }
 
     /// Ends the value whose bytes were appended since the last one.
@@ -122,7 +148,10 @@ impl Spans {
 
     fn finish(&mut self) -> (OffsetBuffer<i32>, arrow::buffer::Buffer) {
         let fresh = Vec::with_capacity(self.bytes.len());
-        (self.ends.finish(), std::mem::replace(&mut self.bytes, fresh).into())
+        (
+            self.ends.finish(),
+            std::mem::replace(&mut self.bytes, fresh).into(),
+        )
     }
 }
 
@@ -152,9 +181,21 @@ macro_rules! each_vector {
 
 impl Column {
     /// An empty column of `data_type`. `encode` is named in the error for a type it can't give.
-    pub(crate) fn new(encode: &str, name: &str, data_type: &DataType, nullable: bool, unit: EpochUnit) -> Result<Self> {
+    pub(crate) fn new(
+        encode: &str,
+        name: &str,
+        data_type: &DataType,
+        nullable: bool,
+        unit: EpochUnit,
+    ) -> Result<Self> {
         let child = |field: &FieldRef| {
-            Column::new(encode, &format!("{name}.{}", field.name()), field.data_type(), field.is_nullable(), unit)
+            Column::new(
+                encode,
+                &format!("{name}.{}", field.name()),
+                field.data_type(),
+                field.is_nullable(),
+                unit,
+            )
         };
         let refuse = || {
             Err(Error::Config(format!(
@@ -174,37 +215,56 @@ impl Column {
             DataType::UInt64 => Data::UInt64(Vec::new()),
             DataType::Float32 => Data::Float32(Vec::new()),
             DataType::Float64 => Data::Float64(Vec::new()),
-            DataType::Decimal128(precision, scale) => {
-                Data::Decimal { values: Vec::new(), precision: *precision, scale: *scale }
-            }
+            DataType::Decimal128(precision, scale) => Data::Decimal {
+                values: Vec::new(),
+                precision: *precision,
+                scale: *scale,
+            },
             DataType::Utf8 => Data::Text(Spans::new()),
             DataType::Binary => Data::Binary(Spans::new()),
             DataType::Date32 => Data::Date(Vec::new()),
             DataType::Time64(TimeUnit::Microsecond) => Data::Time(Vec::new()),
-            DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-                Data::Timestamp { values: Vec::new(), zone: zone.clone(), unit }
-            }
+            DataType::Timestamp(TimeUnit::Microsecond, zone) => Data::Timestamp {
+                values: Vec::new(),
+                zone: zone.clone(),
+                unit,
+            },
             DataType::Interval(IntervalUnit::MonthDayNano) => Data::Interval(Vec::new()),
-            DataType::List(item) => {
-                Data::List { item: item.clone(), ends: Ends::new(), values: Box::new(child(item)?) }
-            }
+            DataType::List(item) => Data::List {
+                item: item.clone(),
+                ends: Ends::new(),
+                values: Box::new(child(item)?),
+            },
             DataType::Struct(fields) => {
                 let children = fields.iter().map(child).collect::<Result<Vec<_>>>()?;
-                Data::Struct { fields: fields.clone(), children, keys: Keys::of_all(fields) }
+                Data::Struct {
+                    fields: fields.clone(),
+                    children,
+                    keys: Keys::of_all(fields),
+                }
             }
             DataType::Map(entry, sorted) => match entry.data_type() {
-                DataType::Struct(pair) if pair.len() == 2 && pair[0].data_type() == &DataType::Utf8 => Data::Map {
-                    entry: entry.clone(),
-                    sorted: *sorted,
-                    ends: Ends::new(),
-                    keys: Box::new(child(&pair[0])?),
-                    values: Box::new(child(&pair[1])?),
-                },
+                DataType::Struct(pair)
+                    if pair.len() == 2 && pair[0].data_type() == &DataType::Utf8 =>
+                {
+                    Data::Map {
+                        entry: entry.clone(),
+                        sorted: *sorted,
+                        ends: Ends::new(),
+                        keys: Box::new(child(&pair[0])?),
+                        values: Box::new(child(&pair[1])?),
+                    }
+                }
                 _ => return refuse(),
             },
             _ => return refuse(),
         };
-        Ok(Column { data_type: data_type.clone(), data, nulls: NullBufferBuilder::new(0), nullable })
+        Ok(Column {
+            data_type: data_type.clone(),
+            data,
+            nulls: NullBufferBuilder::new(0),
+            nullable,
+        })
     }
 
     /// Number of values.
@@ -254,7 +314,9 @@ impl Column {
                 base64::decode(text.as_bytes(), &mut spans.bytes)?;
                 spans.close();
             }
-            Data::Timestamp { values, .. } => values.push(calendar::timestamp(text.trim().as_bytes())?),
+            Data::Timestamp { values, .. } => {
+                values.push(calendar::timestamp(text.trim().as_bytes())?)
+            }
             Data::Date(values) => values.push(calendar::date(text.trim().as_bytes())?),
             Data::Time(values) => values.push(calendar::time(text.trim().as_bytes())?),
             Data::Interval(values) => values.push(calendar::interval(text.trim())?),
@@ -280,7 +342,11 @@ impl Column {
             Data::UInt64(values) => values.push(number::integer(bytes)?),
             Data::Float32(values) => values.push(number::float32(text)?),
             Data::Float64(values) => values.push(number::float64(text)?),
-            Data::Decimal { values, precision, scale } => {
+            Data::Decimal {
+                values,
+                precision,
+                scale,
+            } => {
                 let value = number::scaled(bytes, i32::from(*scale), Excess::Refuse)?;
                 if value.unsigned_abs() >= 10u128.pow(u32::from(*precision)) {
                     return Err(OUT_OF_RANGE);
@@ -297,7 +363,9 @@ impl Column {
             }
             Data::Date(_) => return Err("a date is written 'YYYY-MM-DD'"),
             Data::Time(_) => return Err("a time is written 'HH:MM:SS'"),
-            Data::Interval(_) => return Err("an interval is written as a duration such as 'P1DT2H'"),
+            Data::Interval(_) => {
+                return Err("an interval is written as a duration such as 'P1DT2H'");
+            }
             Data::Binary(_) => return Err("bytes are written as base64 text"),
             _ => return Err(NOT_A_NUMBER),
         }
@@ -321,8 +389,13 @@ impl Column {
             Data::UInt64(values) => primitive::<UInt64Type>(values, nulls),
             Data::Float32(values) => Arc::new(Float32Array::new(take(values).into(), nulls)),
             Data::Float64(values) => Arc::new(Float64Array::new(take(values).into(), nulls)),
-            Data::Decimal { values, precision, scale } => Arc::new(
-                Decimal128Array::new(take(values).into(), nulls).with_precision_and_scale(*precision, *scale)?,
+            Data::Decimal {
+                values,
+                precision,
+                scale,
+            } => Arc::new(
+                Decimal128Array::new(take(values).into(), nulls)
+                    .with_precision_and_scale(*precision, *scale)?,
             ),
             Data::Text(spans) => {
                 let (ends, bytes) = spans.finish();
@@ -335,22 +408,52 @@ impl Column {
             Data::Date(values) => primitive::<Date32Type>(values, nulls),
             Data::Time(values) => Arc::new(Time64MicrosecondArray::new(take(values).into(), nulls)),
             Data::Timestamp { values, zone, .. } => Arc::new(
-                TimestampMicrosecondArray::new(take(values).into(), nulls).with_timezone_opt(zone.clone()),
+                TimestampMicrosecondArray::new(take(values).into(), nulls)
+                    .with_timezone_opt(zone.clone()),
             ),
             Data::Interval(values) => primitive::<IntervalMonthDayNanoType>(values, nulls),
-            Data::List { item, ends, values } => {
-                Arc::new(ListArray::try_new(item.clone(), ends.finish(), values.finish()?, nulls)?)
+            Data::List { item, ends, values } => Arc::new(ListArray::try_new(
+                item.clone(),
+                ends.finish(),
+                values.finish()?,
+                nulls,
+            )?),
+            Data::Struct {
+                fields, children, ..
+            } => {
+                let arrays = children
+                    .iter_mut()
+                    .map(Column::finish)
+                    .collect::<Result<Vec<_>>>()?;
+                Arc::new(StructArray::try_new_with_length(
+                    fields.clone(),
+                    arrays,
+                    nulls,
+                    len,
+                )?)
             }
-            Data::Struct { fields, children, .. } => {
-                let arrays = children.iter_mut().map(Column::finish).collect::<Result<Vec<_>>>()?;
-                Arc::new(StructArray::try_new_with_length(fields.clone(), arrays, nulls, len)?)
-            }
-            Data::Map { entry, sorted, ends, keys, values } => {
+            Data::Map {
+                entry,
+                sorted,
+                ends,
+                keys,
+                values,
+            } => {
                 let DataType::Struct(pair) = entry.data_type() else {
                     return Err(Error::internal("a map's entries are a struct"));
                 };
-                let entries = StructArray::try_new(pair.clone(), vec![keys.finish()?, values.finish()?], None)?;
-                Arc::new(MapArray::try_new(entry.clone(), ends.finish(), entries, nulls, *sorted)?)
+                let entries = StructArray::try_new(
+                    pair.clone(),
+                    vec![keys.finish()?, values.finish()?],
+                    None,
+                )?;
+                Arc::new(MapArray::try_new(
+                    entry.clone(),
+                    ends.finish(),
+                    entries,
+                    nulls,
+                    *sorted,
+                )?)
             }
         })
     }
@@ -361,7 +464,10 @@ fn take<T>(values: &mut Vec<T>) -> Vec<T> {
     std::mem::replace(values, fresh)
 }
 
-fn primitive<T: ArrowPrimitiveType>(values: &mut Vec<T::Native>, nulls: Option<NullBuffer>) -> ArrayRef {
+fn primitive<T: ArrowPrimitiveType>(
+    values: &mut Vec<T::Native>,
+    nulls: Option<NullBuffer>,
+) -> ArrayRef {
     Arc::new(PrimitiveArray::<T>::new(take(values).into(), nulls))
 }
 
@@ -389,12 +495,19 @@ pub(crate) fn sql_type(data_type: &DataType) -> String {
         DataType::Interval(_) => "INTERVAL".to_owned(),
         DataType::List(item) => format!("{}[]", sql_type(item.data_type())),
         DataType::Struct(fields) => {
-            let fields: Vec<_> = fields.iter().map(|f| format!("{} {}", f.name(), sql_type(f.data_type()))).collect();
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|f| format!("{} {}", f.name(), sql_type(f.data_type())))
+                .collect();
             format!("STRUCT({})", fields.join(", "))
         }
         DataType::Map(entry, _) => match entry.data_type() {
             DataType::Struct(pair) if pair.len() == 2 => {
-                format!("MAP({}, {})", sql_type(pair[0].data_type()), sql_type(pair[1].data_type()))
+                format!(
+                    "MAP({}, {})",
+                    sql_type(pair[0].data_type()),
+                    sql_type(pair[1].data_type())
+                )
             }
             _ => "MAP".to_owned(),
         },

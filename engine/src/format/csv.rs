@@ -24,25 +24,46 @@ const DECODE_OPTIONS: [&str; 5] = ["delimiter", "quote", "null", "header", "time
 const ENCODE_OPTIONS: [&str; 4] = ["delimiter", "quote", "null", "header"];
 
 /// Makes a decoder of `columns`, a subset of `declared`.
-pub fn decoder(options: &Options, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
+pub fn decoder(
+    options: &Options,
+    declared: &SchemaRef,
+    columns: &SchemaRef,
+) -> Result<Box<dyn Decoder>> {
     options::known("CSV", options, &DECODE_OPTIONS)?;
     let unit = EpochUnit::of("CSV", options)?;
     let column = |field: &arrow::datatypes::FieldRef| {
         let column = Column::new("CSV", field.name(), field.data_type(), true, unit)?;
         Ok((field.name().clone(), column))
     };
-    let columns_made = columns.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    let columns_made = columns
+        .fields()
+        .iter()
+        .map(column)
+        .collect::<Result<Vec<_>>>()?;
     if declared.fields().is_empty() {
-        return Err(Error::Config("ENCODE CSV needs declared columns: fields are matched by position".to_owned()));
+        return Err(Error::Config(
+            "ENCODE CSV needs declared columns: fields are matched by position".to_owned(),
+        ));
     }
-    let targets = declared.fields().iter().map(|field| columns.index_of(field.name()).ok()).collect();
-    Ok(Box::new(CsvDecoder { style: Style::of(options)?, targets, columns: columns_made }))
+    let targets = declared
+        .fields()
+        .iter()
+        .map(|field| columns.index_of(field.name()).ok())
+        .collect();
+    Ok(Box::new(CsvDecoder {
+        style: Style::of(options)?,
+        targets,
+        columns: columns_made,
+    }))
 }
 
 /// Makes an encoder for rows of `schema`.
 pub fn encoder(options: &Options, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
     options::known("CSV", options, &ENCODE_OPTIONS)?;
-    Ok(Box::new(CsvEncoder { style: Style::of(options)?, form: Form::new("CSV", schema)? }))
+    Ok(Box::new(CsvEncoder {
+        style: Style::of(options)?,
+        form: Form::new("CSV", schema)?,
+    }))
 }
 
 struct Style {
@@ -60,9 +81,13 @@ impl Style {
         };
         options::flag("CSV", options, "header", false)?;
         if style.delimiter == style.quote {
-            return Err(Error::Config("options 'delimiter' and 'quote' of ENCODE CSV are the same character".to_owned()));
+            return Err(Error::Config(
+                "options 'delimiter' and 'quote' of ENCODE CSV are the same character".to_owned(),
+            ));
         }
-        if style.null.bytes().any(|byte| byte == style.delimiter || byte == style.quote || matches!(byte, b'\n' | b'\r')) {
+        if style.null.bytes().any(|byte| {
+            byte == style.delimiter || byte == style.quote || matches!(byte, b'\n' | b'\r')
+        }) {
             return Err(Error::Config(
                 "option 'null' of ENCODE CSV must not contain the delimiter, the quote or a line end".to_owned(),
             ));
@@ -72,7 +97,11 @@ impl Style {
 
     /// Calls `each` with every field: its index, its first byte's place, its text, and whether it
     /// is quoted. Returns how many there are.
-    fn split(&self, line: &str, mut each: impl FnMut(usize, usize, Cow<'_, str>, bool) -> Scan<()>) -> Scan<usize> {
+    fn split(
+        &self,
+        line: &str,
+        mut each: impl FnMut(usize, usize, Cow<'_, str>, bool) -> Scan<()>,
+    ) -> Scan<usize> {
         let bytes = line.as_bytes();
         let mut at = 0;
         for index in 0.. {
@@ -81,7 +110,10 @@ impl Style {
                 let text = self.quoted(line, &mut at)?;
                 each(index, start, text, true)?;
             } else {
-                at = bytes[at..].iter().position(|byte| *byte == self.delimiter).map_or(bytes.len(), |n| at + n);
+                at = bytes[at..]
+                    .iter()
+                    .position(|byte| *byte == self.delimiter)
+                    .map_or(bytes.len(), |n| at + n);
                 each(index, start, Cow::Borrowed(&line[start..at]), false)?;
             }
             if at == bytes.len() {
@@ -100,7 +132,10 @@ impl Style {
         let mut from = opening + 1;
         loop {
             let Some(length) = bytes[from..].iter().position(|byte| *byte == self.quote) else {
-                return Err(Fault::new(opening, "the quoted field beginning here has no end"));
+                return Err(Fault::new(
+                    opening,
+                    "the quoted field beginning here has no end",
+                ));
             };
             let quote = from + length;
             match &mut text {
@@ -113,7 +148,10 @@ impl Style {
                     from = quote + 2;
                 }
                 Some(byte) if *byte != self.delimiter => {
-                    return Err(Fault::new(quote + 1, "expected the delimiter after a quoted field"));
+                    return Err(Fault::new(
+                        quote + 1,
+                        "expected the delimiter after a quoted field",
+                    ));
                 }
                 _ => {
                     *at = quote + 1;
@@ -141,7 +179,9 @@ impl CsvDecoder {
             .map_err(|error| Fault::new(error.valid_up_to(), "the record is not valid UTF-8"))?;
         let (style, targets, columns) = (&self.style, &self.targets, &mut self.columns);
         let found = style.split(line, |index, at, text, quoted| {
-            let Some(target) = targets.get(index).copied().flatten() else { return Ok(()) };
+            let Some(target) = targets.get(index).copied().flatten() else {
+                return Ok(());
+            };
             let (name, column) = &mut columns[target];
             if !quoted && text == style.null {
                 column.append_null();
@@ -150,7 +190,10 @@ impl CsvDecoder {
             cell(column, at, &text).map_err(|fault| fault.in_field(name))
         })?;
         if found != targets.len() {
-            let cause = format!("expected {} fields, as many as columns are declared, found {found}", targets.len());
+            let cause = format!(
+                "expected {} fields, as many as columns are declared, found {found}",
+                targets.len()
+            );
             return Err(Fault::new(line.len(), cause));
         }
         Ok(())
@@ -160,11 +203,20 @@ impl CsvDecoder {
 /// Appends a field that is not NULL.
 fn cell(column: &mut Column, at: usize, text: &str) -> Scan<()> {
     let number = matches!(column.data, Data::Timestamp { .. })
-        && text.trim().strip_prefix('-').unwrap_or(text.trim()).bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        && text
+            .trim()
+            .strip_prefix('-')
+            .unwrap_or(text.trim())
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
     match column.data {
         Data::List { .. } | Data::Struct { .. } | Data::Map { .. } => document(text, column),
-        _ if number => column.append_number(text.trim()).map_err(|why| unfit(at, text, column, why)),
-        _ => column.append_text(text).map_err(|why| unfit(at, text, column, why)),
+        _ if number => column
+            .append_number(text.trim())
+            .map_err(|why| unfit(at, text, column, why)),
+        _ => column
+            .append_text(text)
+            .map_err(|why| unfit(at, text, column, why)),
     }
 }
 
@@ -173,18 +225,27 @@ impl Decoder for CsvDecoder {
         let mut errors = Vec::new();
         for row in 0..records.len() {
             if records.is_null(row) {
-                self.columns.iter_mut().for_each(|(_, column)| column.append_null());
+                self.columns
+                    .iter_mut()
+                    .for_each(|(_, column)| column.append_null());
                 continue;
             }
             if let Err(fault) = self.record(records.value(row)) {
-                errors.push(DecodeError { index: row, cause: format!("not the CSV declared: {fault}") });
+                errors.push(DecodeError {
+                    index: row,
+                    cause: format!("not the CSV declared: {fault}"),
+                });
                 for (_, column) in &mut self.columns {
                     column.truncate(row);
                     column.append_null();
                 }
             }
         }
-        let columns = self.columns.iter_mut().map(|(_, column)| column.finish()).collect::<Result<_>>()?;
+        let columns = self
+            .columns
+            .iter_mut()
+            .map(|(_, column)| column.finish())
+            .collect::<Result<_>>()?;
         Ok(Decoded { columns, errors })
     }
 }
@@ -199,7 +260,8 @@ impl CsvEncoder {
     fn quote(&self, out: &mut Vec<u8>, start: usize) {
         let (quote, delimiter) = (self.style.quote, self.style.delimiter);
         let text = &out[start..];
-        let special = |byte: &u8| *byte == quote || *byte == delimiter || matches!(byte, b'\n' | b'\r');
+        let special =
+            |byte: &u8| *byte == quote || *byte == delimiter || matches!(byte, b'\n' | b'\r');
         if text != self.style.null.as_bytes() && !text.iter().any(special) {
             return;
         }
@@ -216,7 +278,12 @@ impl CsvEncoder {
 }
 
 impl Encoder for CsvEncoder {
-    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
+    fn encode(
+        &mut self,
+        rows: &RecordBatch,
+        out: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) -> Result<()> {
         let arrays = self.form.of(rows)?;
         let columns = arrays.iter().map(Cells::new).collect::<Result<Vec<_>>>()?;
         for row in 0..rows.num_rows() {
@@ -249,23 +316,46 @@ mod tests {
     use std::sync::Arc;
 
     fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
-        Arc::new(Schema::new(columns.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect::<Vec<_>>()))
+        Arc::new(Schema::new(
+            columns
+                .iter()
+                .map(|(n, t)| Field::new(*n, t.clone(), true))
+                .collect::<Vec<_>>(),
+        ))
     }
 
     fn options(given: &[(&str, &str)]) -> Options {
-        given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        given
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     /// The rows as text, NULL for null, and the causes of errors.
-    fn decode(given: &[(&str, &str)], columns: &SchemaRef, records: &[&str]) -> (Vec<Vec<String>>, Vec<String>) {
+    fn decode(
+        given: &[(&str, &str)],
+        columns: &SchemaRef,
+        records: &[&str],
+    ) -> (Vec<Vec<String>>, Vec<String>) {
         let mut decoder = decoder(&options(given), columns, columns).unwrap();
-        let decoded = decoder.decode(&BinaryArray::from_iter_values(records)).unwrap();
+        let decoded = decoder
+            .decode(&BinaryArray::from_iter_values(records))
+            .unwrap();
         let cell = |column: &arrow::array::ArrayRef, row| match column.is_null(row) {
             true => "NULL".to_owned(),
             false => array_value_to_string(column, row).unwrap(),
         };
-        let rows = (0..records.len()).map(|row| decoded.columns.iter().map(|c| cell(c, row)).collect()).collect();
-        (rows, decoded.errors.into_iter().map(|error| error.cause).collect())
+        let rows = (0..records.len())
+            .map(|row| decoded.columns.iter().map(|c| cell(c, row)).collect())
+            .collect();
+        (
+            rows,
+            decoded
+                .errors
+                .into_iter()
+                .map(|error| error.cause)
+                .collect(),
+        )
     }
 
     #[test]
@@ -287,26 +377,36 @@ mod tests {
             ],
         );
         assert_eq!(errors, Vec::<String>::new());
-        assert_eq!(rows, [
-            ["1", "plain", "2024-01-01T00:00:00"],
-            ["2", "a \"quoted\", text", "2024-01-01T00:00:00"],
-            ["NULL", "", "NULL"],
-            ["4", "5\" pipe", "NULL"],
-            ["5", "line\nbreak", "2024-01-01T00:00:00"],
-        ]);
+        assert_eq!(
+            rows,
+            [
+                ["1", "plain", "2024-01-01T00:00:00"],
+                ["2", "a \"quoted\", text", "2024-01-01T00:00:00"],
+                ["NULL", "", "NULL"],
+                ["4", "5\" pipe", "NULL"],
+                ["5", "line\nbreak", "2024-01-01T00:00:00"],
+            ]
+        );
     }
 
     #[test]
     fn bad_lines_say_where() {
         let columns = schema(&[("a", DataType::Int64), ("b", DataType::Utf8)]);
-        let (rows, errors) = decode(&[], &columns, &["1", "1,2,3", "x,y", "1,\"y", "1,\"y\"z", "7,ok"]);
-        assert_eq!(errors, [
-            "not the CSV declared: byte 1: expected 2 fields, as many as columns are declared, found 1",
-            "not the CSV declared: byte 5: expected 2 fields, as many as columns are declared, found 3",
-            "not the CSV declared: field 'a', byte 0: 'x' is no BIGINT: it is not a number",
-            "not the CSV declared: byte 2: the quoted field beginning here has no end",
-            "not the CSV declared: byte 5: expected the delimiter after a quoted field",
-        ]);
+        let (rows, errors) = decode(
+            &[],
+            &columns,
+            &["1", "1,2,3", "x,y", "1,\"y", "1,\"y\"z", "7,ok"],
+        );
+        assert_eq!(
+            errors,
+            [
+                "not the CSV declared: byte 1: expected 2 fields, as many as columns are declared, found 1",
+                "not the CSV declared: byte 5: expected 2 fields, as many as columns are declared, found 3",
+                "not the CSV declared: field 'a', byte 0: 'x' is no BIGINT: it is not a number",
+                "not the CSV declared: byte 2: the quoted field beginning here has no end",
+                "not the CSV declared: byte 5: expected the delimiter after a quoted field",
+            ]
+        );
         assert_eq!(rows[4], ["NULL", "NULL"]);
         assert_eq!(rows[5], ["7", "ok"]);
     }
@@ -318,7 +418,12 @@ mod tests {
         let (rows, errors) = decode(&given, &columns, &["\\N\t", "'\\N'\t'it''s'"]);
         assert!(errors.is_empty());
         assert_eq!(rows, [["NULL", ""], ["\\N", "it's"]]);
-        let refused = |given| decoder(&options(given), &columns, &columns).err().unwrap().to_string();
+        let refused = |given| {
+            decoder(&options(given), &columns, &columns)
+                .err()
+                .unwrap()
+                .to_string()
+        };
         assert_eq!(
             refused(&[("separator", ",")]),
             "unknown option 'separator' of ENCODE CSV; known: delimiter, quote, null, header, timestamp.unit"
@@ -331,10 +436,16 @@ mod tests {
 
     #[test]
     fn only_wanted_columns_are_read() {
-        let declared = schema(&[("a", DataType::Int64), ("b", DataType::Utf8), ("c", DataType::Utf8)]);
+        let declared = schema(&[
+            ("a", DataType::Int64),
+            ("b", DataType::Utf8),
+            ("c", DataType::Utf8),
+        ]);
         let wanted = schema(&[("c", DataType::Utf8)]);
         let mut decoder = decoder(&Options::new(), &declared, &wanted).unwrap();
-        let decoded = decoder.decode(&BinaryArray::from_iter_values(["x,y,z"])).unwrap();
+        let decoded = decoder
+            .decode(&BinaryArray::from_iter_values(["x,y,z"]))
+            .unwrap();
         assert!(decoded.errors.is_empty());
         assert_eq!(*decoded.columns[0], StringArray::from(vec!["z"]));
     }

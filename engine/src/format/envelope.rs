@@ -31,9 +31,13 @@ pub fn writer(spec: &SinkSpec) -> Result<Box<dyn EnvelopeWriter>> {
     let values = encoder(&spec.format.value, &spec.schema)?;
     let key = Key::of(spec)?;
     match spec.format.envelope {
-        Envelope::Plain => {
-            Ok(Box::new(Plain { name: name.clone(), force_append_only, values, key, dropped: 0 }))
-        }
+        Envelope::Plain => Ok(Box::new(Plain {
+            name: name.clone(),
+            force_append_only,
+            values,
+            key,
+            dropped: 0,
+        })),
         Envelope::Upsert => {
             if force_append_only {
                 return Err(Error::Config(format!(
@@ -41,9 +45,15 @@ pub fn writer(spec: &SinkSpec) -> Result<Box<dyn EnvelopeWriter>> {
                 )));
             }
             let key = key.ok_or_else(|| {
-                Error::Config(format!("sink '{name}': FORMAT UPSERT needs key = 'column, …'"))
+                Error::Config(format!(
+                    "sink '{name}': FORMAT UPSERT needs key = 'column, …'"
+                ))
             })?;
-            Ok(Box::new(Upsert { name: name.clone(), values, key }))
+            Ok(Box::new(Upsert {
+                name: name.clone(),
+                values,
+                key,
+            }))
         }
     }
 }
@@ -82,8 +92,15 @@ impl Key {
         }
         let schema = Arc::new(spec.schema.project(&spec.key)?);
         let single = spec.key.len() == 1;
-        let kind = if single { EncodingKind::Text } else { EncodingKind::Json };
-        let by_default = Encoding { kind, options: Default::default() };
+        let kind = if single {
+            EncodingKind::Text
+        } else {
+            EncodingKind::Json
+        };
+        let by_default = Encoding {
+            kind,
+            options: Default::default(),
+        };
         let encoding = spec.format.key.as_ref().unwrap_or(&by_default);
         let needs_values = matches!(encoding.kind, EncodingKind::Text | EncodingKind::Bytes);
         if needs_values && !single {
@@ -102,7 +119,11 @@ impl Key {
     }
 
     fn of_rows(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let columns = self.columns.iter().map(|column| rows.column(*column).clone()).collect();
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| rows.column(*column).clone())
+            .collect();
         change::record_batch(self.schema.clone(), columns, rows.num_rows())
     }
 
@@ -118,7 +139,12 @@ impl Key {
     }
 
     fn names(&self) -> String {
-        let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let names: Vec<&str> = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
         names.join(", ")
     }
 }
@@ -131,7 +157,10 @@ struct Encoded {
 
 impl Encoded {
     fn of(encoder: &mut dyn Encoder, rows: &RecordBatch) -> Result<Self> {
-        let mut encoded = Self { bytes: Vec::new(), ends: Vec::with_capacity(rows.num_rows()) };
+        let mut encoded = Self {
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(rows.num_rows()),
+        };
         encoder.encode(rows, &mut encoded.bytes, &mut encoded.ends)?;
         if encoded.ends.len() != rows.num_rows() {
             return Err(Error::internal(format!(
@@ -169,7 +198,10 @@ impl Plain {
         for row in 0..changes.num_rows() {
             for _ in 0..changes.weight(row).max(0) {
                 let key = keys.as_ref().map(|keys| keys.row(row));
-                out.push(OutRecord { key, value: Some(values.row(row)) });
+                out.push(OutRecord {
+                    key,
+                    value: Some(values.row(row)),
+                });
             }
         }
         Ok(())
@@ -180,7 +212,9 @@ impl EnvelopeWriter for Plain {
     fn write(&mut self, changes: &[ChangeBatch], out: &mut Vec<OutRecord>) -> Result<()> {
         self.dropped = 0;
         if changes.iter().all(ChangeBatch::is_append_only) {
-            return changes.iter().try_for_each(|batch| self.write_inserts(batch, out));
+            return changes
+                .iter()
+                .try_for_each(|batch| self.write_inserts(batch, out));
         }
         let changes = change::consolidate(changes)?;
         let deletes = (0..changes.num_rows())
@@ -221,11 +255,17 @@ impl EnvelopeWriter for Upsert {
         }
         let changes = change::consolidate(changes)?;
         let last = self.last_states(&changes)?;
-        let rows: UInt32Array = last.iter().map(|state| state.row).collect::<Vec<_>>().into();
+        let rows: UInt32Array = last
+            .iter()
+            .map(|state| state.row)
+            .collect::<Vec<_>>()
+            .into();
         let rows = changes.take(&rows)?;
         let keys = self.key.encode(rows.rows(), &self.name)?;
-        let kept: Vec<u32> =
-            (0..last.len()).filter(|i| last[*i].inserted).map(|i| i as u32).collect();
+        let kept: Vec<u32> = (0..last.len())
+            .filter(|i| last[*i].inserted)
+            .map(|i| i as u32)
+            .collect();
         let values = Encoded::of(self.values.as_mut(), rows.take(&kept.into())?.rows())?;
         let mut value = 0;
         out.reserve(last.len());
@@ -250,27 +290,38 @@ struct LastState {
 impl Upsert {
     /// For each key of consolidated changes its last state, in order of first appearance.
     fn last_states(&self, changes: &ChangeBatch) -> Result<Vec<LastState>> {
-        let key_columns: Vec<ArrayRef> =
-            self.key.columns.iter().map(|column| changes.column(*column).clone()).collect();
+        let key_columns: Vec<ArrayRef> = self
+            .key
+            .columns
+            .iter()
+            .map(|column| changes.column(*column).clone())
+            .collect();
         let keys = self.key.codec.encode(&key_columns, changes.num_rows())?;
         let hashes = hash_rows(&keys);
         let mut states: Vec<LastState> = Vec::new();
         let mut places: HashTable<u32> = HashTable::new();
         for row in 0..changes.num_rows() {
             let inserted = changes.weight(row) > 0;
-            let same = |place: &u32| keys.row(states[*place as usize].row as usize) == keys.row(row);
+            let same =
+                |place: &u32| keys.row(states[*place as usize].row as usize) == keys.row(row);
             let rehash = |place: &u32| hashes[states[*place as usize].row as usize];
             let twice = match places.entry(hashes[row], same, rehash) {
                 Entry::Vacant(entry) => {
                     entry.insert(states.len() as u32);
-                    states.push(LastState { row: row as u32, inserted });
+                    states.push(LastState {
+                        row: row as u32,
+                        inserted,
+                    });
                     changes.weight(row) > 1
                 }
                 Entry::Occupied(entry) => {
                     let state = &mut states[*entry.get() as usize];
                     let twice = inserted && (state.inserted || changes.weight(row) > 1);
                     if inserted {
-                        *state = LastState { row: row as u32, inserted };
+                        *state = LastState {
+                            row: row as u32,
+                            inserted,
+                        };
                     }
                     twice
                 }

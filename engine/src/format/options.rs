@@ -10,9 +10,17 @@ pub(crate) type Options = BTreeMap<String, String>;
 
 /// Refuses options that `encode` does not know, naming those it knows.
 pub(crate) fn known(encode: &str, options: &Options, known: &[&str]) -> Result<()> {
-    let Some(unknown) = options.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
-    let known = if known.is_empty() { "it has none".to_owned() } else { format!("known: {}", known.join(", ")) };
-    Err(Error::Config(format!("unknown option '{unknown}' of ENCODE {encode}; {known}")))
+    let Some(unknown) = options.keys().find(|key| !known.contains(&key.as_str())) else {
+        return Ok(());
+    };
+    let known = if known.is_empty() {
+        "it has none".to_owned()
+    } else {
+        format!("known: {}", known.join(", "))
+    };
+    Err(Error::Config(format!(
+        "unknown option '{unknown}' of ENCODE {encode}; {known}"
+    )))
 }
 
 /// An option that is one ASCII character, `\t` for a tab.
@@ -34,9 +42,9 @@ pub(crate) fn flag(encode: &str, options: &Options, name: &str, default: bool) -
         None => Ok(default),
         Some("true") => Ok(true),
         Some("false") => Ok(false),
-        Some(other) => {
-            Err(Error::Config(format!("option '{name}' of ENCODE {encode} is 'true' or 'false', not '{other}'")))
-        }
+        Some(other) => Err(Error::Config(format!(
+            "option '{name}' of ENCODE {encode} is 'true' or 'false', not '{other}'"
+        ))),
     }
 }
 

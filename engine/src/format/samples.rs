@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array, Int16Array,
-    Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, MapArray, RecordBatch, StringArray, StructArray,
-    Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int8Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, MapArray,
+    RecordBatch, StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, IntervalMonthDayNano, Schema};
@@ -60,9 +61,13 @@ impl Draw {
     }
 
     pub(super) fn text(&mut self) -> String {
-        const PIECES: [&str; 16] =
-            ["", "a", "word", "\"", "\\", "\n", "\r\n", "\u{0}", "\u{1f}", "é", "😀", ",", ";", " ", "null", "\\u0041"];
-        (0..self.below(6)).map(|_| PIECES[self.below(16) as usize]).collect()
+        const PIECES: [&str; 16] = [
+            "", "a", "word", "\"", "\\", "\n", "\r\n", "\u{0}", "\u{1f}", "é", "😀", ",", ";", " ",
+            "null", "\\u0041",
+        ];
+        (0..self.below(6))
+            .map(|_| PIECES[self.below(16) as usize])
+            .collect()
     }
 
     fn bytes(&mut self) -> Vec<u8> {
@@ -70,14 +75,18 @@ impl Draw {
     }
 
     fn values<T>(&mut self, rows: usize, mut one: impl FnMut(&mut Draw) -> T) -> Vec<Option<T>> {
-        (0..rows).map(|_| (self.below(5) > 0).then(|| one(self))).collect()
+        (0..rows)
+            .map(|_| (self.below(5) > 0).then(|| one(self)))
+            .collect()
     }
 }
 
 /// Rows with one column per kind.
 pub(super) fn batch(draw: &mut Draw, kinds: &[usize], rows: usize) -> RecordBatch {
     let columns: Vec<_> = kinds.iter().map(|kind| array(draw, *kind, rows)).collect();
-    let field = |(i, column): (usize, &ArrayRef)| Field::new(format!("c{i}"), column.data_type().clone(), true);
+    let field = |(i, column): (usize, &ArrayRef)| {
+        Field::new(format!("c{i}"), column.data_type().clone(), true)
+    };
     let schema = Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>());
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
@@ -97,15 +106,24 @@ fn array(draw: &mut Draw, kind: usize, rows: usize) -> ArrayRef {
         9 => Arc::new(Float32Array::from(draw.values(rows, |d| d.float() as f32))),
         10 => Arc::new(Float64Array::from(draw.values(rows, Draw::float))),
         11 => {
-            let values = Decimal128Array::from(draw.values(rows, |d| i128::from(d.integer()) * 1_000_000_007));
+            let values = Decimal128Array::from(
+                draw.values(rows, |d| i128::from(d.integer()) * 1_000_000_007),
+            );
             Arc::new(values.with_precision_and_scale(38, 9).unwrap())
         }
         12 => Arc::new(StringArray::from(draw.values(rows, Draw::text))),
         13 => Arc::new(BinaryArray::from_iter(draw.values(rows, Draw::bytes))),
         14 => Arc::new(Date32Array::from(draw.values(rows, |d| d.integer() as i32))),
-        15 => Arc::new(Time64MicrosecondArray::from(draw.values(rows, |d| d.below(86_400_000_000) as i64))),
-        16 => Arc::new(TimestampMicrosecondArray::from(draw.values(rows, Draw::integer))),
-        17 => Arc::new(TimestampMicrosecondArray::from(draw.values(rows, Draw::integer)).with_timezone("+00:00")),
+        15 => Arc::new(Time64MicrosecondArray::from(
+            draw.values(rows, |d| d.below(86_400_000_000) as i64),
+        )),
+        16 => Arc::new(TimestampMicrosecondArray::from(
+            draw.values(rows, Draw::integer),
+        )),
+        17 => Arc::new(
+            TimestampMicrosecondArray::from(draw.values(rows, Draw::integer))
+                .with_timezone("+00:00"),
+        ),
         18 => {
             let interval = |d: &mut Draw| {
                 IntervalMonthDayNano::new(d.integer() as i32, d.integer() as i32, d.integer())
@@ -141,14 +159,20 @@ fn structs(draw: &mut Draw, rows: usize) -> ArrayRef {
         .zip(&columns)
         .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))
         .collect();
-    let nulls = draw.values(rows, |_| ()).iter().map(Option::is_some).collect::<NullBuffer>();
+    let nulls = draw
+        .values(rows, |_| ())
+        .iter()
+        .map(Option::is_some)
+        .collect::<NullBuffer>();
     Arc::new(StructArray::new(fields, columns, Some(nulls)))
 }
 
 fn map(draw: &mut Draw, rows: usize) -> ArrayRef {
     let (ends, nulls) = lengths(draw, rows);
     let count = ends[rows] as usize;
-    let keys: ArrayRef = Arc::new(StringArray::from_iter_values((0..count).map(|i| format!("{i}{}", draw.text()))));
+    let keys: ArrayRef = Arc::new(StringArray::from_iter_values(
+        (0..count).map(|i| format!("{i}{}", draw.text())),
+    ));
     let kind = draw.below(FLAT_TYPES as u64) as usize;
     let values = array(draw, kind, count);
     let pair: Fields = vec![

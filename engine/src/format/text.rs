@@ -13,27 +13,41 @@ use super::{DecodeError, Decoded, Decoder, Encoder};
 use crate::{Error, Result};
 
 /// Makes a decoder of `columns`, a subset of `declared`, which is one TEXT column.
-pub fn decoder(options: &Options, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
+pub fn decoder(
+    options: &Options,
+    declared: &SchemaRef,
+    columns: &SchemaRef,
+) -> Result<Box<dyn Decoder>> {
     options::known("TEXT", options, &[])?;
     one_column("TEXT", declared, Some((&DataType::Utf8, "TEXT")))?;
-    Ok(Box::new(TextDecoder { wanted: !columns.fields().is_empty() }))
+    Ok(Box::new(TextDecoder {
+        wanted: !columns.fields().is_empty(),
+    }))
 }
 
 /// Makes an encoder for rows of `schema`, which has one column.
 pub fn encoder(options: &Options, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
     options::known("TEXT", options, &[])?;
     one_column("TEXT", schema, None)?;
-    Ok(Box::new(TextEncoder { form: Form::new("TEXT", schema)? }))
+    Ok(Box::new(TextEncoder {
+        form: Form::new("TEXT", schema)?,
+    }))
 }
 
 /// Refuses schemas that are not one column (of the type given).
-pub(super) fn one_column(encode: &str, schema: &SchemaRef, wanted: Option<(&DataType, &str)>) -> Result<()> {
+pub(super) fn one_column(
+    encode: &str,
+    schema: &SchemaRef,
+    wanted: Option<(&DataType, &str)>,
+) -> Result<()> {
     let kind = wanted.map_or(String::new(), |(_, sql)| format!("{sql} "));
     match &schema.fields()[..] {
         [field] if wanted.is_none_or(|(data_type, _)| field.data_type() == data_type) => Ok(()),
         fields => {
-            let have: Vec<_> =
-                fields.iter().map(|f| format!("{} {}", f.name(), super::column::sql_type(f.data_type()))).collect();
+            let have: Vec<_> = fields
+                .iter()
+                .map(|f| format!("{} {}", f.name(), super::column::sql_type(f.data_type())))
+                .collect();
             Err(Error::Config(format!(
                 "ENCODE {encode} is for exactly one {kind}column (the whole record), not for ({}); \
                  use ENCODE JSON or CSV for more",
@@ -54,7 +68,11 @@ impl Decoder for TextDecoder {
             Ok(text) => (text, Vec::new()),
             Err(_) => one_by_one(records),
         };
-        let columns = if self.wanted { vec![Arc::new(text) as ArrayRef] } else { Vec::new() };
+        let columns = if self.wanted {
+            vec![Arc::new(text) as ArrayRef]
+        } else {
+            Vec::new()
+        };
         Ok(Decoded { columns, errors })
     }
 }
@@ -64,11 +82,17 @@ fn one_by_one(records: &BinaryArray) -> (StringArray, Vec<DecodeError>) {
     let mut texts = StringBuilder::with_capacity(records.len(), records.value_data().len());
     let mut errors = Vec::new();
     for (index, record) in records.iter().enumerate() {
-        let text = record.map(std::str::from_utf8).transpose().unwrap_or_else(|error| {
-            let cause = format!("byte {}: the record is not valid UTF-8", error.valid_up_to());
-            errors.push(DecodeError { index, cause });
-            None
-        });
+        let text = record
+            .map(std::str::from_utf8)
+            .transpose()
+            .unwrap_or_else(|error| {
+                let cause = format!(
+                    "byte {}: the record is not valid UTF-8",
+                    error.valid_up_to()
+                );
+                errors.push(DecodeError { index, cause });
+                None
+            });
         texts.append_option(text);
     }
     (texts.finish(), errors)
@@ -79,7 +103,12 @@ struct TextEncoder {
 }
 
 impl Encoder for TextEncoder {
-    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
+    fn encode(
+        &mut self,
+        rows: &RecordBatch,
+        out: &mut Vec<u8>,
+        ends: &mut Vec<usize>,
+    ) -> Result<()> {
         let columns = self.form.of(rows)?;
         let cells = Cells::new(&columns[0])?;
         for row in 0..rows.num_rows() {
@@ -99,7 +128,12 @@ mod tests {
     use arrow::datatypes::{Field, Schema};
 
     fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
-        Arc::new(Schema::new(columns.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect::<Vec<_>>()))
+        Arc::new(Schema::new(
+            columns
+                .iter()
+                .map(|(n, t)| Field::new(*n, t.clone(), true))
+                .collect::<Vec<_>>(),
+        ))
     }
 
     #[test]
@@ -108,14 +142,26 @@ mod tests {
         let mut decoder = decoder(&Options::new(), &columns, &columns).unwrap();
         let records = BinaryArray::from_opt_vec(vec![Some("é".as_bytes()), None, Some(b"")]);
         let decoded = decoder.decode(&records).unwrap();
-        assert_eq!(decoded.columns[0].as_string::<i32>(), &StringArray::from(vec![Some("é"), None, Some("")]));
+        assert_eq!(
+            decoded.columns[0].as_string::<i32>(),
+            &StringArray::from(vec![Some("é"), None, Some("")])
+        );
         assert!(decoded.errors.is_empty());
 
         // A cut through 'é' is valid as a whole and in no part.
-        let records = BinaryArray::from_vec(vec![b"ok", "é".as_bytes(), b"a\xffb", b"\xc3", b"\xa9"]).slice(1, 4);
+        let records =
+            BinaryArray::from_vec(vec![b"ok", "é".as_bytes(), b"a\xffb", b"\xc3", b"\xa9"])
+                .slice(1, 4);
         let decoded = decoder.decode(&records).unwrap();
-        assert_eq!(decoded.columns[0].as_string::<i32>(), &StringArray::from(vec![Some("é"), None, None, None]));
-        let errors: Vec<_> = decoded.errors.iter().map(|e| (e.index, e.cause.as_str())).collect();
+        assert_eq!(
+            decoded.columns[0].as_string::<i32>(),
+            &StringArray::from(vec![Some("é"), None, None, None])
+        );
+        let errors: Vec<_> = decoded
+            .errors
+            .iter()
+            .map(|e| (e.index, e.cause.as_str()))
+            .collect();
         assert_eq!(errors[0], (1, "byte 1: the record is not valid UTF-8"));
         assert_eq!(errors.len(), 3);
     }
@@ -123,7 +169,10 @@ mod tests {
     #[test]
     fn anything_but_one_column_is_refused() {
         let two = schema(&[("a", DataType::Utf8), ("b", DataType::Int64)]);
-        let error = decoder(&Options::new(), &two, &two).err().unwrap().to_string();
+        let error = decoder(&Options::new(), &two, &two)
+            .err()
+            .unwrap()
+            .to_string();
         assert_eq!(
             error,
             "ENCODE TEXT is for exactly one TEXT column (the whole record), not for (a TEXT, b BIGINT); \
@@ -139,9 +188,15 @@ mod tests {
     #[test]
     fn any_type_is_written_as_its_text() {
         let columns = schema(&[("a", DataType::Int64)]);
-        let rows = RecordBatch::try_new(columns.clone(), vec![Arc::new(Int64Array::from(vec![Some(-7), None]))]);
+        let rows = RecordBatch::try_new(
+            columns.clone(),
+            vec![Arc::new(Int64Array::from(vec![Some(-7), None]))],
+        );
         let (mut out, mut ends) = (Vec::new(), Vec::new());
-        encoder(&Options::new(), &columns).unwrap().encode(&rows.unwrap(), &mut out, &mut ends).unwrap();
+        encoder(&Options::new(), &columns)
+            .unwrap()
+            .encode(&rows.unwrap(), &mut out, &mut ends)
+            .unwrap();
         assert_eq!((out.as_slice(), ends.as_slice()), (&b"-7"[..], &[2, 2][..]));
     }
 }

@@ -151,8 +151,15 @@ impl Dataflow {
         let count = self.tasks.len();
         for task in &mut self.tasks {
             for (index, node) in graph.nodes.iter().enumerate() {
-                let at = NodeRef { view: spec.relation, node: NodeId(index as u32) };
-                let inputs: Vec<_> = node.inputs.iter().map(|input| graph.node(input.node)).collect();
+                let at = NodeRef {
+                    view: spec.relation,
+                    node: NodeId(index as u32),
+                };
+                let inputs: Vec<_> = node
+                    .inputs
+                    .iter()
+                    .map(|input| graph.node(input.node))
+                    .collect();
                 let context = TaskContext {
                     relation: spec.relation,
                     node: at.node,
@@ -167,7 +174,10 @@ impl Dataflow {
                     task.fresh.insert(at);
                 }
             }
-            task.views.insert(spec.relation, ViewOutput::new(&spec, graph.output().schema.clone(), task.number)?);
+            task.views.insert(
+                spec.relation,
+                ViewOutput::new(&spec, graph.output().schema.clone(), task.number)?,
+            );
         }
         self.specs.insert(spec.relation, spec);
         Ok(())
@@ -184,17 +194,28 @@ impl Dataflow {
                 TaskParts {
                     operators: drain_view(&mut task.operators, view),
                     counters: drain_view(&mut task.counters, view),
-                    output: task.views.remove(&view).expect("each task holds each view's output"),
+                    output: task
+                        .views
+                        .remove(&view)
+                        .expect("each task holds each view's output"),
                 }
             })
             .collect();
         let watermarks = drain_view(&mut self.watermarks, view).into_iter().collect();
-        Some(ViewParts { spec, tasks, watermarks })
+        Some(ViewParts {
+            spec,
+            tasks,
+            watermarks,
+        })
     }
 
     /// Puts a view in that another dataflow of as many tasks gave. [`Dataflow::plan`] must follow.
     pub fn put(&mut self, parts: ViewParts) {
-        assert_eq!(parts.tasks.len(), self.tasks.len(), "dataflows of one engine have equally many tasks");
+        assert_eq!(
+            parts.tasks.len(),
+            self.tasks.len(),
+            "dataflows of one engine have equally many tasks"
+        );
         for (task, part) in self.tasks.iter_mut().zip(parts.tasks) {
             task.operators.extend(part.operators);
             task.counters.extend(part.counters);
@@ -213,7 +234,10 @@ impl Dataflow {
         for view in order {
             let graph = self.specs[&view].graph.clone();
             for index in 0..graph.nodes.len() {
-                let at = NodeRef { view, node: NodeId(index as u32) };
+                let at = NodeRef {
+                    view,
+                    node: NodeId(index as u32),
+                };
                 let node = self.plan_node(at, &graph, &places, projections, &mut plan)?;
                 places.insert(at, plan.len());
                 plan.push(node);
@@ -251,7 +275,10 @@ impl Dataflow {
         };
         if let NodeKind::Input(input) = &node.kind {
             if let Some(upstream) = self.specs.get(&input.relation) {
-                let output = NodeRef { view: input.relation, node: NodeId(upstream.graph.nodes.len() as u32 - 1) };
+                let output = NodeRef {
+                    view: input.relation,
+                    node: NodeId(upstream.graph.nodes.len() as u32 - 1),
+                };
                 let from = places[&output];
                 planned.level = plan[from].level;
                 planned.inputs.push(PlanInput { from, dealt: false });
@@ -259,23 +286,34 @@ impl Dataflow {
             } else {
                 planned.relation = Some(input.relation);
                 let projection = projections.get(&at).cloned();
-                planned.projection = Some(projection.ok_or_else(|| Error::internal("an input without projection"))?);
+                planned.projection =
+                    Some(projection.ok_or_else(|| Error::internal("an input without projection"))?);
             }
             return Ok(planned);
         }
         for (port, input) in node.inputs.iter().enumerate() {
-            let from = places[&NodeRef { view: at.view, node: input.node }];
+            let from = places[&NodeRef {
+                view: at.view,
+                node: input.node,
+            }];
             let dealt = self.tasks.len() > 1 && input.exchange != Exchange::Local;
             if dealt {
                 let key = match &input.exchange {
                     Exchange::Hash(columns) => {
                         let schema = &graph.node(input.node).schema;
-                        let types: Vec<_> = columns.iter().map(|c| schema.field(*c).data_type().clone()).collect();
+                        let types: Vec<_> = columns
+                            .iter()
+                            .map(|c| schema.field(*c).data_type().clone())
+                            .collect();
                         Some((columns.clone(), RowCodec::for_types(&types)?))
                     }
                     _ => None,
                 };
-                plan[from].outgoing.push(Outgoing { to: place, port, key });
+                plan[from].outgoing.push(Outgoing {
+                    to: place,
+                    port,
+                    key,
+                });
             }
             planned.level = planned.level.max(plan[from].level + usize::from(dealt));
             planned.inputs.push(PlanInput { from, dealt });
@@ -289,7 +327,11 @@ impl Dataflow {
         let mut left: BTreeSet<RelationId> = self.specs.keys().copied().collect();
         while !left.is_empty() {
             let ready = left.iter().copied().find(|view| {
-                self.specs[view].graph.relations().iter().all(|read| read == view || !left.contains(read))
+                self.specs[view]
+                    .graph
+                    .relations()
+                    .iter()
+                    .all(|read| read == view || !left.contains(read))
             });
             let view = ready.ok_or_else(|| Error::internal("views read each other in a circle"))?;
             left.remove(&view);
@@ -309,7 +351,8 @@ impl Dataflow {
         for task in &mut self.tasks {
             task.outputs.iter_mut().for_each(Vec::clear);
         }
-        let mut by_task: Vec<HashMap<RelationId, Vec<ChangeBatch>>> = vec![HashMap::new(); self.tasks.len()];
+        let mut by_task: Vec<HashMap<RelationId, Vec<ChangeBatch>>> =
+            vec![HashMap::new(); self.tasks.len()];
         for (relation, input) in &mut inputs {
             for (task, batches) in std::mem::take(&mut input.batches).into_iter().enumerate() {
                 by_task[task].insert(*relation, batches);
@@ -348,7 +391,12 @@ impl Dataflow {
                 None => node
                     .inputs
                     .iter()
-                    .filter(|input| self.plan[input.from].graph.node(self.plan[input.from].at.node).has_watermark)
+                    .filter(|input| {
+                        self.plan[input.from]
+                            .graph
+                            .node(self.plan[input.from].at.node)
+                            .has_watermark
+                    })
                     .map(|input| self.plan[input.from].watermark)
                     .min(),
             };
@@ -367,7 +415,11 @@ impl Dataflow {
     fn hand_over(&mut self) {
         for from in 0..self.tasks.len() {
             for (to_task, node, port, batches) in std::mem::take(&mut self.tasks[from].sent) {
-                self.tasks[to_task].inbox.entry((node, port)).or_default().extend(batches);
+                self.tasks[to_task]
+                    .inbox
+                    .entry((node, port))
+                    .or_default()
+                    .extend(batches);
             }
         }
     }
@@ -384,7 +436,11 @@ impl Dataflow {
         loop {
             let next = self.specs.values().find(|spec| {
                 !failed.contains_key(&spec.relation)
-                    && spec.graph.relations().iter().any(|read| failed.contains_key(read))
+                    && spec
+                        .graph
+                        .relations()
+                        .iter()
+                        .any(|read| failed.contains_key(read))
             });
             let Some(spec) = next else { return };
             failed.insert(spec.relation, None);
@@ -404,10 +460,18 @@ impl Dataflow {
             vec![run(task)]
         } else {
             std::thread::scope(|scope| {
-                let handles: Vec<_> = self.tasks.iter_mut().map(|task| scope.spawn(move || run(task))).collect();
+                let handles: Vec<_> = self
+                    .tasks
+                    .iter_mut()
+                    .map(|task| scope.spawn(move || run(task)))
+                    .collect();
                 handles
                     .into_iter()
-                    .map(|handle| handle.join().unwrap_or_else(|_| Err(Error::internal("a checkpoint panicked"))))
+                    .map(|handle| {
+                        handle
+                            .join()
+                            .unwrap_or_else(|_| Err(Error::internal("a checkpoint panicked")))
+                    })
                     .collect()
             })
         };
@@ -425,13 +489,20 @@ impl Dataflow {
 
     /// The last checkpoint is durable.
     pub fn committed(&mut self) -> Result<()> {
-        self.tasks.iter_mut().flat_map(|task| task.operators.values_mut()).try_for_each(|o| o.committed())
+        self.tasks
+            .iter_mut()
+            .flat_map(|task| task.operators.values_mut())
+            .try_for_each(|o| o.committed())
     }
 
     /// Loads stored state in the background; true when all of it is in memory (or there is no more
     /// room).
     pub fn complete(&mut self, entries: usize) -> Result<bool> {
-        for operator in self.tasks.iter_mut().flat_map(|task| task.operators.values_mut()) {
+        for operator in self
+            .tasks
+            .iter_mut()
+            .flat_map(|task| task.operators.values_mut())
+        {
             if !operator.complete(entries)? {
                 return Ok(false);
             }
@@ -441,18 +512,30 @@ impl Dataflow {
 
     /// True if some view has changes that no checkpoint holds yet.
     pub fn is_dirty(&self) -> bool {
-        self.tasks.iter().any(|task| task.views.values().any(|view| !view.is_empty()))
+        self.tasks
+            .iter()
+            .any(|task| task.views.values().any(|view| !view.is_empty()))
     }
 
     /// Rows waiting for the next checkpoint.
     pub fn pending_rows(&self) -> usize {
-        self.tasks.iter().flat_map(|task| task.views.values()).map(ViewOutput::rows).sum()
+        self.tasks
+            .iter()
+            .flat_map(|task| task.views.values())
+            .map(ViewOutput::rows)
+            .sum()
     }
 
     /// The watermark of a view's result; `None` if it has no event time.
     pub fn watermark(&self, view: RelationId) -> Option<Watermark> {
-        let node = self.plan.iter().find(|node| node.at.view == view && node.is_output)?;
-        node.graph.node(node.at.node).has_watermark.then_some(node.watermark)
+        let node = self
+            .plan
+            .iter()
+            .find(|node| node.at.view == view && node.is_output)?;
+        node.graph
+            .node(node.at.node)
+            .has_watermark
+            .then_some(node.watermark)
     }
 
     /// All nodes' watermarks, to be stored with the epoch.
@@ -487,7 +570,12 @@ impl Dataflow {
                         stats.state_entries += s.state_entries;
                     }
                 }
-                (node.at, node.graph.node(node.at.node).kind.name(), counters, stats)
+                (
+                    node.at,
+                    node.graph.node(node.at.node).kind.name(),
+                    counters,
+                    stats,
+                )
             })
             .collect()
     }
@@ -522,14 +610,19 @@ impl Task {
         input: &HashMap<RelationId, Vec<ChangeBatch>>,
         out: &BTreeMap<RelationId, Option<Error>>,
     ) {
-        for (index, node) in plan.iter().enumerate().filter(|(_, node)| node.level == level) {
+        for (index, node) in plan
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.level == level)
+        {
             let view = node.at.view;
             if out.contains_key(&view) || self.failed.contains_key(&view) {
                 continue;
             }
             let started = Instant::now();
             let run = AssertUnwindSafe(|| self.run_node(index, now_us, plan, moved[index], input));
-            let result = catch_unwind(run).unwrap_or_else(|panic| Err(Error::Internal(panic_text(&panic))));
+            let result =
+                catch_unwind(run).unwrap_or_else(|panic| Err(Error::Internal(panic_text(&panic))));
             match result {
                 Ok(false) => {}
                 Ok(true) => {
@@ -571,14 +664,22 @@ impl Task {
         }
         let output = match (&node.graph.node(node.at.node).kind, &node.projection) {
             (NodeKind::Input(_), Some(projection)) => {
-                let batches = ports.into_iter().flatten().map(|batch| project(batch, projection));
+                let batches = ports
+                    .into_iter()
+                    .flatten()
+                    .map(|batch| project(batch, projection));
                 batches.collect::<Result<Vec<_>>>()?
             }
             (NodeKind::Union, _) => ports.into_iter().flatten().collect(),
             _ => {
-                let step = Step { now_us, watermark: node.watermark };
+                let step = Step {
+                    now_us,
+                    watermark: node.watermark,
+                };
                 let operator = self.operators.get_mut(&node.at);
-                operator.ok_or_else(|| Error::internal("a node without operator"))?.step(&step, ports)?
+                operator
+                    .ok_or_else(|| Error::internal("a node without operator"))?
+                    .step(&step, ports)?
             }
         };
         let rows_out: usize = output.iter().map(ChangeBatch::num_rows).sum();
@@ -600,7 +701,11 @@ impl Task {
                     let tasks = self.of;
                     for batch in output.iter().filter(|batch| !batch.is_empty()) {
                         let parts = shard::deal(batch, codec, columns, tasks)?;
-                        for (task, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+                        for (task, part) in parts
+                            .into_iter()
+                            .enumerate()
+                            .filter(|(_, part)| !part.is_empty())
+                        {
                             self.sent.push((task, edge.to, edge.port, vec![part]));
                         }
                     }
@@ -628,7 +733,12 @@ impl Task {
         }
         let mut changes = Vec::new();
         for (view, output) in &mut self.views {
-            let given = output.write(epoch, logged.contains(view), wanted.contains(view), &mut batch)?;
+            let given = output.write(
+                epoch,
+                logged.contains(view),
+                wanted.contains(view),
+                &mut batch,
+            )?;
             if let Some(given) = given {
                 changes.push((*view, given));
             }
@@ -644,6 +754,8 @@ fn project(batch: ChangeBatch, columns: &[usize]) -> Result<ChangeBatch> {
 
 fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown".to_string());
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "unknown".to_string());
     format!("an operator panicked: {text}")
 }

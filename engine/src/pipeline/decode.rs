@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, MapBuilder, MapFieldNames,
-    PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder, TimestampMicrosecondArray,
-    builder::BinaryBuilder, new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, MapBuilder,
+    MapFieldNames, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder,
+    TimestampMicrosecondArray, builder::BinaryBuilder, new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute;
@@ -46,10 +46,19 @@ impl Layout {
 
     /// Where `columns`, then the watermark column if asked, then the tombstone column of an
     /// UPSERT source, stand in a batch of this layout.
-    pub fn projection(&self, spec: &SourceSpec, columns: &[usize], with_watermark: bool) -> Result<Vec<usize>> {
+    pub fn projection(
+        &self,
+        spec: &SourceSpec,
+        columns: &[usize],
+        with_watermark: bool,
+    ) -> Result<Vec<usize>> {
         let mut places = Vec::with_capacity(columns.len() + 2);
         for column in columns {
-            places.push(self.columns.binary_search(column).map_err(|_| Error::internal("a column is not in the layout"))?);
+            places.push(
+                self.columns
+                    .binary_search(column)
+                    .map_err(|_| Error::internal("a column is not in the layout"))?,
+            );
         }
         let mut next = self.columns.len();
         if self.with_watermark {
@@ -96,43 +105,74 @@ impl SourceDecoder {
     pub fn new(spec: Arc<SourceSpec>, layout: Layout) -> Result<Self> {
         let needed = needed_columns(&spec, &layout);
         let of_origin = |wanted: fn(&ColumnOrigin) -> bool| -> Vec<usize> {
-            (0..needed.len()).filter(|i| needed[*i] && wanted(&spec.origins[*i])).collect()
+            (0..needed.len())
+                .filter(|i| needed[*i] && wanted(&spec.origins[*i]))
+                .collect()
         };
         let makes_rows = matches!(spec.connector.connector.as_str(), "datagen" | "nexmark");
         let value_columns = of_origin(|origin| matches!(origin, ColumnOrigin::Value));
         let key_columns = of_origin(|origin| matches!(origin, ColumnOrigin::Key));
         let value = Side {
             decoder: (!makes_rows)
-                .then(|| format::decoder(&spec.value_encoding, &spec.value_schema(), &project(&spec.schema, &value_columns)))
+                .then(|| {
+                    format::decoder(
+                        &spec.value_encoding,
+                        &spec.value_schema(),
+                        &project(&spec.schema, &value_columns),
+                    )
+                })
                 .transpose()?,
             columns: value_columns,
         };
         let key = Side {
             decoder: match &spec.key_encoding {
                 Some(encoding) if !key_columns.is_empty() => {
-                    let all: Vec<usize> =
-                        (0..spec.origins.len()).filter(|i| matches!(spec.origins[*i], ColumnOrigin::Key)).collect();
-                    Some(format::decoder(encoding, &project(&spec.schema, &all), &project(&spec.schema, &key_columns))?)
+                    let all: Vec<usize> = (0..spec.origins.len())
+                        .filter(|i| matches!(spec.origins[*i], ColumnOrigin::Key))
+                        .collect();
+                    Some(format::decoder(
+                        encoding,
+                        &project(&spec.schema, &all),
+                        &project(&spec.schema, &key_columns),
+                    )?)
                 }
                 _ => None,
             },
             columns: key_columns,
         };
         let schema = output_schema(&spec, &layout);
-        Ok(SourceDecoder { spec, layout, schema, needed, value, key })
+        Ok(SourceDecoder {
+            spec,
+            layout,
+            schema,
+            needed,
+            value,
+            key,
+        })
     }
 
     /// What readers must deliver for `layout`.
     pub fn wanted(spec: &SourceSpec, layout: &Layout) -> Wanted {
         let needed = needed_columns(spec, layout);
-        let uses = |test: fn(&ColumnOrigin) -> bool| (0..needed.len()).any(|i| needed[i] && test(&spec.origins[i]));
-        let columns: Vec<usize> =
-            (0..needed.len()).filter(|i| needed[*i] && matches!(spec.origins[*i], ColumnOrigin::Value)).collect();
+        let uses = |test: fn(&ColumnOrigin) -> bool| {
+            (0..needed.len()).any(|i| needed[i] && test(&spec.origins[i]))
+        };
+        let columns: Vec<usize> = (0..needed.len())
+            .filter(|i| needed[*i] && matches!(spec.origins[*i], ColumnOrigin::Value))
+            .collect();
         Wanted {
             keys: spec.envelope == Envelope::Upsert
-                || uses(|origin| matches!(origin, ColumnOrigin::Key | ColumnOrigin::Metadata(Metadata::Key))),
+                || uses(|origin| {
+                    matches!(
+                        origin,
+                        ColumnOrigin::Key | ColumnOrigin::Metadata(Metadata::Key)
+                    )
+                }),
             headers: uses(|origin| {
-                matches!(origin, ColumnOrigin::Metadata(Metadata::Header(_) | Metadata::Headers))
+                matches!(
+                    origin,
+                    ColumnOrigin::Metadata(Metadata::Header(_) | Metadata::Headers)
+                )
             }),
             columns: Some(project(&spec.schema, &columns)),
         }
@@ -157,8 +197,10 @@ impl SourceDecoder {
                 }
             }
             Payload::Records(records) => {
-                self.value.decode(&records.values, &mut columns, &mut bad, "")?;
-                self.key.decode(&records.keys, &mut columns, &mut bad, "key: ")?;
+                self.value
+                    .decode(&records.values, &mut columns, &mut bad, "")?;
+                self.key
+                    .decode(&records.keys, &mut columns, &mut bad, "key: ")?;
                 tombstones = self.judge_tombstones(records, &mut bad);
             }
         }
@@ -167,12 +209,18 @@ impl SourceDecoder {
         self.check_not_null(&declared, tombstones.as_ref(), &mut bad);
         let before = self.follow_watermark(&declared, &bad, watermark)?;
         let skipped = self.apply_policy(read, &mut bad)?;
-        let mut output: Vec<ArrayRef> = self.layout.columns.iter().map(|i| declared.column(*i).clone()).collect();
+        let mut output: Vec<ArrayRef> = self
+            .layout
+            .columns
+            .iter()
+            .map(|i| declared.column(*i).clone())
+            .collect();
         if let Some(before) = before {
             output.push(before);
         }
         if self.spec.envelope == Envelope::Upsert {
-            let flags = tombstones.unwrap_or_else(|| BooleanArray::new(BooleanBuffer::new_unset(count), None));
+            let flags = tombstones
+                .unwrap_or_else(|| BooleanArray::new(BooleanBuffer::new_unset(count), None));
             output.push(Arc::new(flags));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(count));
@@ -187,13 +235,25 @@ impl SourceDecoder {
     }
 
     /// Which records are tombstones; those that mean nothing here become bad records.
-    fn judge_tombstones(&self, records: &Records, bad: &mut Vec<(usize, String)>) -> Option<BooleanArray> {
+    fn judge_tombstones(
+        &self,
+        records: &Records,
+        bad: &mut Vec<(usize, String)>,
+    ) -> Option<BooleanArray> {
         let upsert = self.spec.envelope == Envelope::Upsert;
         if records.values.null_count() > 0 && !upsert {
-            let raw = matches!(self.spec.value_encoding.kind, EncodingKind::Bytes | EncodingKind::Text);
+            let raw = matches!(
+                self.spec.value_encoding.kind,
+                EncodingKind::Bytes | EncodingKind::Text
+            );
             if !raw && !self.value.columns.is_empty() {
-                let cause = "the record has no value (a tombstone); FORMAT UPSERT reads those as deletes";
-                bad.extend((0..records.values.len()).filter(|i| records.values.is_null(*i)).map(|i| (i, cause.to_string())));
+                let cause =
+                    "the record has no value (a tombstone); FORMAT UPSERT reads those as deletes";
+                bad.extend(
+                    (0..records.values.len())
+                        .filter(|i| records.values.is_null(*i))
+                        .map(|i| (i, cause.to_string())),
+                );
             }
         }
         if !upsert {
@@ -210,7 +270,9 @@ impl SourceDecoder {
     fn add_metadata(&self, read: &SplitRead, columns: &mut [Option<ArrayRef>]) -> Result<()> {
         let count = read.payload.len();
         for (index, origin) in self.spec.origins.iter().enumerate() {
-            let ColumnOrigin::Metadata(metadata) = origin else { continue };
+            let ColumnOrigin::Metadata(metadata) = origin else {
+                continue;
+            };
             if !self.needed[index] {
                 continue;
             }
@@ -219,14 +281,26 @@ impl SourceDecoder {
                 Payload::Rows { .. } => None,
             };
             let array: ArrayRef = match metadata {
-                Metadata::Topic => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&*read.split.topic, count))),
-                Metadata::Partition => Arc::new(Int32Array::from_value(read.split.partition, count)),
-                Metadata::Offset => Arc::new(Int64Array::from_iter_values((0..count).map(|i| read.payload.position(i)))),
+                Metadata::Topic => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                    &*read.split.topic,
+                    count,
+                ))),
+                Metadata::Partition => {
+                    Arc::new(Int32Array::from_value(read.split.partition, count))
+                }
+                Metadata::Offset => Arc::new(Int64Array::from_iter_values(
+                    (0..count).map(|i| read.payload.position(i)),
+                )),
                 Metadata::Timestamp => match records {
                     Some(records) => Arc::new(TimestampMicrosecondArray::from_iter(
-                        records.timestamps_ms.iter().map(|ms| (*ms >= 0).then(|| ms.saturating_mul(1000))),
+                        records
+                            .timestamps_ms
+                            .iter()
+                            .map(|ms| (*ms >= 0).then(|| ms.saturating_mul(1000))),
                     )),
-                    None => new_null_array(&DataType::Timestamp(TimeUnit::Microsecond, None), count),
+                    None => {
+                        new_null_array(&DataType::Timestamp(TimeUnit::Microsecond, None), count)
+                    }
                 },
                 Metadata::Key => match records {
                     Some(records) => Arc::new(records.keys.clone()),
@@ -236,7 +310,11 @@ impl SourceDecoder {
                 Metadata::Headers => headers_column(records, count)?,
             };
             let wanted = self.spec.schema.field(index).data_type();
-            columns[index] = Some(if array.data_type() == wanted { array } else { self.cast_metadata(&array, index)? });
+            columns[index] = Some(if array.data_type() == wanted {
+                array
+            } else {
+                self.cast_metadata(&array, index)?
+            });
         }
         Ok(())
     }
@@ -246,11 +324,17 @@ impl SourceDecoder {
         if let (DataType::Utf8, Some(bytes)) = (field.data_type(), array.as_binary_opt::<i32>()) {
             // Bytes that are no text would otherwise stop the source for a column that is only
             // looked at: they are shown with replacement characters.
-            let texts = bytes.iter().map(|value| value.map(|b| String::from_utf8_lossy(b).into_owned()));
+            let texts = bytes
+                .iter()
+                .map(|value| value.map(|b| String::from_utf8_lossy(b).into_owned()));
             return Ok(Arc::new(StringArray::from_iter(texts)));
         }
         compute::cast(array, field.data_type()).map_err(|error| {
-            Error::Config(format!("source '{}', metadata column '{}': {error}", self.spec.name, field.name()))
+            Error::Config(format!(
+                "source '{}', metadata column '{}': {error}",
+                self.spec.name,
+                field.name()
+            ))
         })
     }
 
@@ -258,16 +342,29 @@ impl SourceDecoder {
     /// null.
     fn add_generated(&self, columns: &mut [Option<ArrayRef>], count: usize) -> Result<RecordBatch> {
         let nullable: SchemaRef = Arc::new(Schema::new(
-            self.spec.schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<Field>>(),
+            self.spec
+                .schema
+                .fields()
+                .iter()
+                .map(|f| f.as_ref().clone().with_nullable(true))
+                .collect::<Vec<Field>>(),
         ));
         let fill = |columns: &[Option<ArrayRef>]| -> Result<RecordBatch> {
             let arrays = columns
                 .iter()
                 .zip(nullable.fields())
-                .map(|(column, field)| column.clone().unwrap_or_else(|| new_null_array(field.data_type(), count)))
+                .map(|(column, field)| {
+                    column
+                        .clone()
+                        .unwrap_or_else(|| new_null_array(field.data_type(), count))
+                })
                 .collect();
             let options = RecordBatchOptions::new().with_row_count(Some(count));
-            Ok(RecordBatch::try_new_with_options(nullable.clone(), arrays, &options)?)
+            Ok(RecordBatch::try_new_with_options(
+                nullable.clone(),
+                arrays,
+                &options,
+            )?)
         };
         let mut rows = fill(columns)?;
         for (index, origin) in self.spec.origins.iter().enumerate() {
@@ -281,10 +378,19 @@ impl SourceDecoder {
         Ok(rows)
     }
 
-    fn check_not_null(&self, rows: &RecordBatch, tombstones: Option<&BooleanArray>, bad: &mut Vec<(usize, String)>) {
+    fn check_not_null(
+        &self,
+        rows: &RecordBatch,
+        tombstones: Option<&BooleanArray>,
+        bad: &mut Vec<(usize, String)>,
+    ) {
         let upsert = self.spec.envelope == Envelope::Upsert;
         let is_key = |column: &usize| upsert && self.spec.key.contains(column);
-        let columns = self.spec.not_null.iter().chain(self.spec.key.iter().filter(|c| is_key(c)));
+        let columns = self
+            .spec
+            .not_null
+            .iter()
+            .chain(self.spec.key.iter().filter(|c| is_key(c)));
         for column in columns {
             let array = rows.column(*column);
             if array.null_count() == 0 {
@@ -297,7 +403,9 @@ impl SourceDecoder {
                 }
                 let name = self.spec.schema.field(*column).name();
                 let cause = if is_key(column) {
-                    format!("key column '{name}' is null; an UPSERT record needs its key (KEY ENCODE, or a METADATA key column)")
+                    format!(
+                        "key column '{name}' is null; an UPSERT record needs its key (KEY ENCODE, or a METADATA key column)"
+                    )
                 } else {
                     format!("column '{name}' is NOT NULL, but the record has no value for it")
                 };
@@ -313,14 +421,20 @@ impl SourceDecoder {
         bad: &[(usize, String)],
         watermark: &mut Option<i64>,
     ) -> Result<Option<ArrayRef>> {
-        let Some(spec) = &self.spec.watermark else { return Ok(None) };
+        let Some(spec) = &self.spec.watermark else {
+            return Ok(None);
+        };
         let bounds = spec.bound.evaluate(rows)?.into_array(rows.num_rows())?;
         let bounds = compute::cast(&bounds, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
         let bounds: &TimestampMicrosecondArray = bounds.as_primitive();
         let mut skip = vec![false; if bad.is_empty() { 0 } else { rows.num_rows() }];
         bad.iter().for_each(|(index, _)| skip[*index] = true);
         let mut current = watermark.unwrap_or(i64::MIN);
-        let mut before = Vec::with_capacity(if self.layout.with_watermark { rows.num_rows() } else { 0 });
+        let mut before = Vec::with_capacity(if self.layout.with_watermark {
+            rows.num_rows()
+        } else {
+            0
+        });
         for row in 0..rows.num_rows() {
             if self.layout.with_watermark {
                 before.push(current);
@@ -334,11 +448,17 @@ impl SourceDecoder {
             return Ok(None);
         }
         let known = NullBuffer::from_iter(before.iter().map(|value| *value != i64::MIN));
-        Ok(Some(Arc::new(PrimitiveArray::<TimestampMicrosecondType>::new(before.into(), Some(known)))))
+        Ok(Some(Arc::new(
+            PrimitiveArray::<TimestampMicrosecondType>::new(before.into(), Some(known)),
+        )))
     }
 
     /// Policy `fail`: the first bad record is the error. Policy `skip`: they are returned.
-    fn apply_policy(&self, read: &SplitRead, bad: &mut Vec<(usize, String)>) -> Result<Vec<BadRecord>> {
+    fn apply_policy(
+        &self,
+        read: &SplitRead,
+        bad: &mut Vec<(usize, String)>,
+    ) -> Result<Vec<BadRecord>> {
         if bad.is_empty() {
             return Ok(Vec::new());
         }
@@ -373,22 +493,36 @@ impl Side {
         bad: &mut Vec<(usize, String)>,
         prefix: &str,
     ) -> Result<()> {
-        let Some(decoder) = &mut self.decoder else { return Ok(()) };
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(());
+        };
         let decoded = decoder.decode(records)?;
         for (column, array) in self.columns.iter().zip(decoded.columns) {
             columns[*column] = Some(array);
         }
-        bad.extend(decoded.errors.into_iter().map(|e| (e.index, format!("{prefix}{}", e.cause))));
+        bad.extend(
+            decoded
+                .errors
+                .into_iter()
+                .map(|e| (e.index, format!("{prefix}{}", e.cause))),
+        );
         Ok(())
     }
 }
 
 /// The schema of a source's batches under a layout.
 fn output_schema(spec: &SourceSpec, layout: &Layout) -> SchemaRef {
-    let mut fields: Vec<Field> =
-        layout.columns.iter().map(|i| spec.schema.field(*i).clone().with_nullable(true)).collect();
+    let mut fields: Vec<Field> = layout
+        .columns
+        .iter()
+        .map(|i| spec.schema.field(*i).clone().with_nullable(true))
+        .collect();
     if layout.with_watermark {
-        fields.push(Field::new(WATERMARK_COLUMN, DataType::Timestamp(TimeUnit::Microsecond, None), true));
+        fields.push(Field::new(
+            WATERMARK_COLUMN,
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            true,
+        ));
     }
     if spec.envelope == Envelope::Upsert {
         fields.push(Field::new(TOMBSTONE_COLUMN, DataType::Boolean, true));
@@ -398,38 +532,60 @@ fn output_schema(spec: &SourceSpec, layout: &Layout) -> SchemaRef {
 
 fn needed_columns(spec: &SourceSpec, layout: &Layout) -> Vec<bool> {
     let mut needed = vec![false; spec.schema.fields().len()];
-    layout.columns.iter().chain(&spec.not_null).for_each(|i| needed[*i] = true);
+    layout
+        .columns
+        .iter()
+        .chain(&spec.not_null)
+        .for_each(|i| needed[*i] = true);
     if spec.envelope == Envelope::Upsert {
         spec.key.iter().for_each(|i| needed[*i] = true);
     }
     if let Some(watermark) = &spec.watermark {
-        collect_columns(&watermark.bound).iter().for_each(|column| needed[column.index()] = true);
+        collect_columns(&watermark.bound)
+            .iter()
+            .for_each(|column| needed[column.index()] = true);
     }
     for index in (0..needed.len()).rev() {
         if let (true, ColumnOrigin::Generated(expr)) = (needed[index], &spec.origins[index]) {
-            collect_columns(expr).iter().for_each(|column| needed[column.index()] = true);
+            collect_columns(expr)
+                .iter()
+                .for_each(|column| needed[column.index()] = true);
         }
     }
     needed
 }
 
 fn project(schema: &Schema, columns: &[usize]) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(|i| schema.field(*i).clone()).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        columns
+            .iter()
+            .map(|i| schema.field(*i).clone())
+            .collect::<Vec<_>>(),
+    ))
 }
 
 fn header_column(records: Option<&Records>, name: &str, count: usize) -> BinaryArray {
     let headers = records.and_then(|r| r.headers.as_ref());
     let value = |row: usize| {
-        headers.and_then(|all| all[row].iter().rev().find(|(key, _)| key == name)).and_then(|(_, value)| value.as_deref())
+        headers
+            .and_then(|all| all[row].iter().rev().find(|(key, _)| key == name))
+            .and_then(|(_, value)| value.as_deref())
     };
     BinaryArray::from_iter((0..count).map(value))
 }
 
 fn headers_column(records: Option<&Records>, count: usize) -> Result<ArrayRef> {
-    let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
+    let names = MapFieldNames {
+        entry: "entries".into(),
+        key: "key".into(),
+        value: "value".into(),
+    };
     let mut map = MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new());
     for row in 0..count {
-        for (key, value) in records.and_then(|r| r.headers.as_ref()).map_or(&[][..], |all| &all[row][..]) {
+        for (key, value) in records
+            .and_then(|r| r.headers.as_ref())
+            .map_or(&[][..], |all| &all[row][..])
+        {
             map.keys().append_value(key);
             map.values().append_option(value.as_deref());
         }

@@ -62,12 +62,21 @@ impl DeliveryHandle {
     pub fn spawn(shared: Arc<Shared>, run: SinkRun) -> Result<DeliveryHandle> {
         let stop = Arc::new(AtomicBool::new(false));
         let status = Arc::new(Mutex::new(SinkStatus::default()));
-        let work = Work { shared, run: run.clone(), stop: stop.clone(), status: status.clone() };
+        let work = Work {
+            shared,
+            run: run.clone(),
+            stop: stop.clone(),
+            status: status.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name(format!("sink-{}", run.spec.name))
             .spawn(move || work.run())
             .map_err(Error::internal)?;
-        Ok(DeliveryHandle { stop, status, thread: Some(thread) })
+        Ok(DeliveryHandle {
+            stop,
+            status,
+            thread: Some(thread),
+        })
     }
 
     /// Ends it after the delivery at hand.
@@ -99,7 +108,9 @@ impl Work {
     fn run(self) {
         let mut pause = PAUSE.0;
         while !self.stopped() {
-            let Err(error) = self.deliver_all(&mut pause) else { return };
+            let Err(error) = self.deliver_all(&mut pause) else {
+                return;
+            };
             let text = error.to_string();
             let old = self.status.lock().trouble.replace(text.clone());
             if old.is_none_or(|old| old != text) {
@@ -127,7 +138,8 @@ impl Work {
                     return Some(delivered);
                 }
                 let (_, host) = publication.host(self.run.follow)?;
-                (host.epoch > delivered && (host.attached || self.right_before_attach())).then_some(host.epoch)
+                (host.epoch > delivered && (host.attached || self.right_before_attach()))
+                    .then_some(host.epoch)
             });
             if let Some(upto) = upto.filter(|upto| *upto > delivered) {
                 delivered = self.deliver(sink.as_mut(), &relation, delivered, upto)?;
@@ -143,26 +155,38 @@ impl Work {
                 noted_epoch = delivered;
             }
         }
-        if delivered > noted_epoch { self.note(delivered) } else { Ok(()) }
+        if delivered > noted_epoch {
+            self.note(delivered)
+        } else {
+            Ok(())
+        }
     }
 
     fn followed(&self) -> Result<StoredRelation> {
         let view = self.shared.view(self.run.follow);
-        Ok(view.ok_or_else(|| Error::internal("a sink of a relation that is gone"))?.stored())
+        Ok(view
+            .ok_or_else(|| Error::internal("a sink of a relation that is gone"))?
+            .stored())
     }
 
     /// Where delivery goes on: after what is noted; for a new sink, after the present content.
     fn begin(&self, sink: &mut dyn SinkConnector, relation: &StoredRelation) -> Result<Epoch> {
         let name = follower_name(self.run.relation);
         let store = self.shared.instance.store();
-        let noted = Follower::load(store.as_ref())?.into_iter().find(|f| f.name == name && f.relation == self.run.follow);
+        let noted = Follower::load(store.as_ref())?
+            .into_iter()
+            .find(|f| f.name == name && f.relation == self.run.follow);
         if let Some(follower) = noted {
-            self.shared.publication.follow(self.run.follow, &name, Some(follower.delivered));
+            self.shared
+                .publication
+                .follow(self.run.follow, &name, Some(follower.delivered));
             return Ok(follower.delivered);
         }
         if self.run.follow == self.run.relation {
             // Its own query: everything since the first epoch is in the changelog.
-            self.shared.publication.follow(self.run.follow, &name, Some(Epoch::ZERO));
+            self.shared
+                .publication
+                .follow(self.run.follow, &name, Some(Epoch::ZERO));
             return Ok(Epoch::ZERO);
         }
         let (snapshot, epoch) = self.shared.follow_from_snapshot(self.run.follow, &name)?;
@@ -182,7 +206,13 @@ impl Work {
     }
 
     /// Delivers epochs after `delivered`, whole ones, until there are enough rows.
-    fn deliver(&self, sink: &mut dyn SinkConnector, relation: &StoredRelation, delivered: Epoch, upto: Epoch) -> Result<Epoch> {
+    fn deliver(
+        &self,
+        sink: &mut dyn SinkConnector,
+        relation: &StoredRelation,
+        delivered: Epoch,
+        upto: Epoch,
+    ) -> Result<Epoch> {
         let store = self.shared.instance.store().clone();
         let mut changes = Vec::new();
         let mut rows = 0;
@@ -210,16 +240,28 @@ impl Work {
 
     /// A query over sources alone is right as of its positions, also before it is attached.
     fn right_before_attach(&self) -> bool {
-        let Some(view) = self.shared.view(self.run.follow) else { return false };
-        view.graph.relations().iter().all(|relation| self.shared.source(*relation).is_some())
+        let Some(view) = self.shared.view(self.run.follow) else {
+            return false;
+        };
+        view.graph
+            .relations()
+            .iter()
+            .all(|relation| self.shared.source(*relation).is_some())
     }
 
     fn note(&self, delivered: Epoch) -> Result<()> {
         let name = follower_name(self.run.relation);
         let mut batch = WriteBatch::new();
-        Follower { name: name.clone(), relation: self.run.follow, delivered }.put(&mut batch);
+        Follower {
+            name: name.clone(),
+            relation: self.run.follow,
+            delivered,
+        }
+        .put(&mut batch);
         self.shared.instance.store().commit(batch)?;
-        self.shared.publication.advance(self.run.follow, &name, delivered);
+        self.shared
+            .publication
+            .advance(self.run.follow, &name, delivered);
         Ok(())
     }
 }

@@ -27,17 +27,34 @@ pub struct RowWriter {
 
 impl RowWriter {
     /// A writer for rows of `schema`.
-    pub fn new(relation: RelationId, name: &str, storage: &Storage, schema: &SchemaRef) -> Result<RowWriter> {
+    pub fn new(
+        relation: RelationId,
+        name: &str,
+        storage: &Storage,
+        schema: &SchemaRef,
+    ) -> Result<RowWriter> {
         let key = match storage {
             Storage::Keyed(columns) => Some((columns.clone(), key_codec(schema, columns)?)),
             _ => None,
         };
         let row = RowCodec::for_schema(schema)?;
-        Ok(RowWriter { relation, name: name.to_string(), storage: storage.clone(), row, key })
+        Ok(RowWriter {
+            relation,
+            name: name.to_string(),
+            storage: storage.clone(),
+            row,
+            key,
+        })
     }
 
     /// Writes consolidated changes. `chunk` numbers the chunks of append-only views.
-    pub fn write(&self, changes: &ChangeBatch, epoch: Epoch, chunk: &mut u32, batch: &mut WriteBatch) -> Result<()> {
+    pub fn write(
+        &self,
+        changes: &ChangeBatch,
+        epoch: Epoch,
+        chunk: &mut u32,
+        batch: &mut WriteBatch,
+    ) -> Result<()> {
         match &self.storage {
             Storage::Changes => Ok(()),
             Storage::Append => self.write_chunks(changes, epoch, chunk, batch),
@@ -46,7 +63,13 @@ impl RowWriter {
         }
     }
 
-    fn write_chunks(&self, changes: &ChangeBatch, epoch: Epoch, chunk: &mut u32, batch: &mut WriteBatch) -> Result<()> {
+    fn write_chunks(
+        &self,
+        changes: &ChangeBatch,
+        epoch: Epoch,
+        chunk: &mut u32,
+        batch: &mut WriteBatch,
+    ) -> Result<()> {
         if !changes.is_append_only() {
             return Err(self.broken("an append-only view deletes"));
         }
@@ -54,34 +77,53 @@ impl RowWriter {
             let mut key = epoch.0.to_be_bytes().to_vec();
             key.extend(chunk.to_be_bytes());
             *chunk += 1;
-            batch.put(Keyspace::View, &keys::view_key(self.relation, &key), &change::to_bytes(&[part])?);
+            batch.put(
+                Keyspace::View,
+                &keys::view_key(self.relation, &key),
+                &change::to_bytes(&[part])?,
+            );
             Ok(())
         })
     }
 
     fn write_counts(&self, changes: &ChangeBatch, batch: &mut WriteBatch) -> Result<()> {
-        let rows = self.row.encode(changes.rows().columns(), changes.num_rows())?;
+        let rows = self
+            .row
+            .encode(changes.rows().columns(), changes.num_rows())?;
         for index in 0..changes.num_rows() {
-            batch.add(Keyspace::View, &keys::view_key(self.relation, rows.row(index)), changes.weight(index));
+            batch.add(
+                Keyspace::View,
+                &keys::view_key(self.relation, rows.row(index)),
+                changes.weight(index),
+            );
         }
         Ok(())
     }
 
     fn write_keyed(&self, changes: &ChangeBatch, batch: &mut WriteBatch) -> Result<()> {
-        let Some((columns, codec)) = &self.key else { return Err(self.broken("no key")) };
+        let Some((columns, codec)) = &self.key else {
+            return Err(self.broken("no key"));
+        };
         let count = changes.num_rows();
         let key_columns: Vec<_> = columns.iter().map(|c| changes.column(*c).clone()).collect();
         let keys = codec.encode(&key_columns, count)?;
         let rows = self.row.encode(changes.rows().columns(), count)?;
         // Deletes first: an update's insert must win over its delete.
         for index in (0..count).filter(|i| changes.weight(*i) < 0) {
-            batch.delete(Keyspace::View, &keys::view_key(self.relation, keys.row(index)));
+            batch.delete(
+                Keyspace::View,
+                &keys::view_key(self.relation, keys.row(index)),
+            );
         }
         for index in (0..count).filter(|i| changes.weight(*i) > 0) {
             if changes.weight(index) != 1 {
                 return Err(self.broken("two rows have the same key"));
             }
-            batch.put(Keyspace::View, &keys::view_key(self.relation, keys.row(index)), rows.row(index));
+            batch.put(
+                Keyspace::View,
+                &keys::view_key(self.relation, keys.row(index)),
+                rows.row(index),
+            );
         }
         Ok(())
     }
@@ -93,11 +135,17 @@ impl RowWriter {
 
 /// The codec of a relation's key columns.
 pub fn key_codec(schema: &SchemaRef, columns: &[usize]) -> Result<RowCodec> {
-    let types: Vec<_> = columns.iter().map(|c| schema.field(*c).data_type().clone()).collect();
+    let types: Vec<_> = columns
+        .iter()
+        .map(|c| schema.field(*c).data_type().clone())
+        .collect();
     RowCodec::for_types(&types)
 }
 
-fn for_chunks(changes: &ChangeBatch, mut write: impl FnMut(ChangeBatch) -> Result<()>) -> Result<()> {
+fn for_chunks(
+    changes: &ChangeBatch,
+    mut write: impl FnMut(ChangeBatch) -> Result<()>,
+) -> Result<()> {
     let mut offset = 0;
     while offset < changes.num_rows() {
         let rows = CHUNK_ROWS.min(changes.num_rows() - offset);
@@ -174,11 +222,19 @@ impl ViewOutput {
         let mut chunk = (self.task as u32) << 24;
         let mut seq = chunk;
         for changes in summed.iter().filter(|changes| !changes.is_empty()) {
-            let changes = changes.clone().with_rows(changes.rows().clone().with_schema(self.schema.clone())?);
+            let changes = changes
+                .clone()
+                .with_rows(changes.rows().clone().with_schema(self.schema.clone())?);
             self.writer.write(&changes, epoch, &mut chunk, batch)?;
             if logged {
                 for_chunks(&changes, |part| {
-                    changelog::append(batch, self.relation, epoch, seq, &change::to_bytes(&[part])?);
+                    changelog::append(
+                        batch,
+                        self.relation,
+                        epoch,
+                        seq,
+                        &change::to_bytes(&[part])?,
+                    );
                     seq += 1;
                     Ok(())
                 })?;

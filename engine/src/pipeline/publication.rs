@@ -75,11 +75,19 @@ impl Publication {
     /// The pipeline that holds a view, and what it has published.
     pub fn host(&self, view: RelationId) -> Option<(PipelineId, PublishedPipeline)> {
         let state = self.state.lock();
-        state.pipelines.iter().find(|(_, p)| p.views.contains(&view)).map(|(id, p)| (*id, p.clone()))
+        state
+            .pipelines
+            .iter()
+            .find(|(_, p)| p.views.contains(&view))
+            .map(|(id, p)| (*id, p.clone()))
     }
 
     /// Waits until `ready` gives something, at most until `deadline`.
-    pub fn wait<T>(&self, deadline: Instant, mut ready: impl FnMut(&Publication) -> Option<T>) -> Option<T> {
+    pub fn wait<T>(
+        &self,
+        deadline: Instant,
+        mut ready: impl FnMut(&Publication) -> Option<T>,
+    ) -> Option<T> {
         loop {
             if let Some(found) = ready(self) {
                 return Some(found);
@@ -90,7 +98,8 @@ impl Publication {
             }
             // Bounded naps: `ready` may depend on more than this state.
             let mut state = self.state.lock();
-            self.changed.wait_for(&mut state, left.min(Duration::from_millis(20)));
+            self.changed
+                .wait_for(&mut state, left.min(Duration::from_millis(20)));
         }
     }
 
@@ -108,7 +117,9 @@ impl Publication {
             // Whoever has an epoch was promised a changelog from there.
             followed.logged_after = Some(followed.logged_after.map_or(epoch, |old| old.min(epoch)));
         }
-        followed.followers.insert(follower.to_string(), delivered.unwrap_or(Epoch::ZERO));
+        followed
+            .followers
+            .insert(follower.to_string(), delivered.unwrap_or(Epoch::ZERO));
     }
 
     /// Notes how far a follower has come.
@@ -133,7 +144,11 @@ impl Publication {
 
     /// Of `views`, those whose changes must be logged. Where a changelog begins now, it holds all
     /// that came after `last_checkpoint`.
-    pub fn logged(&self, views: impl Iterator<Item = RelationId>, last_checkpoint: Epoch) -> BTreeSet<RelationId> {
+    pub fn logged(
+        &self,
+        views: impl Iterator<Item = RelationId>,
+        last_checkpoint: Epoch,
+    ) -> BTreeSet<RelationId> {
         let mut state = self.state.lock();
         let mut logged = BTreeSet::new();
         let mut begun = false;
@@ -155,14 +170,22 @@ impl Publication {
 
     /// The epoch after which a view's changelog is complete, if it is kept.
     pub fn logged_after(&self, view: RelationId) -> Option<Epoch> {
-        self.state.lock().followed.get(&view).and_then(|followed| followed.logged_after)
+        self.state
+            .lock()
+            .followed
+            .get(&view)
+            .and_then(|followed| followed.logged_after)
     }
 
     /// Views that are followed, with the lowest epoch that a follower has.
     pub fn needed_after(&self) -> Vec<(RelationId, Epoch)> {
         let state = self.state.lock();
         let lowest = |followed: &Followed| followed.followers.values().min().copied();
-        state.followed.iter().filter_map(|(view, followed)| Some((*view, lowest(followed)?))).collect()
+        state
+            .followed
+            .iter()
+            .filter_map(|(view, followed)| Some((*view, lowest(followed)?)))
+            .collect()
     }
 
     /// After a trim: a changelog begins later than it did.
@@ -175,6 +198,12 @@ impl Publication {
     /// The lowest DML commit that some pipeline still needs the log after.
     pub fn dml_needed_after(&self) -> DmlCommit {
         let state = self.state.lock();
-        state.pipelines.values().map(|p| p.dml).min().unwrap_or(state.dml).min(state.dml)
+        state
+            .pipelines
+            .values()
+            .map(|p| p.dml)
+            .min()
+            .unwrap_or(state.dml)
+            .min(state.dml)
     }
 }

@@ -91,7 +91,11 @@ impl ReaderHandle {
                 move || run(connector, opening, &sender, &shared, &bell)
             })
             .map_err(Error::internal)?;
-        Ok(ReaderHandle { events, shared, thread: Some(thread) })
+        Ok(ReaderHandle {
+            events,
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// The next event, if one waits.
@@ -137,7 +141,10 @@ fn run(
     shared: &Shared,
     bell: &Bell,
 ) {
-    let Some((mut reader, positions)) = open(connector.as_ref(), &opening, sender, shared, bell) else { return };
+    let Some((mut reader, positions)) = open(connector.as_ref(), &opening, sender, shared, bell)
+    else {
+        return;
+    };
     if !send(sender, ReaderEvent::Opened(positions), shared, bell) {
         return;
     }
@@ -205,7 +212,11 @@ fn open(
 
 fn wait_out(error: &Error, spec: &SourceSpec, pause: &mut Duration, shared: &Shared) {
     let text = error.to_string();
-    let news = shared.trouble.lock().replace(text.clone()).is_none_or(|old| old != text);
+    let news = shared
+        .trouble
+        .lock()
+        .replace(text.clone())
+        .is_none_or(|old| old != text);
     if news {
         tracing::warn!(source = spec.name, "{text}; trying again");
     }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use serde_json::json;
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{DmlCommit, Epoch, Keyspace, PipelineId, RelationId, Store, WriteBatch, changelog, dml, keys};
+use weir_state::{
+    DmlCommit, Epoch, Keyspace, PipelineId, RelationId, Store, WriteBatch, changelog, dml, keys,
+};
 
 use super::committer::CommitJob;
 use super::dataflow::{Dataflow, NodeRef, Projections, RelationInput, ViewParts};
@@ -46,7 +48,11 @@ pub enum Command {
     Adopt(Box<HandedOver>, Sender<Result<()>>),
     /// Take views (and what rests on them) out. They keep state and positions in a record of their
     /// own, unless they are dropped.
-    Detach { views: Vec<RelationId>, keep: bool, done: Sender<()> },
+    Detach {
+        views: Vec<RelationId>,
+        keep: bool,
+        done: Sender<()>,
+    },
     /// Commit what there is and end.
     Stop(Sender<()>),
 }
@@ -143,7 +149,10 @@ pub struct Runtime {
     last_record: Option<PipelineRecord>,
     last_checkpoint: Instant,
     committing: Option<Epoch>,
-    outcomes: (Sender<(Epoch, Result<(), Error>)>, Receiver<(Epoch, Result<(), Error>)>),
+    outcomes: (
+        Sender<(Epoch, Result<(), Error>)>,
+        Receiver<(Epoch, Result<(), Error>)>,
+    ),
     /// Written with the next checkpoint.
     parked: Vec<PipelineRecord>,
     absorbed: Vec<PipelineId>,
@@ -155,7 +164,9 @@ pub struct Runtime {
 
 /// Microseconds since the epoch, by the clock.
 pub fn clock_us() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros() as i64)
 }
 
 impl Runtime {
@@ -225,8 +236,12 @@ impl Runtime {
                 continue;
             }
             if let Some(spec) = self.shared.source(relation) {
-                let progress = self.last_record.as_ref().map(|record| stored_progress(record, relation));
-                let source = SourceInput::new(spec, progress.unwrap_or_default(), self.start.bell.clone());
+                let progress = self
+                    .last_record
+                    .as_ref()
+                    .map(|record| stored_progress(record, relation));
+                let source =
+                    SourceInput::new(spec, progress.unwrap_or_default(), self.start.bell.clone());
                 self.sources.insert(relation, source);
             } else if let Some(table) = self.shared.table(relation) {
                 if self.start.record.is_none() {
@@ -244,7 +259,8 @@ impl Runtime {
             self.dml = snapshot.dml();
             for table in fresh_tables {
                 let all: Vec<usize> = (0..table.schema.fields().len()).collect();
-                self.loading.push((table.relation, snapshot.scan(&table, &all)?));
+                self.loading
+                    .push((table.relation, snapshot.scan(&table, &all)?));
             }
         } else if self.tables.is_empty() && self.start.record.is_none() {
             self.dml = self.shared.publication.dml();
@@ -256,7 +272,11 @@ impl Runtime {
     fn open_follow(&mut self, relation: StoredRelation) -> Result<()> {
         let id = relation.relation;
         let name = follower_name(self.start.id);
-        let known = self.last_record.as_ref().and_then(|record| record.changelogs.get(&id)).copied();
+        let known = self
+            .last_record
+            .as_ref()
+            .and_then(|record| record.changelogs.get(&id))
+            .copied();
         let taken = match known {
             Some(epoch) => {
                 self.shared.publication.follow(id, &name, Some(epoch));
@@ -276,26 +296,40 @@ impl Runtime {
     /// Relations that the views read and that aren't views of this pipeline.
     fn outside_relations(&self) -> BTreeSet<RelationId> {
         let views = self.dataflow.views();
-        views.values().flat_map(|view| view.graph.relations()).filter(|read| !views.contains_key(read)).collect()
+        views
+            .values()
+            .flat_map(|view| view.graph.relations())
+            .filter(|read| !views.contains_key(read))
+            .collect()
     }
 
     /// Plans the dataflow for the present views and inputs.
     fn plan(&mut self) -> Result<()> {
         let mut layouts: BTreeMap<RelationId, Layout> = BTreeMap::new();
         let views: Vec<ViewSpec> = self.dataflow.views().values().cloned().collect();
-        let each_input = |act: &mut dyn FnMut(NodeRef, &crate::graph::InputSpec) -> Result<()>| -> Result<()> {
-            for view in &views {
-                for (index, node) in view.graph.nodes.iter().enumerate() {
-                    if let NodeKind::Input(input) = &node.kind {
-                        act(NodeRef { view: view.relation, node: NodeId(index as u32) }, input)?;
+        let each_input =
+            |act: &mut dyn FnMut(NodeRef, &crate::graph::InputSpec) -> Result<()>| -> Result<()> {
+                for view in &views {
+                    for (index, node) in view.graph.nodes.iter().enumerate() {
+                        if let NodeKind::Input(input) = &node.kind {
+                            act(
+                                NodeRef {
+                                    view: view.relation,
+                                    node: NodeId(index as u32),
+                                },
+                                input,
+                            )?;
+                        }
                     }
                 }
-            }
-            Ok(())
-        };
+                Ok(())
+            };
         each_input(&mut |_, input| {
             if self.sources.contains_key(&input.relation) {
-                layouts.entry(input.relation).or_default().widen(&input.columns, input.with_watermark);
+                layouts
+                    .entry(input.relation)
+                    .or_default()
+                    .widen(&input.columns, input.with_watermark);
             }
             Ok(())
         })?;
@@ -304,15 +338,22 @@ impl Runtime {
         each_input(&mut |at, input| {
             if let Some(source) = self.sources.get(&input.relation) {
                 let layout = &layouts[&input.relation];
-                projections.insert(at, layout.projection(&source.spec, &input.columns, input.with_watermark)?);
+                projections.insert(
+                    at,
+                    layout.projection(&source.spec, &input.columns, input.with_watermark)?,
+                );
             } else {
                 projections.insert(at, input.columns.clone());
             }
             Ok(())
         })?;
-        self.sources.retain(|relation, _| layouts.contains_key(relation));
+        self.sources
+            .retain(|relation, _| layouts.contains_key(relation));
         for (relation, layout) in layouts {
-            self.sources.get_mut(&relation).expect("it has a layout").configure(layout, tasks)?;
+            self.sources
+                .get_mut(&relation)
+                .expect("it has a layout")
+                .configure(layout, tasks)?;
         }
         self.dataflow.plan(&projections)
     }
@@ -329,7 +370,9 @@ impl Runtime {
             if self.dataflow.views().is_empty() {
                 return self.end_empty();
             }
-            self.shared.publication.logged(self.dataflow.views().keys().copied(), self.last_epoch);
+            self.shared
+                .publication
+                .logged(self.dataflow.views().keys().copied(), self.last_epoch);
             self.checkpoint_if_due(!worked)?;
             self.answer_run_to()?;
             self.tell_status(!worked);
@@ -348,8 +391,14 @@ impl Runtime {
             }
         }
         let now = Instant::now();
-        let timer = self.sources.values().filter_map(SourceInput::next_timer).min();
-        let mut nap = timer.map_or(NAP, |at| at.saturating_duration_since(now)).clamp(Duration::from_millis(1), NAP);
+        let timer = self
+            .sources
+            .values()
+            .filter_map(SourceInput::next_timer)
+            .min();
+        let mut nap = timer
+            .map_or(NAP, |at| at.saturating_duration_since(now))
+            .clamp(Duration::from_millis(1), NAP);
         if self.dirty && self.committing.is_none() {
             nap = nap.min(CHECKPOINT_PAUSE);
         }
@@ -405,7 +454,10 @@ impl Runtime {
     fn in_task_0(&self, batches: Vec<ChangeBatch>) -> RelationInput {
         let mut by_task = vec![Vec::new(); self.dataflow.num_tasks()];
         by_task[0] = batches;
-        RelationInput { batches: by_task, watermark: None }
+        RelationInput {
+            batches: by_task,
+            watermark: None,
+        }
     }
 
     fn take_dml(&mut self, inputs: &mut HashMap<RelationId, RelationInput>) -> Result<bool> {
@@ -422,7 +474,10 @@ impl Runtime {
             for entry in dml::read(store.as_ref(), self.dml, upto)? {
                 let (_, relation, _, bytes) = entry?;
                 if let Some(table) = self.tables.get(&relation) {
-                    found.entry(relation).or_default().extend(change::from_bytes(&bytes, &table.schema)?);
+                    found
+                        .entry(relation)
+                        .or_default()
+                        .extend(change::from_bytes(&bytes, &table.schema)?);
                 }
             }
         }
@@ -438,12 +493,23 @@ impl Runtime {
         let store = self.shared.instance.store().clone();
         let relations: Vec<RelationId> = self.follows.keys().copied().collect();
         for relation in relations {
-            let Some((_, host)) = self.shared.publication.host(relation) else { continue };
+            let Some((_, host)) = self.shared.publication.host(relation) else {
+                continue;
+            };
             let mut upto = host.epoch;
             if let Mode::RunningTo(targets, _) = &self.mode {
-                upto = upto.min(targets.changelogs.get(&relation).copied().unwrap_or(Epoch::ZERO));
+                upto = upto.min(
+                    targets
+                        .changelogs
+                        .get(&relation)
+                        .copied()
+                        .unwrap_or(Epoch::ZERO),
+                );
             }
-            let follow = self.follows.get_mut(&relation).expect("it is among the keys");
+            let follow = self
+                .follows
+                .get_mut(&relation)
+                .expect("it is among the keys");
             if upto <= follow.taken {
                 continue;
             }
@@ -482,7 +548,10 @@ impl Runtime {
         for (relation, error) in failed {
             any = true;
             let readers = self.readers_of(relation);
-            let causes = readers.into_iter().map(|view| (view, Some(error.clone()))).collect();
+            let causes = readers
+                .into_iter()
+                .map(|view| (view, Some(error.clone())))
+                .collect();
             self.detach_failed(causes)?;
         }
         Ok(any)
@@ -490,7 +559,10 @@ impl Runtime {
 
     fn readers_of(&self, relation: RelationId) -> Vec<RelationId> {
         let views = self.dataflow.views().values();
-        views.filter(|view| view.graph.relations().contains(&relation)).map(|view| view.relation).collect()
+        views
+            .filter(|view| view.graph.relations().contains(&relation))
+            .map(|view| view.relation)
+            .collect()
     }
 
     fn run_step(&mut self, inputs: HashMap<RelationId, RelationInput>) -> Result<()> {
@@ -512,7 +584,8 @@ impl Runtime {
         }
         let views: BTreeSet<RelationId> = causes.keys().copied().collect();
         let parked = self.detach(&views, true)?;
-        self.shared.tell_failed(causes, parked, self.failure_position());
+        self.shared
+            .tell_failed(causes, parked, self.failure_position());
         Ok(())
     }
 
@@ -526,7 +599,12 @@ impl Runtime {
         loop {
             let before = views.len();
             for view in self.dataflow.views().values() {
-                if view.graph.relations().iter().any(|read| views.contains(read)) {
+                if view
+                    .graph
+                    .relations()
+                    .iter()
+                    .any(|read| views.contains(read))
+                {
                     views.insert(view.relation);
                 }
             }
@@ -537,19 +615,36 @@ impl Runtime {
     }
 
     /// Takes views out. Returns the record under which they were parked.
-    fn detach(&mut self, views: &BTreeSet<RelationId>, keep: bool) -> Result<Option<PipelineRecord>> {
+    fn detach(
+        &mut self,
+        views: &BTreeSet<RelationId>,
+        keep: bool,
+    ) -> Result<Option<PipelineRecord>> {
         for view in views {
             drop(self.dataflow.take(*view));
         }
         let outside = self.outside_relations();
-        let unfollowed: Vec<RelationId> = self.follows.keys().copied().filter(|r| !outside.contains(r)).collect();
-        let taken: BTreeMap<RelationId, Epoch> =
-            self.last_record.as_ref().map(|record| record.changelogs.clone()).unwrap_or_default();
+        let unfollowed: Vec<RelationId> = self
+            .follows
+            .keys()
+            .copied()
+            .filter(|r| !outside.contains(r))
+            .collect();
+        let taken: BTreeMap<RelationId, Epoch> = self
+            .last_record
+            .as_ref()
+            .map(|record| record.changelogs.clone())
+            .unwrap_or_default();
         let parked = match (&self.last_record, keep && self.start.durable) {
             (Some(record), true) => {
                 let mut parked = PipelineRecord {
                     id: self.shared.allocate_pipeline()?,
-                    views: record.views.iter().copied().filter(|view| views.contains(view)).collect(),
+                    views: record
+                        .views
+                        .iter()
+                        .copied()
+                        .filter(|view| views.contains(view))
+                        .collect(),
                     ..record.clone()
                 };
                 parked.changelogs = taken;
@@ -558,7 +653,9 @@ impl Runtime {
                 }
                 let follower = follower_name(parked.id);
                 for (view, epoch) in &parked.changelogs {
-                    self.shared.publication.follow(*view, &follower, Some(*epoch));
+                    self.shared
+                        .publication
+                        .follow(*view, &follower, Some(*epoch));
                 }
                 (!parked.views.is_empty()).then_some(parked)
             }
@@ -568,12 +665,16 @@ impl Runtime {
             self.parked.push(parked.clone());
         }
         for relation in unfollowed {
-            self.shared.publication.unfollow(relation, &follower_name(self.start.id));
+            self.shared
+                .publication
+                .unfollow(relation, &follower_name(self.start.id));
             self.follows.remove(&relation);
         }
         self.tables.retain(|relation, _| outside.contains(relation));
-        self.sources.retain(|relation, _| outside.contains(relation));
-        self.loading.retain(|(relation, _)| outside.contains(relation));
+        self.sources
+            .retain(|relation, _| outside.contains(relation));
+        self.loading
+            .retain(|(relation, _)| outside.contains(relation));
         if let Some(record) = &mut self.last_record {
             record.views.retain(|view| !views.contains(view));
         }
@@ -613,7 +714,11 @@ impl Runtime {
                 let _ = done.send(());
             }
             Command::Stop(done) => {
-                let outcome = if self.loading.is_empty() && self.started { self.commit_and_wait() } else { Ok(()) };
+                let outcome = if self.loading.is_empty() && self.started {
+                    self.commit_and_wait()
+                } else {
+                    Ok(())
+                };
                 self.sources.values_mut().for_each(SourceInput::close);
                 self.shared.publication.withdraw(self.start.id);
                 let _ = done.send(());
@@ -626,7 +731,11 @@ impl Runtime {
 
     fn held(&self) -> Held {
         Held {
-            positions: self.sources.iter().map(|(id, source)| (*id, source.progress.positions())).collect(),
+            positions: self
+                .sources
+                .iter()
+                .map(|(id, source)| (*id, source.progress.positions()))
+                .collect(),
             dml: self.dml,
             reads_tables: !self.tables.is_empty(),
         }
@@ -636,8 +745,14 @@ impl Runtime {
         let views: Vec<RelationId> = self.dataflow.views().keys().copied().collect();
         HandedOver {
             id: self.start.id,
-            views: views.into_iter().filter_map(|view| self.dataflow.take(view)).collect(),
-            sources: std::mem::take(&mut self.sources).into_iter().map(|(id, s)| (id, s.progress.clone())).collect(),
+            views: views
+                .into_iter()
+                .filter_map(|view| self.dataflow.take(view))
+                .collect(),
+            sources: std::mem::take(&mut self.sources)
+                .into_iter()
+                .map(|(id, s)| (id, s.progress.clone()))
+                .collect(),
             follows: std::mem::take(&mut self.follows),
             dml: self.dml,
         }
@@ -652,7 +767,10 @@ impl Runtime {
             match self.sources.get_mut(&relation) {
                 Some(source) => source.progress.merge(&progress),
                 None => {
-                    let spec = self.shared.source(relation).ok_or_else(|| Error::internal("a source is gone"))?;
+                    let spec = self
+                        .shared
+                        .source(relation)
+                        .ok_or_else(|| Error::internal("a source is gone"))?;
                     let source = SourceInput::new(spec, progress, self.start.bell.clone());
                     self.sources.insert(relation, source);
                 }
@@ -662,18 +780,28 @@ impl Runtime {
         let outside = self.outside_relations();
         for (relation, follow) in given.follows {
             if outside.contains(&relation) && !self.follows.contains_key(&relation) {
-                self.shared.publication.follow(relation, &ours, Some(follow.taken));
+                self.shared
+                    .publication
+                    .follow(relation, &ours, Some(follow.taken));
                 self.follows.insert(relation, follow);
             }
             self.shared.publication.unfollow(relation, &theirs);
         }
-        for relation in self.follows.keys().copied().filter(|r| !outside.contains(r)).collect::<Vec<_>>() {
+        for relation in self
+            .follows
+            .keys()
+            .copied()
+            .filter(|r| !outside.contains(r))
+            .collect::<Vec<_>>()
+        {
             self.follows.remove(&relation);
             self.shared.publication.unfollow(relation, &ours);
         }
         for relation in outside {
             if let Some(table) = self.shared.table(relation) {
-                self.tables.entry(relation).or_insert_with(|| table.stored());
+                self.tables
+                    .entry(relation)
+                    .or_insert_with(|| table.stored());
             }
         }
         self.absorbed.push(given.id);
@@ -699,9 +827,18 @@ impl Runtime {
     fn checkpoint(&mut self) -> Result<()> {
         let epoch = self.shared.instance.next_epoch();
         let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
-        let logged = self.shared.publication.logged(views.iter().copied(), self.last_epoch);
-        let wanted: BTreeSet<RelationId> =
-            self.shared.sinks.lock().keys().copied().filter(|relation| views.contains(relation)).collect();
+        let logged = self
+            .shared
+            .publication
+            .logged(views.iter().copied(), self.last_epoch);
+        let wanted: BTreeSet<RelationId> = self
+            .shared
+            .sinks
+            .lock()
+            .keys()
+            .copied()
+            .filter(|relation| views.contains(relation))
+            .collect();
         let (mut batch, changes) = self.dataflow.checkpoint(epoch, &logged, &wanted)?;
         let record = self.record(epoch);
         if self.start.durable {
@@ -721,7 +858,10 @@ impl Runtime {
             done: self.outcomes.0.clone(),
             bell: self.start.bell.clone(),
         };
-        self.shared.committer.send(job).map_err(|_| Error::State("the engine is stopping".to_string()))
+        self.shared
+            .committer
+            .send(job)
+            .map_err(|_| Error::State("the engine is stopping".to_string()))
     }
 
     fn write_records(&mut self, record: &PipelineRecord, batch: &mut WriteBatch) -> Result<()> {
@@ -737,15 +877,23 @@ impl Runtime {
             let mut key = record.epoch.0.to_be_bytes().to_vec();
             key.extend(record.id.0.to_be_bytes());
             let bytes = change::to_bytes(&[ChangeBatch::inserts(rows)])?;
-            batch.put(Keyspace::View, &keys::view_key(snapshot::ERRORS, &key), &bytes);
+            batch.put(
+                Keyspace::View,
+                &keys::view_key(snapshot::ERRORS, &key),
+                &bytes,
+            );
             self.skipped.clear();
         }
         Ok(())
     }
 
     fn record(&self, epoch: Epoch) -> PipelineRecord {
-        let watermarks: BTreeMap<String, i64> =
-            self.dataflow.watermarks().iter().map(|(at, us)| (format!("{}:{}", at.view, at.node), *us)).collect();
+        let watermarks: BTreeMap<String, i64> = self
+            .dataflow
+            .watermarks()
+            .iter()
+            .map(|(at, us)| (format!("{}:{}", at.view, at.node), *us))
+            .collect();
         let sources: BTreeMap<String, i64> = self
             .sources
             .iter()
@@ -754,10 +902,18 @@ impl Runtime {
         PipelineRecord {
             id: self.start.id,
             views: self.dataflow.views().keys().copied().collect(),
-            positions: self.sources.iter().map(|(id, source)| (id.to_string(), source.progress.stored())).collect(),
+            positions: self
+                .sources
+                .iter()
+                .map(|(id, source)| (id.to_string(), source.progress.stored()))
+                .collect(),
             dml: self.dml,
             epoch,
-            changelogs: self.follows.iter().map(|(id, follow)| (*id, follow.taken)).collect(),
+            changelogs: self
+                .follows
+                .iter()
+                .map(|(id, follow)| (*id, follow.taken))
+                .collect(),
             extra: json!({ "watermarks": watermarks, "sources": sources }),
         }
     }
@@ -766,7 +922,10 @@ impl Runtime {
         let ended = self.loading.is_empty()
             && self.follows.is_empty()
             && self.tables.is_empty()
-            && self.sources.values().all(|source| source.ended() && source.drained());
+            && self
+                .sources
+                .values()
+                .all(|source| source.ended() && source.drained());
         let attached = self.start.status.lock().attached;
         PublishedPipeline {
             epoch,
@@ -778,7 +937,9 @@ impl Runtime {
     }
 
     fn publish_present(&self) {
-        self.shared.publication.publish(self.start.id, self.news(self.last_epoch));
+        self.shared
+            .publication
+            .publish(self.start.id, self.news(self.last_epoch));
     }
 
     fn take_outcomes(&mut self) -> Result<()> {
@@ -797,7 +958,9 @@ impl Runtime {
         let follower = follower_name(self.start.id);
         if let Some(record) = &self.last_record {
             for (relation, taken) in &record.changelogs {
-                self.shared.publication.advance(*relation, &follower, *taken);
+                self.shared
+                    .publication
+                    .advance(*relation, &follower, *taken);
             }
             if self.start.durable {
                 for (relation, source) in &self.sources {
@@ -844,12 +1007,18 @@ impl Runtime {
 
     /// Answers a RunTo once its targets are reached and durable.
     fn answer_run_to(&mut self) -> Result<()> {
-        let Mode::RunningTo(targets, _) = &self.mode else { return Ok(()) };
+        let Mode::RunningTo(targets, _) = &self.mode else {
+            return Ok(());
+        };
         let sources = targets.positions.iter().all(|(relation, limits)| {
-            self.sources.get(relation).is_none_or(|source| source.reached(limits))
+            self.sources
+                .get(relation)
+                .is_none_or(|source| source.reached(limits))
         });
         let logs = targets.changelogs.iter().all(|(relation, epoch)| {
-            self.follows.get(relation).is_none_or(|follow| follow.taken >= *epoch)
+            self.follows
+                .get(relation)
+                .is_none_or(|follow| follow.taken >= *epoch)
         });
         let dml = self.dml >= targets.dml;
         if sources && logs && dml && self.loading.is_empty() {
@@ -870,28 +1039,45 @@ impl Runtime {
         let mut status = self.start.status.lock();
         status.loading = !self.loading.is_empty() || !self.started;
         status.views = self.dataflow.views().keys().copied().collect();
-        status.positions = self.sources.iter().map(|(id, s)| (*id, s.progress.positions())).collect();
-        status.follows = self.follows.iter().map(|(id, follow)| (*id, follow.taken)).collect();
+        status.positions = self
+            .sources
+            .iter()
+            .map(|(id, s)| (*id, s.progress.positions()))
+            .collect();
+        status.follows = self
+            .follows
+            .iter()
+            .map(|(id, follow)| (*id, follow.taken))
+            .collect();
         status.opened = self.sources.values().all(SourceInput::opened);
         status.last_progress_us = self.last_progress_us;
         status.trouble = self.sources.values().find_map(SourceInput::trouble);
-        status.watermarks = status.views.iter().map(|view| (*view, self.dataflow.watermark(*view))).collect();
+        status.watermarks = status
+            .views
+            .iter()
+            .map(|view| (*view, self.dataflow.watermark(*view)))
+            .collect();
         status.operators = self.dataflow.node_stats();
         status.sources = self
             .sources
             .iter()
-            .map(|(id, s)| (*id, super::shared::SourceStatus {
-                name: s.spec.name.clone(),
-                splits: s.progress.splits.clone(),
-                committed: self
-                    .last_record
-                    .as_ref()
-                    .map(|record| stored_progress(record, *id).positions())
-                    .unwrap_or_default(),
-                ends: s.ends(),
-                rows: s.rows,
-                skipped: s.skipped,
-            }))
+            .map(|(id, s)| {
+                (
+                    *id,
+                    super::shared::SourceStatus {
+                        name: s.spec.name.clone(),
+                        splits: s.progress.splits.clone(),
+                        committed: self
+                            .last_record
+                            .as_ref()
+                            .map(|record| stored_progress(record, *id).positions())
+                            .unwrap_or_default(),
+                        ends: s.ends(),
+                        rows: s.rows,
+                        skipped: s.skipped,
+                    },
+                )
+            })
             .collect();
     }
 }
@@ -903,15 +1089,29 @@ pub fn follower_name(pipeline: PipelineId) -> String {
 
 fn stored_progress(record: &PipelineRecord, source: RelationId) -> SourceProgress {
     let id = source.to_string();
-    let watermark = record.extra.get("sources").and_then(|sources| sources.get(&id)).and_then(|us| us.as_i64());
-    record.positions.get(&id).map(|stored| SourceProgress::restore(stored, watermark)).unwrap_or_default()
+    let watermark = record
+        .extra
+        .get("sources")
+        .and_then(|sources| sources.get(&id))
+        .and_then(|us| us.as_i64());
+    record
+        .positions
+        .get(&id)
+        .map(|stored| SourceProgress::restore(stored, watermark))
+        .unwrap_or_default()
 }
 
 fn stored_watermarks(record: &PipelineRecord) -> HashMap<NodeRef, i64> {
-    let stored = record.extra.get("watermarks").and_then(|watermarks| watermarks.as_object());
+    let stored = record
+        .extra
+        .get("watermarks")
+        .and_then(|watermarks| watermarks.as_object());
     let parse = |(at, us): (&String, &serde_json::Value)| {
         let (view, node) = at.split_once(':')?;
-        let at = NodeRef { view: RelationId(view.parse().ok()?), node: NodeId(node.parse().ok()?) };
+        let at = NodeRef {
+            view: RelationId(view.parse().ok()?),
+            node: NodeId(node.parse().ok()?),
+        };
         Some((at, us.as_i64()?))
     };
     stored.into_iter().flatten().filter_map(parse).collect()

@@ -31,10 +31,17 @@ pub fn source(spec: &Arc<SourceSpec>, columns: &[usize]) -> Result<Batches> {
     let projection = layout.projection(spec, columns, false)?;
     let decoder = SourceDecoder::new(spec.clone(), layout.clone())?;
     let from = connector.resolve(&spec.start)?;
-    let bound = if spec.bound == Bound::Unbounded { Bound::Latest } else { spec.bound.clone() };
+    let bound = if spec.bound == Bound::Unbounded {
+        Bound::Latest
+    } else {
+        spec.bound.clone()
+    };
     let until = connector.resolve_bound(&bound)?.unwrap_or_default();
     let reader = connector.open(&from, Some(&until), &SourceDecoder::wanted(spec, &layout))?;
-    let open = from.iter().filter(|(id, at)| until.get(*id).is_none_or(|end| end > at)).map(|(id, _)| id.clone());
+    let open = from
+        .iter()
+        .filter(|(id, at)| until.get(*id).is_none_or(|end| end > at))
+        .map(|(id, _)| id.clone());
     let scan = Scan {
         spec: spec.clone(),
         decoder,
@@ -63,22 +70,32 @@ impl Scan {
     fn advance(&mut self) -> Result<()> {
         let reads = self.reader.read(8192, Duration::from_millis(200))?;
         if reads.is_empty() && self.last.elapsed() > PATIENCE {
-            let cause = "nothing came for 30 s before the end that was asked for was reached".to_string();
-            return Err(Error::Connector { place: format!("source '{}'", self.spec.name), cause });
+            let cause =
+                "nothing came for 30 s before the end that was asked for was reached".to_string();
+            return Err(Error::Connector {
+                place: format!("source '{}'", self.spec.name),
+                cause,
+            });
         }
         for mut read in reads {
             self.last = Instant::now();
             let end = self.until.get(&read.split.id).copied();
             if let Some(end) = end {
-                let count = (0..read.payload.len()).take_while(|i| read.payload.position(*i) < end).count();
+                let count = (0..read.payload.len())
+                    .take_while(|i| read.payload.position(*i) < end)
+                    .count();
                 read.payload = read.payload.slice(0, count);
             }
-            if read.ended || end.is_some_and(|end| read.next >= end) || (end.is_none() && read.at_end) {
+            if read.ended
+                || end.is_some_and(|end| read.next >= end)
+                || (end.is_none() && read.at_end)
+            {
                 self.open.retain(|id| *id != read.split.id);
             }
             let decoded = self.decoder.decode(&read, &mut None)?;
             debug_assert!(decoded.skipped.is_empty() || self.spec.on_error == OnError::Skip);
-            self.ready.push_back(decoded.rows.rows().project(&self.projection)?);
+            self.ready
+                .push_back(decoded.rows.rows().project(&self.projection)?);
         }
         Ok(())
     }

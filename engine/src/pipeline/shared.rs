@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, unbounded};
 use parking_lot::{Mutex, RwLock};
 use weir_state::pipelines::PipelineRecord;
-use weir_state::{DmlCommit, Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch};
+use weir_state::{
+    DmlCommit, Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch,
+};
 
 use super::EngineOptions;
 use super::committer::{CommitJob, VolatileSinks};
@@ -33,7 +35,11 @@ impl ViewSpec {
     /// How its rows are read.
     pub fn stored(&self) -> StoredRelation {
         let schema = self.graph.output().schema.clone();
-        StoredRelation { relation: self.relation, schema, storage: self.storage.clone() }
+        StoredRelation {
+            relation: self.relation,
+            schema,
+            storage: self.storage.clone(),
+        }
     }
 }
 
@@ -100,7 +106,10 @@ pub struct ViewEntry {
 pub enum Standing {
     Running(PipelineId),
     Paused,
-    Failed { cause: String, retry_at: Option<Instant> },
+    Failed {
+        cause: String,
+        retry_at: Option<Instant>,
+    },
     Waiting,
 }
 
@@ -141,7 +150,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(instance: Arc<Instance>, options: EngineOptions, committer: Sender<CommitJob>, sinks: VolatileSinks) -> Result<Shared> {
+    pub fn new(
+        instance: Arc<Instance>,
+        options: EngineOptions,
+        committer: Sender<CommitJob>,
+        sinks: VolatileSinks,
+    ) -> Result<Shared> {
         let ids = PipelineIds::load(instance.store().as_ref())?;
         Ok(Shared {
             instance,
@@ -166,7 +180,11 @@ impl Shared {
     }
 
     pub fn view(&self, id: RelationId) -> Option<ViewSpec> {
-        self.relations.read().views.get(&id).map(|entry| entry.spec.clone())
+        self.relations
+            .read()
+            .views
+            .get(&id)
+            .map(|entry| entry.spec.clone())
     }
 
     /// A pipeline id that was never used before.
@@ -179,7 +197,10 @@ impl Shared {
 
     /// Wakes all pipelines.
     pub fn ring_all(&self) {
-        self.pipelines.read().values().for_each(|pipeline| pipeline.bell.ring());
+        self.pipelines
+            .read()
+            .values()
+            .for_each(|pipeline| pipeline.bell.ring());
     }
 
     /// Starts a pipeline on a thread of its own.
@@ -193,7 +214,11 @@ impl Shared {
         let (commands, receiver) = unbounded();
         let (bell, ear) = Bell::new();
         let durable = home.is_none();
-        let status = Arc::new(Mutex::new(PipelineStatus { loading: true, attached: !durable, ..PipelineStatus::default() }));
+        let status = Arc::new(Mutex::new(PipelineStatus {
+            loading: true,
+            attached: !durable,
+            ..PipelineStatus::default()
+        }));
         let handle = PipelineHandle {
             commands,
             bell: bell.clone(),
@@ -204,7 +229,11 @@ impl Shared {
         };
         status.lock().views = views.iter().map(|view| view.relation).collect();
         if durable {
-            let alone = !self.pipelines.read().values().any(|other| other.durable && self.related(&handle, other));
+            let alone = !self
+                .pipelines
+                .read()
+                .values()
+                .any(|other| other.durable && self.related(&handle, other));
             status.lock().attached = alone;
         }
         {
@@ -217,13 +246,25 @@ impl Shared {
         }
         self.pipelines.write().insert(id, handle);
         let home = home.unwrap_or_else(|| self.instance.store().clone());
-        let start = Start { id, views, record, home, durable, commands: receiver, bell, ear, status };
+        let start = Start {
+            id,
+            views,
+            record,
+            home,
+            durable,
+            commands: receiver,
+            bell,
+            ear,
+            status,
+        };
         let shared = self.clone();
         std::thread::Builder::new()
             .name(format!("pipeline-{id}"))
             .spawn(move || {
                 let ids: Vec<RelationId> = start.views.iter().map(|view| view.relation).collect();
-                let exit = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Runtime::run(shared.clone(), start)));
+                let exit = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    Runtime::run(shared.clone(), start)
+                }));
                 match exit {
                     Ok(Exit::Done) => {}
                     Ok(Exit::Failed(error)) => shared.tell_down(id, &ids, error),
@@ -247,12 +288,19 @@ impl Shared {
         let b = b.status.lock().views.clone();
         let relations = self.relations.read_recursive();
         let reads = |views: &BTreeSet<RelationId>| -> BTreeSet<RelationId> {
-            let graphs = views.iter().filter_map(|view| relations.views.get(view)).map(|entry| &entry.spec.graph);
+            let graphs = views
+                .iter()
+                .filter_map(|view| relations.views.get(view))
+                .map(|entry| &entry.spec.graph);
             graphs.flat_map(|graph| graph.relations()).collect()
         };
         let (a_reads, b_reads) = (reads(&a), reads(&b));
-        let share = a_reads.intersection(&b_reads).any(|id| relations.sources.contains_key(id));
-        share || a_reads.intersection(&b).next().is_some() || b_reads.intersection(&a).next().is_some()
+        let share = a_reads
+            .intersection(&b_reads)
+            .any(|id| relations.sources.contains_key(id));
+        share
+            || a_reads.intersection(&b).next().is_some()
+            || b_reads.intersection(&a).next().is_some()
     }
 
     /// Views failed in a running pipeline, which goes on without them.
@@ -265,7 +313,9 @@ impl Shared {
         let mut relations = self.relations.write();
         let views: BTreeSet<RelationId> = causes.keys().copied().collect();
         for (view, cause) in causes {
-            let Some(entry) = relations.views.get_mut(&view) else { continue };
+            let Some(entry) = relations.views.get_mut(&view) else {
+                continue;
+            };
             entry.standing = match cause {
                 Some(error) => {
                     tracing::error!(view = entry.spec.name, "{error}");
@@ -299,14 +349,27 @@ impl Shared {
         let record = weir_state::pipelines::load(self.instance.store().as_ref())
             .ok()
             .and_then(|records| records.into_iter().find(|record| record.id == id));
-        let position = record.as_ref().map(|r| serde_json::to_string(&r.positions).unwrap_or_default());
+        let position = record
+            .as_ref()
+            .map(|r| serde_json::to_string(&r.positions).unwrap_or_default());
         let mut relations = self.relations.write();
         let mut views: BTreeSet<RelationId> = started_with.iter().copied().collect();
-        views.extend(record.iter().flat_map(|record| record.views.iter().copied()));
-        views.retain(|view| relations.views.get(view).is_some_and(|entry| entry.standing == Standing::Running(id)));
+        views.extend(
+            record
+                .iter()
+                .flat_map(|record| record.views.iter().copied()),
+        );
+        views.retain(|view| {
+            relations
+                .views
+                .get(view)
+                .is_some_and(|entry| entry.standing == Standing::Running(id))
+        });
         for view in &views {
             if let Some(entry) = relations.views.get_mut(view) {
-                entry.standing = entry.failures.next(error.to_string(), position.clone().unwrap_or_default());
+                entry.standing = entry
+                    .failures
+                    .next(error.to_string(), position.clone().unwrap_or_default());
             }
         }
         relations.park(views, record);
@@ -314,7 +377,11 @@ impl Shared {
 
     /// Registers a follower of a view and gives the view's rows as of an epoch after which its
     /// changelog is complete.
-    pub fn follow_from_snapshot(&self, view: RelationId, follower: &str) -> Result<(Snapshot, Epoch)> {
+    pub fn follow_from_snapshot(
+        &self,
+        view: RelationId,
+        follower: &str,
+    ) -> Result<(Snapshot, Epoch)> {
         self.publication.follow(view, follower, None);
         let deadline = Instant::now() + Duration::from_secs(30);
         let begun = self.publication.wait(deadline, |publication| {
@@ -328,11 +395,14 @@ impl Shared {
             let name = self.view(view).map(|view| view.name).unwrap_or_default();
             return Err(Error::Connector {
                 place: format!("view '{name}'"),
-                cause: "it is not running, so its changes can't be followed; see SHOW PIPELINES".to_string(),
+                cause: "it is not running, so its changes can't be followed; see SHOW PIPELINES"
+                    .to_string(),
             });
         }
         let snapshot = Snapshot::new(self.instance.store().snapshot())?;
-        let epoch = snapshot.pipeline_of(view)?.map_or(Epoch::ZERO, |record| record.epoch);
+        let epoch = snapshot
+            .pipeline_of(view)?
+            .map_or(Epoch::ZERO, |record| record.epoch);
         self.publication.advance(view, follower, epoch);
         Ok((snapshot, epoch))
     }
@@ -345,30 +415,52 @@ impl Shared {
             Standing::Paused => ViewState::Paused,
             Standing::Failed { cause, retry_at } => ViewState::Failed {
                 cause: cause.clone(),
-                retry_in_ms: retry_at.map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64),
+                retry_in_ms: retry_at
+                    .map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64),
             },
             Standing::Waiting => {
                 let stopped = |id: &RelationId| {
-                    relations.views.get(id).filter(|e| !matches!(e.standing, Standing::Running(_)))
+                    relations
+                        .views
+                        .get(id)
+                        .filter(|e| !matches!(e.standing, Standing::Running(_)))
                 };
-                let on = entry.spec.graph.relations().iter().find_map(|id| Some(stopped(id)?.spec.name.clone()));
-                ViewState::Waiting { on: on.unwrap_or_default() }
+                let on = entry
+                    .spec
+                    .graph
+                    .relations()
+                    .iter()
+                    .find_map(|id| Some(stopped(id)?.spec.name.clone()));
+                ViewState::Waiting {
+                    on: on.unwrap_or_default(),
+                }
             }
             Standing::Running(id) => {
                 let pipelines = self.pipelines.read();
                 match pipelines.get(id).map(|handle| handle.status.lock()) {
                     Some(status) if status.attached && !status.loading => ViewState::Running,
-                    Some(status) if status.loading => ViewState::Attaching { progress: "loading".to_string() },
-                    _ => ViewState::Attaching { progress: self.progress(*id, &pipelines) },
+                    Some(status) if status.loading => ViewState::Attaching {
+                        progress: "loading".to_string(),
+                    },
+                    _ => ViewState::Attaching {
+                        progress: self.progress(*id, &pipelines),
+                    },
                 }
             }
         })
     }
 
     fn progress(&self, id: PipelineId, pipelines: &BTreeMap<PipelineId, PipelineHandle>) -> String {
-        let Some(own) = pipelines.get(&id) else { return "starting".to_string() };
-        let hosts = pipelines.iter().filter(|(other, handle)| **other != id && handle.durable);
-        let behind: i64 = hosts.filter(|(_, handle)| self.related(own, handle)).map(|(_, host)| lag(host, own)).sum();
+        let Some(own) = pipelines.get(&id) else {
+            return "starting".to_string();
+        };
+        let hosts = pipelines
+            .iter()
+            .filter(|(other, handle)| **other != id && handle.durable);
+        let behind: i64 = hosts
+            .filter(|(_, handle)| self.related(own, handle))
+            .map(|(_, host)| lag(host, own))
+            .sum();
         format!("{behind} records behind")
     }
 
@@ -388,7 +480,9 @@ pub fn lag(host: &PipelineHandle, newcomer: &PipelineHandle) -> i64 {
     let newcomer = newcomer.status.lock().positions.clone();
     let mut lag = 0;
     for (source, positions) in &host {
-        let Some(own) = newcomer.get(source) else { continue };
+        let Some(own) = newcomer.get(source) else {
+            continue;
+        };
         for (split, position) in positions {
             lag += (position - own.get(split).copied().unwrap_or(0)).max(0);
         }
@@ -399,7 +493,10 @@ pub fn lag(host: &PipelineHandle, newcomer: &PipelineHandle) -> i64 {
 impl Failures {
     /// Counts a failure and says when to try again.
     fn next(&mut self, cause: String, position: String) -> Standing {
-        let same = self.last.as_ref().is_some_and(|last| last.0 == cause && last.1 == position);
+        let same = self
+            .last
+            .as_ref()
+            .is_some_and(|last| last.0 == cause && last.1 == position);
         self.same = if same { self.same + 1 } else { 1 };
         self.count += 1;
         self.last = Some((cause.clone(), position));
@@ -412,7 +509,11 @@ impl Failures {
 impl Relations {
     /// Registers a view that isn't running yet.
     pub fn add_view(&mut self, spec: ViewSpec) {
-        let entry = ViewEntry { standing: Standing::Waiting, failures: Failures::default(), spec };
+        let entry = ViewEntry {
+            standing: Standing::Waiting,
+            failures: Failures::default(),
+            spec,
+        };
         self.views.insert(entry.spec.relation, entry);
     }
 

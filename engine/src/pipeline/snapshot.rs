@@ -6,8 +6,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::array::{Array, RecordBatchOptions};
+use arrow::array::{
+    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use weir_state::{DmlCommit, Keyspace, Reader, RelationId, decode_counter, dml, keys, pipelines};
 
@@ -52,7 +55,9 @@ impl Snapshot {
 
     /// The record of the pipeline that holds a view.
     pub fn pipeline_of(&self, view: RelationId) -> Result<Option<pipelines::PipelineRecord>> {
-        Ok(pipelines::load(self.reader())?.into_iter().find(|record| record.views.contains(&view)))
+        Ok(pipelines::load(self.reader())?
+            .into_iter()
+            .find(|record| record.views.contains(&view)))
     }
 
     /// All rows of a view or table; a row of weight n comes n times.
@@ -61,20 +66,31 @@ impl Snapshot {
             Storage::Append => self.chunks(relation, columns),
             Storage::Keyed(_) => self.rows(relation, columns, false)?,
             Storage::Bag => self.rows(relation, columns, true)?,
-            Storage::Changes => return Err(Error::internal("a relation without stored rows was scanned")),
+            Storage::Changes => {
+                return Err(Error::internal(
+                    "a relation without stored rows was scanned",
+                ));
+            }
         };
         Ok(scan)
     }
 
     /// The rows of a key (all its columns given, as rows of key columns), for point reads.
-    pub fn get(&self, relation: &StoredRelation, keys_columns: &[ArrayRef]) -> Result<Vec<RecordBatch>> {
+    pub fn get(
+        &self,
+        relation: &StoredRelation,
+        keys_columns: &[ArrayRef],
+    ) -> Result<Vec<RecordBatch>> {
         let Storage::Keyed(key) = &relation.storage else {
             return Err(Error::internal("a point read needs a keyed relation"));
         };
         let codec = super::output::key_codec(&relation.schema, key)?;
         let count = keys_columns.first().map_or(0, |column| column.len());
         let encoded = codec.encode(keys_columns, count)?;
-        let wanted: Vec<Vec<u8>> = encoded.iter().map(|key| keys::view_key(relation.relation, key)).collect();
+        let wanted: Vec<Vec<u8>> = encoded
+            .iter()
+            .map(|key| keys::view_key(relation.relation, key))
+            .collect();
         let borrowed: Vec<&[u8]> = wanted.iter().map(Vec::as_slice).collect();
         let found = self.reader.multi_get(Keyspace::View, &borrowed)?;
         let rows: Vec<Vec<u8>> = found.into_iter().flatten().collect();
@@ -84,7 +100,12 @@ impl Snapshot {
     }
 
     /// A table as of an earlier DML commit than the snapshot's.
-    pub fn scan_table_at(&self, table: &StoredRelation, columns: &[usize], at: DmlCommit) -> Result<Batches> {
+    pub fn scan_table_at(
+        &self,
+        table: &StoredRelation,
+        columns: &[usize],
+        at: DmlCommit,
+    ) -> Result<Batches> {
         let all: Vec<usize> = (0..table.schema.fields().len()).collect();
         let mut later = Vec::new();
         if at < self.dml {
@@ -115,7 +136,10 @@ impl Snapshot {
             let decode = || -> Result<Vec<Result<RecordBatch>>> {
                 let (_, bytes) = entry?;
                 let batches = change::from_bytes(&bytes, &schema)?;
-                Ok(batches.iter().map(|batch| Ok(repeat_rows(batch)?.project(&columns)?)).collect())
+                Ok(batches
+                    .iter()
+                    .map(|batch| Ok(repeat_rows(batch)?.project(&columns)?))
+                    .collect())
             };
             decode().unwrap_or_else(|error| vec![Err(error)])
         }))
@@ -152,7 +176,12 @@ impl Snapshot {
     }
 }
 
-fn decode_rows(codec: &RowCodec, schema: &SchemaRef, columns: &[usize], rows: &[Vec<u8>]) -> Result<RecordBatch> {
+fn decode_rows(
+    codec: &RowCodec,
+    schema: &SchemaRef,
+    columns: &[usize],
+    rows: &[Vec<u8>],
+) -> Result<RecordBatch> {
     let arrays = codec.decode(rows.iter().map(Vec::as_slice))?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let whole = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?;
@@ -167,7 +196,8 @@ fn repeat_rows(changes: &ChangeBatch) -> Result<RecordBatch> {
     let mut indices: Vec<u32> = Vec::new();
     for row in 0..changes.num_rows() {
         let weight = changes.weight(row);
-        let count = usize::try_from(weight).map_err(|_| Error::internal("a stored row has a negative weight"))?;
+        let count = usize::try_from(weight)
+            .map_err(|_| Error::internal("a stored row has a negative weight"))?;
         indices.extend(std::iter::repeat_n(row as u32, count));
     }
     Ok(changes.take(&indices.into())?.into_parts().0)
@@ -186,11 +216,19 @@ impl Owned {
     const SLICE: usize = 4096;
 
     fn scan(reader: Arc<dyn Reader>, start: Vec<u8>, end: Vec<u8>) -> Owned {
-        Owned { reader, next: start, end, slice: Vec::new().into_iter(), done: false }
+        Owned {
+            reader,
+            next: start,
+            end,
+            slice: Vec::new().into_iter(),
+            done: false,
+        }
     }
 
     fn refill(&mut self) -> Result<()> {
-        let entries = self.reader.scan(Keyspace::View, &self.next, Some(&self.end));
+        let entries = self
+            .reader
+            .scan(Keyspace::View, &self.next, Some(&self.end));
         let slice = entries.take(Self::SLICE).collect::<Result<Vec<_>, _>>()?;
         self.done = slice.len() < Self::SLICE;
         if let Some((last, _)) = slice.last() {
@@ -237,19 +275,38 @@ pub fn errors_schema() -> SchemaRef {
 
 /// `weir.errors` as a stored relation.
 pub fn errors_relation() -> StoredRelation {
-    StoredRelation { relation: ERRORS, schema: errors_schema(), storage: Storage::Append }
+    StoredRelation {
+        relation: ERRORS,
+        schema: errors_schema(),
+        storage: Storage::Append,
+    }
 }
 
 /// Bad records as rows of `weir.errors`.
 pub fn error_rows(records: &[BadRecord], seen_us: i64) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.source))),
-        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.topic))),
-        Arc::new(Int32Array::from_iter_values(records.iter().map(|r| r.partition))),
-        Arc::new(Int64Array::from_iter_values(records.iter().map(|r| r.offset))),
-        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.cause))),
-        Arc::new(BinaryArray::from_iter_values(records.iter().map(|r| &r.value))),
-        Arc::new(TimestampMicrosecondArray::from_value(seen_us, records.len())),
+        Arc::new(StringArray::from_iter_values(
+            records.iter().map(|r| &r.source),
+        )),
+        Arc::new(StringArray::from_iter_values(
+            records.iter().map(|r| &r.topic),
+        )),
+        Arc::new(Int32Array::from_iter_values(
+            records.iter().map(|r| r.partition),
+        )),
+        Arc::new(Int64Array::from_iter_values(
+            records.iter().map(|r| r.offset),
+        )),
+        Arc::new(StringArray::from_iter_values(
+            records.iter().map(|r| &r.cause),
+        )),
+        Arc::new(BinaryArray::from_iter_values(
+            records.iter().map(|r| &r.value),
+        )),
+        Arc::new(TimestampMicrosecondArray::from_value(
+            seen_us,
+            records.len(),
+        )),
     ];
     Ok(RecordBatch::try_new(errors_schema(), columns)?)
 }

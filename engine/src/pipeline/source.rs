@@ -9,12 +9,12 @@ use weir_state::pipelines::SplitProgress;
 use super::dataflow::RelationInput;
 use super::decode::{DecodedRead, Layout, SourceDecoder};
 use super::reader::{Bell, Opening, ReaderEvent, ReaderHandle};
+use crate::Result;
 use crate::change::ChangeBatch;
 use crate::connector::{Position, Positions, SplitId, SplitRead};
 use crate::error::BadRecord;
 use crate::operator::Watermark;
 use crate::relation::SourceSpec;
-use crate::Result;
 
 /// One split's progress.
 #[derive(Debug, Clone)]
@@ -33,7 +33,13 @@ pub struct SplitState {
 
 impl SplitState {
     fn at(position: Position) -> SplitState {
-        SplitState { position, watermark: None, ended: false, quiet_since: None, idle: false }
+        SplitState {
+            position,
+            watermark: None,
+            ended: false,
+            quiet_since: None,
+            idle: false,
+        }
     }
 }
 
@@ -48,13 +54,19 @@ pub struct SourceProgress {
 
 impl SourceProgress {
     /// As it was stored with an epoch.
-    pub fn restore(stored: &BTreeMap<String, SplitProgress>, watermark: Option<Watermark>) -> SourceProgress {
+    pub fn restore(
+        stored: &BTreeMap<String, SplitProgress>,
+        watermark: Option<Watermark>,
+    ) -> SourceProgress {
         let split = |progress: &SplitProgress| SplitState {
             watermark: progress.max_event_time,
             ended: progress.ended,
             ..SplitState::at(progress.position)
         };
-        let splits = stored.iter().map(|(id, p)| (SplitId(Arc::from(id.as_str())), split(p))).collect();
+        let splits = stored
+            .iter()
+            .map(|(id, p)| (SplitId(Arc::from(id.as_str())), split(p)))
+            .collect();
         SourceProgress { splits, watermark }
     }
 
@@ -65,18 +77,27 @@ impl SourceProgress {
             max_event_time: split.watermark,
             ended: split.ended,
         };
-        self.splits.iter().map(|(id, split)| (id.to_string(), progress(split))).collect()
+        self.splits
+            .iter()
+            .map(|(id, split)| (id.to_string(), progress(split)))
+            .collect()
     }
 
     /// Positions by split.
     pub fn positions(&self) -> Positions {
-        self.splits.iter().map(|(id, split)| (id.clone(), split.position)).collect()
+        self.splits
+            .iter()
+            .map(|(id, split)| (id.clone(), split.position))
+            .collect()
     }
 
     /// Takes over what another pipeline, at the same positions, knows: the higher watermarks.
     pub fn merge(&mut self, other: &SourceProgress) {
         for (id, theirs) in &other.splits {
-            let ours = self.splits.entry(id.clone()).or_insert_with(|| theirs.clone());
+            let ours = self
+                .splits
+                .entry(id.clone())
+                .or_insert_with(|| theirs.clone());
             ours.watermark = ours.watermark.max(theirs.watermark);
             ours.ended |= theirs.ended;
         }
@@ -92,7 +113,11 @@ impl SourceProgress {
         let known = if self.splits.values().all(|split| split.ended) {
             Some(i64::MAX)
         } else if open().any(|split| !split.idle) {
-            open().filter(|split| !split.idle).map(|split| split.watermark).min().flatten()
+            open()
+                .filter(|split| !split.idle)
+                .map(|split| split.watermark)
+                .min()
+                .flatten()
         } else {
             open().map(|split| split.watermark).max().flatten()
         };
@@ -177,22 +202,38 @@ impl SourceInput {
 
     /// Takes what has been read, at most about `budget` rows, none at or beyond `limits`, and
     /// decodes it.
-    pub fn step(&mut self, budget: usize, limits: Option<&Positions>, now: Instant) -> Result<SourceStep> {
+    pub fn step(
+        &mut self,
+        budget: usize,
+        limits: Option<&Positions>,
+        now: Instant,
+    ) -> Result<SourceStep> {
         // Reads beyond a limit wait in front of others that may go on.
-        self.pump(if limits.is_some() { budget * 16 } else { budget })?;
+        self.pump(if limits.is_some() {
+            budget * 16
+        } else {
+            budget
+        })?;
         let tasks = self.decoders.len();
         let mut taken: Vec<Vec<SplitRead>> = vec![Vec::new(); tasks];
         let mut rows = 0;
         let mut held = VecDeque::new();
         while rows < budget {
-            let Some(read) = self.pending.pop_front() else { break };
+            let Some(read) = self.pending.pop_front() else {
+                break;
+            };
             let (now_part, later) = cut(read, limits);
             if let Some(later) = later {
                 held.push_back(later);
             }
             if let Some(read) = now_part {
                 rows += read.payload.len();
-                let place = self.progress.splits.keys().position(|id| *id == read.split.id).unwrap_or(0);
+                let place = self
+                    .progress
+                    .splits
+                    .keys()
+                    .position(|id| *id == read.split.id)
+                    .unwrap_or(0);
                 taken[place % tasks].push(read);
             }
         }
@@ -200,14 +241,21 @@ impl SourceInput {
             self.pending.push_front(read);
         }
         let any = taken.iter().any(|reads| !reads.is_empty());
-        let mut step = SourceStep { any, ..SourceStep::default() };
+        let mut step = SourceStep {
+            any,
+            ..SourceStep::default()
+        };
         if any {
             step.input.batches = self.decode(&taken, now, &mut step.skipped)?;
         }
         self.rest(now);
         let rose = self.progress.raise();
         step.any |= rose;
-        step.input.watermark = if self.spec.watermark.is_some() { self.progress.watermark } else { None };
+        step.input.watermark = if self.spec.watermark.is_some() {
+            self.progress.watermark
+        } else {
+            None
+        };
         self.rows += rows as u64;
         self.skipped += step.skipped.len() as u64;
         Ok(step)
@@ -215,7 +263,9 @@ impl SourceInput {
 
     /// Moves what the reader thread has into `pending`, as far as a step may need it.
     fn pump(&mut self, budget: usize) -> Result<()> {
-        let Some(reader) = &self.reader else { return Ok(()) };
+        let Some(reader) = &self.reader else {
+            return Ok(());
+        };
         let mut waiting: usize = self.pending.iter().map(|read| read.payload.len()).sum();
         while waiting < budget {
             match reader.try_next() {
@@ -224,13 +274,23 @@ impl SourceInput {
                 Some(ReaderEvent::Opened(positions)) => {
                     self.opened = true;
                     for (id, position) in positions {
-                        self.progress.splits.entry(id).or_insert_with(|| SplitState::at(position));
+                        self.progress
+                            .splits
+                            .entry(id)
+                            .or_insert_with(|| SplitState::at(position));
                     }
                 }
                 Some(ReaderEvent::Read(read)) => {
                     waiting += read.payload.len();
-                    let first = if read.payload.is_empty() { read.next } else { read.payload.position(0) };
-                    self.progress.splits.entry(read.split.id.clone()).or_insert_with(|| SplitState::at(first));
+                    let first = if read.payload.is_empty() {
+                        read.next
+                    } else {
+                        read.payload.position(0)
+                    };
+                    self.progress
+                        .splits
+                        .entry(read.split.id.clone())
+                        .or_insert_with(|| SplitState::at(first));
                     self.pending.push_back(read);
                 }
             }
@@ -248,7 +308,11 @@ impl SourceInput {
     ) -> Result<Vec<Vec<ChangeBatch>>> {
         for read in taken.iter().flatten() {
             let relation_watermark = self.progress.watermark;
-            let split = self.progress.splits.get_mut(&read.split.id).expect("pump has made an entry");
+            let split = self
+                .progress
+                .splits
+                .get_mut(&read.split.id)
+                .expect("pump has made an entry");
             if !read.payload.is_empty() && split.idle {
                 split.idle = false;
                 split.watermark = split.watermark.max(relation_watermark);
@@ -260,7 +324,9 @@ impl SourceInput {
         let marks: Vec<Marks> = taken.iter().map(|reads| self.marks(reads)).collect();
         let mut work: Vec<_> = self.decoders.iter_mut().zip(taken).zip(marks).collect();
         let results: Vec<Result<_>> = if work.len() == 1 {
-            work.drain(..).map(|((decoder, reads), marks)| decode_reads(decoder, reads, marks)).collect()
+            work.drain(..)
+                .map(|((decoder, reads), marks)| decode_reads(decoder, reads, marks))
+                .collect()
         } else {
             std::thread::scope(|scope| {
                 let mut handles = Vec::with_capacity(work.len());
@@ -268,14 +334,21 @@ impl SourceInput {
                     handles.push(scope.spawn(move || decode_reads(decoder, reads, marks)));
                 }
                 let panicked = |_| Err(crate::Error::internal("decoding panicked"));
-                handles.into_iter().map(|handle| handle.join().unwrap_or_else(panicked)).collect()
+                handles
+                    .into_iter()
+                    .map(|handle| handle.join().unwrap_or_else(panicked))
+                    .collect()
             })
         };
         let mut batches = Vec::with_capacity(results.len());
         for result in results {
             let (decoded, marks) = result?;
             for (id, mark) in marks {
-                self.progress.splits.get_mut(&id).expect("it was there").watermark = mark;
+                self.progress
+                    .splits
+                    .get_mut(&id)
+                    .expect("it was there")
+                    .watermark = mark;
             }
             let mut rows = Vec::with_capacity(decoded.len());
             for read in decoded {
@@ -289,19 +362,36 @@ impl SourceInput {
 
     /// The watermarks of the splits that are read.
     fn marks(&self, reads: &[SplitRead]) -> Marks {
-        let mark = |read: &SplitRead| (read.split.id.clone(), self.progress.splits[&read.split.id].watermark);
+        let mark = |read: &SplitRead| {
+            (
+                read.split.id.clone(),
+                self.progress.splits[&read.split.id].watermark,
+            )
+        };
         reads.iter().map(mark).collect()
     }
 
     /// Marks splits idle that have been quiet long enough.
     fn rest(&mut self, now: Instant) {
         let timeout = Duration::from_millis(self.spec.idle_timeout_ms);
-        let readable = self.opened && self.reader.as_ref().is_some_and(|reader| reader.trouble().is_none());
-        let waiting: Vec<SplitId> = self.pending.iter().map(|read| read.split.id.clone()).collect();
+        let readable = self.opened
+            && self
+                .reader
+                .as_ref()
+                .is_some_and(|reader| reader.trouble().is_none());
+        let waiting: Vec<SplitId> = self
+            .pending
+            .iter()
+            .map(|read| read.split.id.clone())
+            .collect();
         for (id, split) in &mut self.progress.splits {
             if !readable || waiting.contains(id) {
                 split.quiet_since = split.quiet_since.map(|_| now);
-            } else if !split.idle && split.quiet_since.is_some_and(|since| now.duration_since(since) >= timeout) {
+            } else if !split.idle
+                && split
+                    .quiet_since
+                    .is_some_and(|since| now.duration_since(since) >= timeout)
+            {
                 split.idle = true;
             }
         }
@@ -311,8 +401,15 @@ impl SourceInput {
     pub fn next_timer(&self) -> Option<Instant> {
         let timeout = Duration::from_millis(self.spec.idle_timeout_ms);
         self.spec.watermark.as_ref()?;
-        let quiet = self.progress.splits.values().filter(|split| !split.idle && !split.ended);
-        quiet.filter_map(|split| split.quiet_since).map(|since| since + timeout).min()
+        let quiet = self
+            .progress
+            .splits
+            .values()
+            .filter(|split| !split.idle && !split.ended);
+        quiet
+            .filter_map(|split| split.quiet_since)
+            .map(|since| since + timeout)
+            .min()
     }
 
     /// Nothing more waits to be taken.
@@ -327,12 +424,19 @@ impl SourceInput {
 
     /// All splits are bounded and have ended.
     pub fn ended(&self) -> bool {
-        self.opened && !self.progress.splits.is_empty() && self.progress.splits.values().all(|split| split.ended)
+        self.opened
+            && !self.progress.splits.is_empty()
+            && self.progress.splits.values().all(|split| split.ended)
     }
 
     /// True when each limited split has reached its limit.
     pub fn reached(&self, limits: &Positions) -> bool {
-        limits.iter().all(|(id, limit)| self.progress.splits.get(id).is_some_and(|split| split.position >= *limit))
+        limits.iter().all(|(id, limit)| {
+            self.progress
+                .splits
+                .get(id)
+                .is_some_and(|split| split.position >= *limit)
+        })
     }
 
     /// Hands durable positions to the connector (Kafka's group offsets).
@@ -344,7 +448,10 @@ impl SourceInput {
 
     /// Known ends of the splits.
     pub fn ends(&self) -> Positions {
-        self.reader.as_ref().map(ReaderHandle::ends).unwrap_or_default()
+        self.reader
+            .as_ref()
+            .map(ReaderHandle::ends)
+            .unwrap_or_default()
     }
 
     /// What keeps it from being read, if anything.
@@ -369,7 +476,9 @@ fn decode_reads(
 ) -> Result<(Vec<DecodedRead>, Marks)> {
     let mut decoded = Vec::with_capacity(reads.len());
     for read in reads.iter().filter(|read| !read.payload.is_empty()) {
-        let mark = marks.get_mut(&read.split.id).expect("each read's split has a mark");
+        let mark = marks
+            .get_mut(&read.split.id)
+            .expect("each read's split has a mark");
         decoded.push(decoder.decode(read, mark)?);
     }
     Ok((decoded, marks))
@@ -377,16 +486,31 @@ fn decode_reads(
 
 /// Cuts a read at its split's limit: what may be taken now, what must wait.
 fn cut(read: SplitRead, limits: Option<&Positions>) -> (Option<SplitRead>, Option<SplitRead>) {
-    let Some(limits) = limits else { return (Some(read), None) };
-    let Some(limit) = limits.get(&read.split.id).copied() else { return (None, Some(read)) };
+    let Some(limits) = limits else {
+        return (Some(read), None);
+    };
+    let Some(limit) = limits.get(&read.split.id).copied() else {
+        return (None, Some(read));
+    };
     if read.next <= limit {
         return (Some(read), None);
     }
-    let count = (0..read.payload.len()).take_while(|i| read.payload.position(*i) < limit).count();
-    let rest = SplitRead { payload: read.payload.slice(count, read.payload.len() - count), ..read.clone() };
+    let count = (0..read.payload.len())
+        .take_while(|i| read.payload.position(*i) < limit)
+        .count();
+    let rest = SplitRead {
+        payload: read.payload.slice(count, read.payload.len() - count),
+        ..read.clone()
+    };
     if count == 0 {
         return (None, Some(rest));
     }
-    let head = SplitRead { payload: read.payload.slice(0, count), next: limit, at_end: false, ended: false, ..read };
+    let head = SplitRead {
+        payload: read.payload.slice(0, count),
+        next: limit,
+        at_end: false,
+        ended: false,
+        ..read
+    };
     (Some(head), Some(rest))
 }

@@ -24,9 +24,15 @@ static NUMBER: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug, Clone)]
 pub enum Delivery {
     /// Rows of the snapshot, which is as of `epoch`. Several may come; then changes after it.
-    Snapshot { epoch: Epoch, changes: Vec<ChangeBatch> },
+    Snapshot {
+        epoch: Epoch,
+        changes: Vec<ChangeBatch>,
+    },
     /// All changes up to `epoch` that had not been given.
-    Changes { epoch: Epoch, changes: Vec<ChangeBatch> },
+    Changes {
+        epoch: Epoch,
+        changes: Vec<ChangeBatch>,
+    },
     /// Nothing changed up to `epoch`.
     Progress { epoch: Epoch },
     /// Every input has ended: nothing more will come.
@@ -62,13 +68,35 @@ impl Subscription {
             check_resumable(&shared, id, after)?;
             shared.publication.follow(id, &follower, Some(after));
             let (query, trimmed) = (None, Epoch::ZERO);
-            return Ok(Subscription { shared, store, relation, follower, delivered: after, snapshot: None, query, trimmed });
+            return Ok(Subscription {
+                shared,
+                store,
+                relation,
+                follower,
+                delivered: after,
+                snapshot: None,
+                query,
+                trimmed,
+            });
         }
         let (present, epoch) = shared.follow_from_snapshot(id, &follower)?;
         let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
-        let rows = if snapshot { Some((epoch, present.scan(&relation, &all)?)) } else { None };
+        let rows = if snapshot {
+            Some((epoch, present.scan(&relation, &all)?))
+        } else {
+            None
+        };
         let (query, trimmed) = (None, Epoch::ZERO);
-        Ok(Subscription { shared, store, relation, follower, delivered: epoch, snapshot: rows, query, trimmed })
+        Ok(Subscription {
+            shared,
+            store,
+            relation,
+            follower,
+            delivered: epoch,
+            snapshot: rows,
+            query,
+            trimmed,
+        })
     }
 
     /// Follows a push query whose pipeline keeps its changelog in `store`.
@@ -80,7 +108,16 @@ impl Subscription {
         pipeline: PipelineId,
     ) -> Subscription {
         let query = Some(pipeline);
-        Subscription { shared, store, relation, follower, delivered: Epoch::ZERO, snapshot: None, query, trimmed: Epoch::ZERO }
+        Subscription {
+            shared,
+            store,
+            relation,
+            follower,
+            delivered: Epoch::ZERO,
+            snapshot: None,
+            query,
+            trimmed: Epoch::ZERO,
+        }
     }
 
     /// Columns of the rows.
@@ -98,10 +135,16 @@ impl Subscription {
         if let Some((epoch, rows)) = &mut self.snapshot {
             let epoch = *epoch;
             if let Some(batch) = rows.next() {
-                return Ok(Some(Delivery::Snapshot { epoch, changes: vec![ChangeBatch::inserts(batch?)] }));
+                return Ok(Some(Delivery::Snapshot {
+                    epoch,
+                    changes: vec![ChangeBatch::inserts(batch?)],
+                }));
             }
             self.snapshot = None;
-            return Ok(Some(Delivery::Snapshot { epoch, changes: Vec::new() }));
+            return Ok(Some(Delivery::Snapshot {
+                epoch,
+                changes: Vec::new(),
+            }));
         }
         let view = self.relation.relation;
         let delivered = self.delivered;
@@ -123,10 +166,16 @@ impl Subscription {
             changes.extend(change::from_bytes(&entry?.2, &self.relation.schema)?);
         }
         self.delivered = host.epoch;
-        self.shared.publication.advance(view, &self.follower, host.epoch);
+        self.shared
+            .publication
+            .advance(view, &self.follower, host.epoch);
         self.trim()?;
         let epoch = host.epoch;
-        Ok(Some(if changes.is_empty() { Delivery::Progress { epoch } } else { Delivery::Changes { epoch, changes } }))
+        Ok(Some(if changes.is_empty() {
+            Delivery::Progress { epoch }
+        } else {
+            Delivery::Changes { epoch, changes }
+        }))
     }
 
     /// The error that ended a push query, or a dropped view.
@@ -171,10 +220,13 @@ impl Drop for Subscription {
 /// A client may go on after an epoch if the changelog is whole from there, and if that epoch has
 /// been.
 fn check_resumable(shared: &Shared, view: RelationId, after: Epoch) -> Result<()> {
-    let (_, host) = shared.publication.host(view).ok_or_else(|| Error::Connector {
-        place: format!("view {view}"),
-        cause: "it is not running; see SHOW PIPELINES".to_string(),
-    })?;
+    let (_, host) = shared
+        .publication
+        .host(view)
+        .ok_or_else(|| Error::Connector {
+            place: format!("view {view}"),
+            cause: "it is not running; see SHOW PIPELINES".to_string(),
+        })?;
     if after > host.epoch {
         return Err(Error::Data(format!(
             "epoch {after} lies beyond the last one committed here ({}): this may be an older copy of the data \

@@ -50,8 +50,13 @@ pub fn run(shared: &Arc<Shared>) {
 
 /// Looks for two pipelines that must be one, and makes the cut where the newcomer is close.
 fn attach_newcomers(shared: &Arc<Shared>, watched: &mut HashMap<PipelineId, Watch>) {
-    let pipelines: Vec<(PipelineId, PipelineHandle)> =
-        shared.pipelines.read().iter().filter(|(_, p)| p.durable).map(|(id, p)| (*id, p.clone())).collect();
+    let pipelines: Vec<(PipelineId, PipelineHandle)> = shared
+        .pipelines
+        .read()
+        .iter()
+        .filter(|(_, p)| p.durable)
+        .map(|(id, p)| (*id, p.clone()))
+        .collect();
     watched.retain(|id, _| pipelines.iter().any(|(other, _)| other == id));
     for (id, newcomer) in &pipelines {
         let status = newcomer.status.lock();
@@ -69,7 +74,13 @@ fn attach_newcomers(shared: &Arc<Shared>, watched: &mut HashMap<PipelineId, Watc
             }
             continue;
         };
-        if !ready || !is_close(host, newcomer, watched.entry(*id).or_insert_with(Watch::new)) {
+        if !ready
+            || !is_close(
+                host,
+                newcomer,
+                watched.entry(*id).or_insert_with(Watch::new),
+            )
+        {
             continue;
         }
         match attach::attach(shared, (*host_id, host), (*id, newcomer)) {
@@ -90,7 +101,11 @@ fn attach_newcomers(shared: &Arc<Shared>, watched: &mut HashMap<PipelineId, Watc
 
 impl Watch {
     fn new() -> Watch {
-        Watch { lag: i64::MAX, since: Instant::now(), not_before: Instant::now() }
+        Watch {
+            lag: i64::MAX,
+            since: Instant::now(),
+            not_before: Instant::now(),
+        }
     }
 }
 
@@ -121,18 +136,29 @@ fn restart_parked(shared: &Arc<Shared>) -> Result<()> {
             let now = Instant::now();
             let held = views.iter().any(|view| match standing(view) {
                 Some(Standing::Paused) | Some(Standing::Failed { retry_at: None, .. }) => true,
-                Some(Standing::Failed { retry_at: Some(at), .. }) => *at > now,
+                Some(Standing::Failed {
+                    retry_at: Some(at), ..
+                }) => *at > now,
                 _ => false,
             });
             // What they read must be running, or stopped among themselves.
-            let resting = views.iter().filter_map(|view| relations.views.get(view)).any(|entry| {
-                entry.spec.graph.relations().iter().any(|read| {
-                    !views.contains(read) && standing(read).is_some_and(|s| !matches!(s, Standing::Running(_)))
-                })
-            });
+            let resting = views
+                .iter()
+                .filter_map(|view| relations.views.get(view))
+                .any(|entry| {
+                    entry.spec.graph.relations().iter().any(|read| {
+                        !views.contains(read)
+                            && standing(read).is_some_and(|s| !matches!(s, Standing::Running(_)))
+                    })
+                });
             !held && !resting
         };
-        relations.parked.iter().filter(|parked| ready(&parked.views)).map(|parked| parked.views.clone()).collect()
+        relations
+            .parked
+            .iter()
+            .filter(|parked| ready(&parked.views))
+            .map(|parked| parked.views.clone())
+            .collect()
     };
     for views in due {
         restart(shared, &views)?;
@@ -143,9 +169,18 @@ fn restart_parked(shared: &Arc<Shared>) -> Result<()> {
 fn restart(shared: &Arc<Shared>, views: &BTreeSet<RelationId>) -> Result<()> {
     let (specs, record) = {
         let relations = shared.relations.read();
-        let Some(parked) = relations.parked.iter().find(|parked| parked.views == *views) else { return Ok(()) };
-        let specs: Vec<_> =
-            views.iter().filter_map(|view| relations.views.get(view)).map(|entry| entry.spec.clone()).collect();
+        let Some(parked) = relations
+            .parked
+            .iter()
+            .find(|parked| parked.views == *views)
+        else {
+            return Ok(());
+        };
+        let specs: Vec<_> = views
+            .iter()
+            .filter_map(|view| relations.views.get(view))
+            .map(|entry| entry.spec.clone())
+            .collect();
         (specs, parked.record.clone())
     };
     let id = match &record {
@@ -159,7 +194,11 @@ fn restart(shared: &Arc<Shared>, views: &BTreeSet<RelationId>) -> Result<()> {
         }
         None => shared.allocate_pipeline()?,
     };
-    shared.relations.write().parked.retain(|parked| parked.views != *views);
+    shared
+        .relations
+        .write()
+        .parked
+        .retain(|parked| parked.views != *views);
     if specs.is_empty() {
         return Ok(());
     }
@@ -176,7 +215,8 @@ struct Trimmer {
 impl Trimmer {
     fn trim(&mut self, shared: &Shared) -> Result<()> {
         let mut batch = WriteBatch::new();
-        let needed: HashMap<RelationId, Epoch> = shared.publication.needed_after().into_iter().collect();
+        let needed: HashMap<RelationId, Epoch> =
+            shared.publication.needed_after().into_iter().collect();
         for (view, after) in &needed {
             if self.changelogs.get(view).is_none_or(|done| done < after) && *after > Epoch::ZERO {
                 changelog::trim(&mut batch, *view, *after);
@@ -184,7 +224,12 @@ impl Trimmer {
                 self.changelogs.insert(*view, *after);
             }
         }
-        let left: Vec<RelationId> = self.changelogs.keys().copied().filter(|v| !needed.contains_key(v)).collect();
+        let left: Vec<RelationId> = self
+            .changelogs
+            .keys()
+            .copied()
+            .filter(|v| !needed.contains_key(v))
+            .collect();
         for view in left {
             self.changelogs.remove(&view);
             if let Some((_, host)) = shared.publication.host(view) {
@@ -206,11 +251,20 @@ impl Trimmer {
     fn dml_floor(&self, shared: &Shared) -> Result<DmlCommit> {
         let running = shared.publication.dml_needed_after();
         // A pipeline that has not published yet may read from anywhere: wait for it.
-        let unpublished = shared.pipelines.read().values().any(|pipeline| pipeline.status.lock().loading);
+        let unpublished = shared
+            .pipelines
+            .read()
+            .values()
+            .any(|pipeline| pipeline.status.lock().loading);
         if unpublished {
             return Ok(self.dml);
         }
         let records = pipelines::load(shared.instance.store().as_ref())?;
-        Ok(records.iter().map(|record| record.dml).min().unwrap_or(running).min(running))
+        Ok(records
+            .iter()
+            .map(|record| record.dml)
+            .min()
+            .unwrap_or(running)
+            .min(running))
     }
 }

@@ -19,8 +19,16 @@ use crate::{Error, Result};
 impl TableSpec {
     /// How its rows are read.
     pub fn stored(&self) -> StoredRelation {
-        let storage = if self.key.is_empty() { Storage::Bag } else { Storage::Keyed(self.key.clone()) };
-        StoredRelation { relation: self.relation, schema: self.schema.clone(), storage }
+        let storage = if self.key.is_empty() {
+            Storage::Bag
+        } else {
+            Storage::Keyed(self.key.clone())
+        };
+        StoredRelation {
+            relation: self.relation,
+            schema: self.schema.clone(),
+            storage,
+        }
     }
 }
 
@@ -46,7 +54,10 @@ impl TableWrite<'_> {
         let mut batch = WriteBatch::new();
         let mut any = false;
         for (seq, (relation, rows)) in changes.iter().enumerate() {
-            let spec = self.tables.get(relation).ok_or_else(|| Error::internal("a write to an unknown table"))?;
+            let spec = self
+                .tables
+                .get(relation)
+                .ok_or_else(|| Error::internal("a write to an unknown table"))?;
             if rows.is_empty() {
                 continue;
             }
@@ -54,7 +65,13 @@ impl TableWrite<'_> {
             let stored = spec.stored();
             let writer = RowWriter::new(*relation, &spec.name, &stored.storage, &stored.schema)?;
             writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch)?;
-            dml::append(&mut batch, commit, *relation, seq as u32, &change::to_bytes(&[rows])?);
+            dml::append(
+                &mut batch,
+                commit,
+                *relation,
+                seq as u32,
+                &change::to_bytes(&[rows])?,
+            );
             any = true;
         }
         if !any {

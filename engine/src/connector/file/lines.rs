@@ -18,7 +18,9 @@ const BUFFER: usize = 256 << 10;
 
 /// True if the file holds gzip, which its name tells.
 fn is_gzip(path: &str) -> bool {
-    Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
+    Path::new(path)
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
 }
 
 /// Checks that the file can be opened and, to be followed, is no compressed one.
@@ -31,7 +33,9 @@ pub(super) fn check(path: &str, follow: bool) -> Result<()> {
     if Path::new(path).is_dir() {
         return Err(refused(path, &io::Error::other("is a directory")));
     }
-    File::open(path).map(drop).map_err(|error| refused(path, &error))
+    File::open(path)
+        .map(drop)
+        .map_err(|error| refused(path, &error))
 }
 
 /// The offset behind the last line that has its end.
@@ -80,8 +84,12 @@ impl Lines {
         let offset = u64::try_from(position)
             .map_err(|_| Error::internal(format!("position {position} in file '{path}'")))?;
         let input: Box<dyn BufRead + Send> = if is_gzip(path) {
-            let mut text = BufReader::with_capacity(BUFFER, MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file)));
-            let skipped = io::copy(&mut (&mut text).take(offset), &mut io::sink()).map_err(failed)?;
+            let mut text = BufReader::with_capacity(
+                BUFFER,
+                MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file)),
+            );
+            let skipped =
+                io::copy(&mut (&mut text).take(offset), &mut io::sink()).map_err(failed)?;
             if skipped < offset {
                 return Err(shorter(path, skipped, position));
             }
@@ -94,7 +102,13 @@ impl Lines {
             Box::new(BufReader::with_capacity(BUFFER, file))
         };
         let inode = metadata.ino();
-        Ok(Self { path: path.to_string(), input, position, unfinished: Vec::new(), inode })
+        Ok(Self {
+            path: path.to_string(),
+            input,
+            position,
+            unfinished: Vec::new(),
+            inode,
+        })
     }
 
     /// Offset of the next line.
@@ -129,7 +143,10 @@ impl Lines {
         }
         let at = self.position;
         self.position += length as i64;
-        Ok(Line::Whole { at, next: self.position })
+        Ok(Line::Whole {
+            at,
+            next: self.position,
+        })
     }
 
     /// Takes an unfinished line as if it had its end.
@@ -143,12 +160,16 @@ impl Lines {
             self.unfinished.pop();
         }
         out.append(&mut self.unfinished);
-        Line::Whole { at, next: self.position }
+        Line::Whole {
+            at,
+            next: self.position,
+        }
     }
 
     /// Checks that the file has only grown since it was opened. Returns its length.
     pub(super) fn check_grown(&self) -> Result<u64> {
-        let metadata = std::fs::metadata(&self.path).map_err(|error| refused(&self.path, &error))?;
+        let metadata =
+            std::fs::metadata(&self.path).map_err(|error| refused(&self.path, &error))?;
         let read = self.position as u64 + self.unfinished.len() as u64;
         if metadata.ino() != self.inode {
             return Err(Error::Data(format!(

@@ -53,7 +53,8 @@ struct Column {
 
 impl Column {
     fn push(&mut self, at: Position) -> Result<()> {
-        self.ends.push(i32::try_from(self.bytes.len()).map_err(Error::internal)?);
+        self.ends
+            .push(i32::try_from(self.bytes.len()).map_err(Error::internal)?);
         self.positions.push(at);
         Ok(())
     }
@@ -117,7 +118,14 @@ impl Reader {
             if !self.files.iter().any(|known| *known.split.topic == *file) {
                 lines::check(&file, true)?;
                 let (lines, until, from) = (None, None, 0);
-                self.files.push(State { split: split(&file), from, until, lines, at_end: false, ended: false });
+                self.files.push(State {
+                    split: split(&file),
+                    from,
+                    until,
+                    lines,
+                    at_end: false,
+                    ended: false,
+                });
             }
         }
         Ok(())
@@ -158,7 +166,10 @@ impl Reader {
 
 impl State {
     fn position(&self) -> Position {
-        self.lines.as_ref().map_or(self.from, Lines::position).max(self.from)
+        self.lines
+            .as_ref()
+            .map_or(self.from, Lines::position)
+            .max(self.from)
     }
 
     /// Reads lines until the end, the bound, or so many rows or bytes.
@@ -170,7 +181,9 @@ impl State {
         }
         let lines = match &mut self.lines {
             Some(lines) => lines,
-            None => self.lines.insert(Lines::open(&self.split.topic, self.from)?),
+            None => self
+                .lines
+                .insert(Lines::open(&self.split.topic, self.from)?),
         };
         while column.positions.len() < max_rows && column.bytes.len() < max_bytes {
             let start = column.bytes.len();

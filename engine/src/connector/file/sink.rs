@@ -62,7 +62,10 @@ impl FileSink {
             }
         };
         // The key names columns for other sinks; a file's lines have none.
-        let keyless = SinkSpec { key: Vec::new(), ..spec.clone() };
+        let keyless = SinkSpec {
+            key: Vec::new(),
+            ..spec.clone()
+        };
         let writer = envelope::writer(&keyless)?;
         let failed = |error: std::io::Error| refused(path, &error);
         let mut file = OpenOptions::new()
@@ -75,11 +78,23 @@ impl FileSink {
         let length = whole_lines(&mut file).map_err(failed)?;
         let found = file.metadata().map_err(failed)?.len();
         if found > length {
-            tracing::warn!("file '{path}': cutting off an unfinished line of {} bytes", found - length);
+            tracing::warn!(
+                "file '{path}': cutting off an unfinished line of {} bytes",
+                found - length
+            );
         }
         file.set_len(length).map_err(failed)?;
         let path = path.to_string();
-        Ok(Self { path, file, length, torn: false, header, writer, rows: 0, dropped: 0 })
+        Ok(Self {
+            path,
+            file,
+            length,
+            torn: false,
+            header,
+            writer,
+            rows: 0,
+            dropped: 0,
+        })
     }
 
     fn append(&mut self, lines: &[u8]) -> std::io::Result<()> {
@@ -88,7 +103,10 @@ impl FileSink {
             self.torn = false;
         }
         self.file.seek(SeekFrom::Start(self.length))?;
-        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        let written = self
+            .file
+            .write_all(lines)
+            .and_then(|()| self.file.sync_data());
         if written.is_err() {
             self.torn = true;
             // Where this fails too, it is tried again before the next write.
@@ -103,10 +121,15 @@ impl FileSink {
 /// The line of column names, as the encoding writes text.
 fn header(encoding: &Encoding, schema: &SchemaRef) -> Result<Vec<u8>> {
     let names = schema.fields().iter().map(|field| field.name().as_str());
-    let text: SchemaRef =
-        Arc::new(Schema::new(names.clone().map(|n| Field::new(n, DataType::Utf8, false)).collect::<Vec<_>>()));
-    let columns: Vec<ArrayRef> =
-        names.map(|name| Arc::new(StringArray::from(vec![name])) as ArrayRef).collect();
+    let text: SchemaRef = Arc::new(Schema::new(
+        names
+            .clone()
+            .map(|n| Field::new(n, DataType::Utf8, false))
+            .collect::<Vec<_>>(),
+    ));
+    let columns: Vec<ArrayRef> = names
+        .map(|name| Arc::new(StringArray::from(vec![name])) as ArrayRef)
+        .collect();
     let (mut line, mut ends) = (Vec::new(), Vec::new());
     let rows = RecordBatch::try_new(text.clone(), columns)?;
     format::encoder(encoding, &text)?.encode(&rows, &mut line, &mut ends)?;
@@ -152,7 +175,8 @@ impl SinkConnector for FileSink {
             lines.push(b'\n');
         }
         if !lines.is_empty() {
-            self.append(&lines).map_err(|error| at_file(&self.path, error.to_string()))?;
+            self.append(&lines)
+                .map_err(|error| at_file(&self.path, error.to_string()))?;
         }
         self.rows += records.len() as u64;
         self.dropped += self.writer.deletes_dropped();

@@ -49,7 +49,10 @@ impl Admin {
     /// If librdkafka refuses the settings.
     pub fn new(properties: &Properties) -> Result<Self> {
         let consumer = Consumer::new(&properties.consumer(), properties.brokers())?;
-        Ok(Self { properties: properties.clone(), consumer })
+        Ok(Self {
+            properties: properties.clone(),
+            consumer,
+        })
     }
 
     /// All topics by name, without Kafka's own.
@@ -93,7 +96,9 @@ impl Admin {
     /// # Errors
     /// If no broker answers, or there is no such topic.
     pub fn offsets(&self, topic: &str) -> Result<BTreeMap<i32, Offsets>> {
-        let count = self.partitions(topic)?.ok_or_else(|| at_topic(topic, UNKNOWN_TOPIC))?;
+        let count = self
+            .partitions(topic)?
+            .ok_or_else(|| at_topic(topic, UNKNOWN_TOPIC))?;
         let mut offsets = BTreeMap::new();
         for partition in 0..i32::try_from(count).map_err(Error::internal)? {
             let (first, next) = self.consumer.watermarks(topic, partition, PATIENCE)?;
@@ -166,7 +171,14 @@ impl Admin {
             .map_err(|error| at_topic(topic, words(&error)))?;
         for element in answer.elements() {
             element.error().map_err(|error| {
-                at_topic(topic, format!("deleting records of {}: {}", element.partition(), words(&error)))
+                at_topic(
+                    topic,
+                    format!(
+                        "deleting records of {}: {}",
+                        element.partition(),
+                        words(&error)
+                    ),
+                )
             })?;
         }
         Ok(())
@@ -174,13 +186,18 @@ impl Admin {
 
     /// A client for one change. Broken connections are found before, by asking for metadata.
     fn client(&self) -> Result<AdminClient<Context>> {
-        self.properties.admin().create_with_context(Context::default()).map_err(config_error)
+        self.properties
+            .admin()
+            .create_with_context(Context::default())
+            .map_err(config_error)
     }
 }
 
 fn options() -> AdminOptions {
     let timeout = Duration::from_secs(10);
-    AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout))
+    AdminOptions::new()
+        .request_timeout(Some(timeout))
+        .operation_timeout(Some(timeout))
 }
 
 fn is_unsupported(error: &KafkaError) -> bool {
@@ -195,7 +212,9 @@ fn is_unsupported(error: &KafkaError) -> bool {
 fn words(error: &KafkaError) -> String {
     match error {
         KafkaError::AdminOp(code) => code.to_string(),
-        other => other.rdkafka_error_code().map_or(other.to_string(), |code| code.to_string()),
+        other => other
+            .rdkafka_error_code()
+            .map_or(other.to_string(), |code| code.to_string()),
     }
 }
 

@@ -61,7 +61,11 @@ impl Context {
 
     /// The most telling event since the connection last worked.
     pub(super) fn words(&self) -> Option<String> {
-        self.events.lock().words.as_ref().map(|(_, words)| words.clone())
+        self.events
+            .lock()
+            .words
+            .as_ref()
+            .map(|(_, words)| words.clone())
     }
 
     /// The error that has ended the client, if there was one.
@@ -95,7 +99,11 @@ impl Context {
         if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__FATAL as c_int {
             events.fatal = Some(plain(reason));
         }
-        if events.words.as_ref().is_none_or(|(known, _)| *known <= weight) {
+        if events
+            .words
+            .as_ref()
+            .is_none_or(|(known, _)| *known <= weight)
+        {
             events.words = Some((weight, plain(reason)));
         }
     }
@@ -107,7 +115,9 @@ fn plain(reason: &str) -> String {
     let words = reason[..end].trim();
     // "localhost:9092/bootstrap: Connect to …": the part after the slash is an inner name.
     match words.split_once("/bootstrap: ") {
-        Some((broker, rest)) => format!("{}: {rest}", broker.rsplit("://").next().unwrap_or(broker)),
+        Some((broker, rest)) => {
+            format!("{}: {rest}", broker.rsplit("://").next().unwrap_or(broker))
+        }
         None => words.to_string(),
     }
 }
@@ -308,7 +318,12 @@ impl Consumer {
         if queue.is_null() {
             return Err(Error::internal("a Kafka consumer without a queue"));
         }
-        Ok(Self { client, queue, batch: Vec::with_capacity(BATCH), brokers: brokers.to_string() })
+        Ok(Self {
+            client,
+            queue,
+            batch: Vec::with_capacity(BATCH),
+            brokers: brokers.to_string(),
+        })
     }
 
     /// What the client heard of its connection, callbacks included that were still waiting.
@@ -361,7 +376,9 @@ impl Consumer {
 
     /// Metadata of one topic, or of all.
     pub(super) fn metadata(&self, topic: Option<&str>, patience: Duration) -> Result<Metadata> {
-        self.insist(patience, |timeout| self.client.fetch_metadata(topic, timeout))
+        self.insist(patience, |timeout| {
+            self.client.fetch_metadata(topic, timeout)
+        })
     }
 
     /// Offsets for the times (milliseconds) in the list's offset fields; `Offset::Beginning` and
@@ -404,7 +421,9 @@ impl Consumer {
         partition: i32,
         patience: Duration,
     ) -> Result<(i64, i64)> {
-        self.insist(patience, |timeout| self.client.fetch_watermarks(topic, partition, timeout))
+        self.insist(patience, |timeout| {
+            self.client.fetch_watermarks(topic, partition, timeout)
+        })
     }
 
     /// The next offset of a partition as the last fetch saw it; none before the first one.
@@ -442,8 +461,7 @@ impl Consumer {
     /// Commits the list's offsets to the group, in the background.
     pub(super) fn commit(&self, offsets: &TopicPartitionList) {
         // SAFETY: client and list are alive; librdkafka copies the list.
-        let code =
-            unsafe { native::rd_kafka_commit(self.client.native_ptr(), offsets.ptr(), 1) };
+        let code = unsafe { native::rd_kafka_commit(self.client.native_ptr(), offsets.ptr(), 1) };
         if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             tracing::warn!(target: "kafka", "committing group offsets: {}", describe(code));
         }
@@ -501,20 +519,28 @@ fn settled(error: *mut native::rd_kafka_error_t) -> Result<()> {
         native::rd_kafka_error_destroy(error);
         words
     };
-    Err(Error::internal(format!("assigning Kafka partitions: {words}")))
+    Err(Error::internal(format!(
+        "assigning Kafka partitions: {words}"
+    )))
 }
 
 /// The error of a call that failed, in the words of the event behind it where there was one.
 pub(super) fn unreachable(brokers: &str, context: &Context, error: &KafkaError) -> Error {
     let words = context.words().filter(|_| may_pass(error));
-    let cause = context.fatal().or(words).unwrap_or_else(|| match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::BrokerTransportFailure) => {
-            "no answer in time; is the address right, and does the broker run?".to_string()
-        }
-        Some(code) => code.to_string(),
-        None => error.to_string(),
-    });
-    Error::Connector { place: format!("kafka at {brokers}"), cause }
+    let cause = context
+        .fatal()
+        .or(words)
+        .unwrap_or_else(|| match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::BrokerTransportFailure,
+            ) => "no answer in time; is the address right, and does the broker run?".to_string(),
+            Some(code) => code.to_string(),
+            None => error.to_string(),
+        });
+    Error::Connector {
+        place: format!("kafka at {brokers}"),
+        cause,
+    }
 }
 
 /// Whether a failed call may work when made again.
@@ -543,5 +569,6 @@ fn may_pass(error: &KafkaError) -> bool {
 
 /// A topic's name for calls of the bindings.
 pub(super) fn c_name(topic: &str) -> Result<CString> {
-    CString::new(topic).map_err(|_| Error::Config("a topic name with a zero byte in it".to_string()))
+    CString::new(topic)
+        .map_err(|_| Error::Config("a topic name with a zero byte in it".to_string()))
 }

@@ -27,7 +27,9 @@ impl EmbeddedBroker {
     /// # Errors
     /// If they can't listen.
     pub fn start(brokers: i32) -> Result<Self> {
-        Ok(Self { cluster: MockCluster::new(brokers).map_err(broker_error)? })
+        Ok(Self {
+            cluster: MockCluster::new(brokers).map_err(broker_error)?,
+        })
     }
 
     /// Where clients find it: `127.0.0.1:port`, several with commas.
@@ -40,7 +42,9 @@ impl EmbeddedBroker {
     /// # Errors
     /// If it is there already.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
-        self.cluster.create_topic(name, partitions, 1).map_err(broker_error)
+        self.cluster
+            .create_topic(name, partitions, 1)
+            .map_err(broker_error)
     }
 
     /// Cuts a broker's connections and takes no new ones; -1 stands for all brokers.
@@ -64,11 +68,18 @@ impl EmbeddedBroker {
     /// # Errors
     /// If the topic can't be made.
     pub fn lead(&self, topic: &str, partition: i32, broker: i32) -> Result<()> {
-        self.cluster.partition_leader(topic, partition, Some(broker)).map_err(broker_error)
+        self.cluster
+            .partition_leader(topic, partition, Some(broker))
+            .map_err(broker_error)
     }
 }
 
 fn broker_error(error: KafkaError) -> Error {
-    let cause = error.rdkafka_error_code().map_or(error.to_string(), |code| code.to_string());
-    Error::Connector { place: "embedded broker".to_string(), cause }
+    let cause = error
+        .rdkafka_error_code()
+        .map_or(error.to_string(), |code| code.to_string());
+    Error::Connector {
+        place: "embedded broker".to_string(),
+        cause,
+    }
 }

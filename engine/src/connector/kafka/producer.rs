@@ -14,9 +14,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 
+use super::at_topic;
 use super::client::{Context, unreachable};
 use super::properties::{Properties, config_error};
-use super::at_topic;
 use crate::{Error, Result};
 
 /// A record to write.
@@ -71,7 +71,9 @@ impl ProducerContext for Deliveries {
             let mut failed = self.failed.lock();
             failed.count += 1;
             if failed.first.is_none() {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                let code = error
+                    .rdkafka_error_code()
+                    .unwrap_or(RDKafkaErrorCode::Unknown);
                 failed.first = Some((message.topic().to_string(), code));
             }
         }
@@ -88,7 +90,10 @@ impl Producer {
         let producer = config
             .create_with_context(Deliveries::default())
             .map_err(config_error)?;
-        Ok(Self { producer, brokers: properties.brokers().to_string() })
+        Ok(Self {
+            producer,
+            brokers: properties.brokers().to_string(),
+        })
     }
 
     /// Queues a record; waits while the queue is full.
@@ -103,12 +108,9 @@ impl Producer {
         queued.timestamp = record.timestamp_ms;
         if !record.headers.is_empty() {
             let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-            queued.headers = Some(
-                record
-                    .headers
-                    .iter()
-                    .fold(headers, |all, (key, value)| all.insert(Header { key, value: *value })),
-            );
+            queued.headers = Some(record.headers.iter().fold(headers, |all, (key, value)| {
+                all.insert(Header { key, value: *value })
+            }));
         }
         loop {
             match self.producer.send(queued) {
@@ -118,8 +120,11 @@ impl Producer {
                     self.producer.poll(Duration::from_millis(1));
                 }
                 Err((error, refused)) => {
-                    let size = refused.key.map_or(0, <[u8]>::len) + refused.payload.map_or(0, <[u8]>::len);
-                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                    let size =
+                        refused.key.map_or(0, <[u8]>::len) + refused.payload.map_or(0, <[u8]>::len);
+                    let code = error
+                        .rdkafka_error_code()
+                        .unwrap_or(RDKafkaErrorCode::Unknown);
                     return Err(self.refusal(topic, code, Some(size)));
                 }
             }
@@ -137,7 +142,8 @@ impl Producer {
         let mut purged = false;
         while self.producer.in_flight_count() > 0 {
             if !purged && Instant::now() >= deadline {
-                self.producer.purge(PurgeConfig::default().queue().inflight());
+                self.producer
+                    .purge(PurgeConfig::default().queue().inflight());
                 purged = true;
             }
             // This waits for its whole time, so it has to be short.
@@ -173,10 +179,14 @@ impl Producer {
         }
         match code {
             RDKafkaErrorCode::MessageSizeTooLarge => {
-                let size = size.map_or("a record".to_string(), |size| format!("a record of {size} bytes"));
+                let size = size.map_or("a record".to_string(), |size| {
+                    format!("a record of {size} bytes")
+                });
                 at_topic(
                     topic,
-                    format!("{size} is too large; raise properties.message.max.bytes and the topic's max.message.bytes"),
+                    format!(
+                        "{size} is too large; raise properties.message.max.bytes and the topic's max.message.bytes"
+                    ),
                 )
             }
             RDKafkaErrorCode::MessageTimedOut
@@ -187,7 +197,9 @@ impl Producer {
             }
             RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownPartition => at_topic(topic, "there is no such topic or partition"),
+            | RDKafkaErrorCode::UnknownPartition => {
+                at_topic(topic, "there is no such topic or partition")
+            }
             other => at_topic(topic, other.to_string()),
         }
     }

@@ -123,7 +123,11 @@ impl Properties {
 
     fn over(&self, defaults: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.extend(defaults.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+        config.extend(
+            defaults
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string())),
+        );
         config.extend(self.settings.clone());
         config.set_log_level(if self.settings.contains_key("debug") {
             RDKafkaLogLevel::Debug
@@ -138,7 +142,9 @@ impl Properties {
     /// # Errors
     /// With librdkafka's words for the first setting it refuses.
     pub(super) fn check(&self) -> Result<()> {
-        self.consumer().create_native_config().map_err(config_error)?;
+        self.consumer()
+            .create_native_config()
+            .map_err(config_error)?;
         Ok(())
     }
 }
@@ -147,7 +153,11 @@ impl Properties {
 pub(super) fn config_error(error: KafkaError) -> Error {
     match error {
         KafkaError::ClientConfig(_, words, name, value) => {
-            let words = if secret(&name) { words.replace(&value, "***") } else { words };
+            let words = if secret(&name) {
+                words.replace(&value, "***")
+            } else {
+                words
+            };
             Error::Config(format!("properties.{name}: {}", words.trim()))
         }
         other => Error::Config(format!("kafka: {other}")),
@@ -155,9 +165,15 @@ pub(super) fn config_error(error: KafkaError) -> Error {
 }
 
 fn secret(name: &str) -> bool {
-    ["password", "secret", "key.pem", "jaas", "oauthbearer.config"]
-        .iter()
-        .any(|part| name.contains(part))
+    [
+        "password",
+        "secret",
+        "key.pem",
+        "jaas",
+        "oauthbearer.config",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }
 
 /// Why a setting can't be the user's, if so.

@@ -31,7 +31,8 @@ use crate::connector::{
 };
 use crate::{Error, Result};
 
-/// How often new partitions and topics are looked for.
+/// How often new partitions and topics are looked for, unless the user says
+/// `properties.topic.metadata.refresh.interval.ms`.
 const DISCOVERY: Duration = Duration::from_secs(30);
 /// How soon that is tried again after it failed.
 const DISCOVERY_AGAIN: Duration = Duration::from_secs(1);
@@ -53,6 +54,7 @@ pub(super) struct Reader {
     /// True if the source ends, so that partitions found later are none of its.
     bounded: bool,
     discovered: bool,
+    discovery: Duration,
     next_discovery: Instant,
     last_probe: Instant,
     doubtful: bool,
@@ -123,7 +125,11 @@ impl Columns {
     /// The records so far; what follows is expected to be as much again.
     fn finish(&mut self, wanted: &Wanted) -> Records {
         let rows = self.positions.len();
-        let fresh = if rows == 0 { Columns::new(wanted, 0, 0) } else { Columns::new(wanted, rows, self.bytes) };
+        let fresh = if rows == 0 {
+            Columns::new(wanted, 0, 0)
+        } else {
+            Columns::new(wanted, rows, self.bytes)
+        };
         let mut full = std::mem::replace(self, fresh);
         Records {
             keys: match &mut full.keys {
@@ -139,11 +145,27 @@ impl Columns {
 }
 
 impl State {
-    fn new(split: Split, next: Option<Position>, until: Option<Position>, wanted: &Wanted) -> Result<Self> {
+    fn new(
+        split: Split,
+        next: Option<Position>,
+        until: Option<Position>,
+        wanted: &Wanted,
+    ) -> Result<Self> {
         let topic = c_name(&split.topic)?;
         let columns = Columns::new(wanted, 0, 0);
         let (end, at_end, ended, news, full) = (None, false, false, false, Vec::new());
-        Ok(Self { split, topic, next, until, end, at_end, ended, news, columns, full })
+        Ok(Self {
+            split,
+            topic,
+            next,
+            until,
+            end,
+            at_end,
+            ended,
+            news,
+            columns,
+            full,
+        })
     }
 
     /// True if every record up to the bound was given.
@@ -199,14 +221,24 @@ impl Reader {
     ) -> Result<Self> {
         let consumer = source.consumer()?;
         let now = Instant::now();
+        let discovery = source
+            .properties
+            .get("topic.metadata.refresh.interval.ms")
+            .and_then(|ms| ms.parse().ok())
+            .map_or(DISCOVERY, Duration::from_millis);
         let mut reader = Self {
             source,
             consumer,
             splits: Vec::new(),
             places: HashMap::new(),
-            wanted: Wanted { keys: wanted.keys, headers: wanted.headers, columns: None },
+            wanted: Wanted {
+                keys: wanted.keys,
+                headers: wanted.headers,
+                columns: None,
+            },
             bounded: until.is_some(),
             discovered: until.is_some(),
+            discovery,
             next_discovery: now,
             last_probe: now,
             doubtful: false,
@@ -217,7 +249,10 @@ impl Reader {
         let none = Positions::new();
         let until = until.unwrap_or(&none);
         let mut states = Vec::new();
-        for id in from.keys().chain(until.keys().filter(|id| !from.contains_key(*id))) {
+        for id in from
+            .keys()
+            .chain(until.keys().filter(|id| !from.contains_key(*id)))
+        {
             let (next, until) = (from.get(id).copied(), until.get(id).copied());
             states.push(State::new(parse_split(id)?, next, until, &reader.wanted)?);
         }
@@ -241,22 +276,30 @@ impl Reader {
             }
             self.splits.push(state);
         }
-        if assignment.count() > 0 { self.consumer.assign(&assignment) } else { Ok(()) }
+        if assignment.count() > 0 {
+            self.consumer.assign(&assignment)
+        } else {
+            Ok(())
+        }
     }
 
     /// Looks for partitions and topics that are new.
     fn discover(&mut self, patience: Duration) {
         self.next_discovery = Instant::now() + DISCOVERY_AGAIN;
-        let found = self.source.partitions(&self.consumer, patience).and_then(|found| {
-            let new = found.into_iter().filter(|split| {
-                !self.splits.iter().any(|known| known.split.id == split.id)
+        let found = self
+            .source
+            .partitions(&self.consumer, patience)
+            .and_then(|found| {
+                let new = found
+                    .into_iter()
+                    .filter(|split| !self.splits.iter().any(|known| known.split.id == split.id));
+                new.map(|split| State::new(split, None, None, &self.wanted))
+                    .collect::<Result<Vec<_>>>()
             });
-            new.map(|split| State::new(split, None, None, &self.wanted)).collect::<Result<Vec<_>>>()
-        });
         match found.and_then(|states| self.add(states)) {
             Ok(()) => {
                 self.discovered = true;
-                self.next_discovery = Instant::now() + DISCOVERY;
+                self.next_discovery = Instant::now() + self.discovery;
             }
             Err(error) => self.pending = Some(error),
         }
@@ -265,8 +308,12 @@ impl Reader {
     /// Asks the leaders of all partitions for an answer and ends the doubt if all give one.
     fn probe(&mut self, patience: Duration) {
         self.last_probe = Instant::now();
-        let live: Vec<Split> =
-            self.splits.iter().filter(|s| !s.ended).map(|s| s.split.clone()).collect();
+        let live: Vec<Split> = self
+            .splits
+            .iter()
+            .filter(|s| !s.ended)
+            .map(|s| s.split.clone())
+            .collect();
         if !self.discovered || live.is_empty() {
             self.discover(patience);
         } else {
@@ -286,7 +333,9 @@ impl Reader {
     }
 
     fn ends_now(&self, splits: &[Split], patience: Duration) -> Result<Positions> {
-        let answer = self.consumer.offsets_for_times(&list(splits, |_| Offset::End)?, patience)?;
+        let answer = self
+            .consumer
+            .offsets_for_times(&list(splits, |_| Offset::End)?, patience)?;
         let mut ends = Positions::new();
         for (split, offset) in answers(splits, &answer)? {
             if let Offset::Offset(end) = offset {
@@ -301,7 +350,10 @@ impl Reader {
         let context = self.consumer.context();
         if let Some(words) = context.fatal() {
             let place = format!("kafka at {}", self.source.properties.brokers());
-            self.ended_by = Some(Error::Connector { place, cause: words });
+            self.ended_by = Some(Error::Connector {
+                place,
+                cause: words,
+            });
         }
         if context.in_trouble() && !self.doubtful {
             self.doubtful = true;
@@ -319,7 +371,15 @@ impl Reader {
         while rows < max_rows && bytes < READ_BYTES {
             // The queue would wait for a full batch: wait for one message, then take the rest.
             let most = if wait.is_zero() { max_rows - rows } else { 1 };
-            let Self { consumer, splits, places, wanted, pending, ended_by, .. } = self;
+            let Self {
+                consumer,
+                splits,
+                places,
+                wanted,
+                pending,
+                ended_by,
+                ..
+            } = self;
             let taken = consumer.consume(wait, most, |message| {
                 let Some(place) = place(splits, places, message) else {
                     if let Some((_, words)) = message.error() {
@@ -363,7 +423,9 @@ impl Reader {
     fn gone(&self, place: usize) -> Error {
         let State { split, next, .. } = &self.splits[place];
         let next = next.unwrap_or(0);
-        let known = self.consumer.watermarks(&split.topic, split.partition, DISCOVERY_AGAIN);
+        let known = self
+            .consumer
+            .watermarks(&split.topic, split.partition, DISCOVERY_AGAIN);
         let what = match known {
             Ok((low, _)) if next < low => format!(
                 "offsets {next} to {} are gone: the partition now begins at {low} (retention, or deleted records)",
@@ -384,26 +446,43 @@ impl Reader {
     /// Ends the splits that have reached their bound.
     fn end_splits(&mut self) -> Result<()> {
         let mut through = TopicPartitionList::new();
-        for state in self.splits.iter_mut().filter(|state| !state.ended && state.is_through()) {
+        for state in self
+            .splits
+            .iter_mut()
+            .filter(|state| !state.ended && state.is_through())
+        {
             state.ended = true;
             state.at_end = true;
             state.news = true;
             through.add_partition(&state.split.topic, state.split.partition);
         }
-        if through.count() > 0 { self.consumer.unassign(&through) } else { Ok(()) }
+        if through.count() > 0 {
+            self.consumer.unassign(&through)
+        } else {
+            Ok(())
+        }
     }
 
     /// One read for each split with news.
     fn collect(&mut self) -> Vec<SplitRead> {
         let mut reads = Vec::new();
-        let Self { splits, wanted, consumer, doubtful, .. } = self;
+        let Self {
+            splits,
+            wanted,
+            consumer,
+            doubtful,
+            ..
+        } = self;
         for state in splits.iter_mut().filter(|state| state.news) {
             state.news = false;
             let last = state.columns.finish(wanted);
             let has_records = !last.positions.is_empty();
             if has_records && !state.ended {
-                state.end = consumer.known_end(&state.topic, state.split.partition).max(state.end);
-                let is_there = matches!((state.next, state.end), (Some(next), Some(end)) if next >= end);
+                state.end = consumer
+                    .known_end(&state.topic, state.split.partition)
+                    .max(state.end);
+                let is_there =
+                    matches!((state.next, state.end), (Some(next), Some(end)) if next >= end);
                 state.at_end |= !*doubtful && is_there;
             }
             let mut parts = std::mem::take(&mut state.full);
@@ -417,7 +496,11 @@ impl Reader {
                 let is_last = i + 1 == count;
                 reads.push(SplitRead {
                     split: state.split.clone(),
-                    next: if is_last { next } else { records.positions.last().map_or(next, |p| p + 1) },
+                    next: if is_last {
+                        next
+                    } else {
+                        records.positions.last().map_or(next, |p| p + 1)
+                    },
                     payload: Payload::Records(records),
                     at_end: is_last && state.at_end,
                     ended: is_last && state.ended,
@@ -440,7 +523,11 @@ impl SourceReader for Reader {
             self.discover(patience);
         }
         let mut taken = self.take(max_rows, Duration::ZERO);
-        let quiet = taken == 0 && !self.splits.iter().any(|state| state.news || state.is_through() != state.ended);
+        let quiet = taken == 0
+            && !self
+                .splits
+                .iter()
+                .any(|state| state.news || state.is_through() != state.ended);
         if quiet && self.pending.is_none() && !self.doubtful {
             // Events are heard between reads only, so never sleep for long.
             taken = self.take(max_rows, timeout.min(Duration::from_secs(1)));
@@ -485,7 +572,9 @@ impl SourceReader for Reader {
         let mut changed = TopicPartitionList::new();
         for state in &self.splits {
             let id: &SplitId = &state.split.id;
-            let Some(position) = positions.get(id) else { continue };
+            let Some(position) = positions.get(id) else {
+                continue;
+            };
             if self.group_positions.get(id) == Some(position) {
                 continue;
             }
@@ -553,5 +642,8 @@ fn verdict(code: RDKafkaRespErr) -> Verdict {
 }
 
 fn partition_error(split: &Split, words: &str) -> Error {
-    at_topic(&split.topic, format!("partition {}: {words}", split.partition))
+    at_topic(
+        &split.topic,
+        format!("partition {}: {words}", split.partition),
+    )
 }

@@ -51,7 +51,8 @@ impl KafkaSink {
             None | Some("at_least_once") => {}
             Some("exactly_once") => {
                 return Err(Error::Config(
-                    "delivery = 'exactly_once' is not supported yet; use 'at_least_once'".to_string(),
+                    "delivery = 'exactly_once' is not supported yet; use 'at_least_once'"
+                        .to_string(),
                 ));
             }
             Some(other) => {
@@ -83,7 +84,9 @@ impl KafkaSink {
             Admin::new(&self.properties)?.create_topic(&self.topic, self.partitions, &[])?;
             self.producer = Some(Producer::new(&self.properties)?);
         }
-        self.producer.as_ref().ok_or_else(|| Error::internal("a producer that was just made"))
+        self.producer
+            .as_ref()
+            .ok_or_else(|| Error::internal("a producer that was just made"))
     }
 
     fn produce(&mut self) -> Result<()> {
@@ -92,7 +95,14 @@ impl KafkaSink {
         let producer = self.producer()?;
         let sent = records.iter().try_for_each(|record| {
             let (key, value) = (record.key.as_deref(), record.value.as_deref());
-            producer.send(&topic, &Record { key, value, ..Record::default() })
+            producer.send(
+                &topic,
+                &Record {
+                    key,
+                    value,
+                    ..Record::default()
+                },
+            )
         });
         // Also after a refusal: nothing may be under way when the caller repeats.
         let flushed = producer.flush(PATIENCE);

@@ -26,10 +26,19 @@ pub(super) struct JsonDecoder {
 }
 
 impl JsonDecoder {
-    pub(super) fn new(declared: &SchemaRef, wanted: &SchemaRef, unit: EpochUnit) -> Result<JsonDecoder> {
-        let columns =
-            wanted.fields().iter().map(|field| Column::new("JSON", field.name(), field.data_type(), true, unit));
-        Ok(JsonDecoder { columns: columns.collect::<Result<_>>()?, keys: Keys::of_wanted(declared, wanted) })
+    pub(super) fn new(
+        declared: &SchemaRef,
+        wanted: &SchemaRef,
+        unit: EpochUnit,
+    ) -> Result<JsonDecoder> {
+        let columns = wanted
+            .fields()
+            .iter()
+            .map(|field| Column::new("JSON", field.name(), field.data_type(), true, unit));
+        Ok(JsonDecoder {
+            columns: columns.collect::<Result<_>>()?,
+            keys: Keys::of_wanted(declared, wanted),
+        })
     }
 
     fn record(&mut self, bytes: &[u8], row: usize) -> Scan<()> {
@@ -54,14 +63,21 @@ impl Decoder for JsonDecoder {
                 continue;
             }
             if let Err(fault) = self.record(records.value(row), row) {
-                errors.push(DecodeError { index: row, cause: format!("not the JSON declared: {fault}") });
+                errors.push(DecodeError {
+                    index: row,
+                    cause: format!("not the JSON declared: {fault}"),
+                });
                 for column in &mut self.columns {
                     column.truncate(row);
                     column.append_null();
                 }
             }
         }
-        let columns = self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?;
+        let columns = self
+            .columns
+            .iter_mut()
+            .map(Column::finish)
+            .collect::<Result<_>>()?;
         Ok(Decoded { columns, errors })
     }
 }
@@ -75,7 +91,13 @@ pub(crate) fn document(text: &str, column: &mut Column) -> Scan<()> {
 }
 
 /// Reads an object whose fields fill `columns` at `row`; those without a field get NULL.
-fn object(reader: &mut Reader<'_>, keys: &mut Keys, columns: &mut [Column], row: usize, depth: u32) -> Scan<()> {
+fn object(
+    reader: &mut Reader<'_>,
+    keys: &mut Keys,
+    columns: &mut [Column],
+    row: usize,
+    depth: u32,
+) -> Scan<()> {
     reader.open(depth)?;
     keys.begin();
     let mut filled = 0;
@@ -98,7 +120,8 @@ fn object(reader: &mut Reader<'_>, keys: &mut Keys, columns: &mut [Column], row:
                     continue;
                 }
                 keys.fills(target, index);
-                value(reader, column, depth + 1).map_err(|fault| fault.in_field(keys.name(index)))?;
+                value(reader, column, depth + 1)
+                    .map_err(|fault| fault.in_field(keys.name(index)))?;
             }
         }
         more = reader.more_members()?;
@@ -106,10 +129,17 @@ fn object(reader: &mut Reader<'_>, keys: &mut Keys, columns: &mut [Column], row:
     if filled == columns.len() {
         return Ok(());
     }
-    for (index, column) in columns.iter_mut().enumerate().filter(|(_, column)| column.len() == row) {
+    for (index, column) in columns
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, column)| column.len() == row)
+    {
         if !column.nullable {
-            return Err(Fault::new(reader.at - 1, "the field is missing, but its type is NOT NULL")
-                .in_field(keys.name(index)));
+            return Err(Fault::new(
+                reader.at - 1,
+                "the field is missing, but its type is NOT NULL",
+            )
+            .in_field(keys.name(index)));
         }
         column.append_null();
     }
@@ -131,7 +161,9 @@ fn value(reader: &mut Reader<'_>, column: &mut Column, depth: u32) -> Scan<()> {
             }
             let at = reader.at;
             let text = reader.number()?;
-            column.append_number(text).map_err(|why| unfit(at, text, column, why))
+            column
+                .append_number(text)
+                .map_err(|why| unfit(at, text, column, why))
         }
         b'{' | b'[' => nested(reader, column, depth),
         b'n' => {
@@ -174,9 +206,13 @@ fn string(reader: &mut Reader<'_>, column: &mut Column) -> Scan<()> {
             let mut bytes = Vec::new();
             unescape(quoted.raw, at, &mut bytes)?;
             let text = String::from_utf8_lossy(&bytes);
-            column.append_text(&text).map_err(|why| unfit(at, &text, column, why))
+            column
+                .append_text(&text)
+                .map_err(|why| unfit(at, &text, column, why))
         }
-        _ => column.append_text(quoted.raw).map_err(|why| unfit(at, quoted.raw, column, why)),
+        _ => column
+            .append_text(quoted.raw)
+            .map_err(|why| unfit(at, quoted.raw, column, why)),
     }
 }
 
@@ -190,7 +226,10 @@ fn boolean(reader: &Reader<'_>, column: &mut Column, value: bool) -> Scan<()> {
         }
         _ => {
             let expected = sql_type(&column.data_type);
-            return Err(Fault::new(reader.at - word.len(), format!("expected {expected}, found {word}")));
+            return Err(Fault::new(
+                reader.at - word.len(),
+                format!("expected {expected}, found {word}"),
+            ));
         }
     }
     column.nulls.append_non_null();
@@ -202,8 +241,12 @@ fn nested(reader: &mut Reader<'_>, column: &mut Column, depth: u32) -> Scan<()> 
     let (start, row) = (reader.at, column.len());
     let is_object = reader.peek() == b'{';
     match &mut column.data {
-        Data::Struct { children, keys, .. } if is_object => object(reader, keys, children, row, depth)?,
-        Data::Map { ends, keys, values, .. } if is_object => {
+        Data::Struct { children, keys, .. } if is_object => {
+            object(reader, keys, children, row, depth)?
+        }
+        Data::Map {
+            ends, keys, values, ..
+        } if is_object => {
             map(reader, keys, values, depth)?;
             ends.push(keys.len());
         }
@@ -215,13 +258,20 @@ fn nested(reader: &mut Reader<'_>, column: &mut Column, depth: u32) -> Scan<()> 
         }
         Data::Text(spans) => {
             reader.skip(depth)?;
-            spans.bytes.extend_from_slice(reader.since(start).as_bytes());
+            spans
+                .bytes
+                .extend_from_slice(reader.since(start).as_bytes());
             spans.close();
         }
         _ => {
-            let (expected, found) =
-                (sql_type(&column.data_type), if is_object { "an object" } else { "an array" });
-            return Err(Fault::new(start, format!("expected {expected}, found {found}")));
+            let (expected, found) = (
+                sql_type(&column.data_type),
+                if is_object { "an object" } else { "an array" },
+            );
+            return Err(Fault::new(
+                start,
+                format!("expected {expected}, found {found}"),
+            ));
         }
     }
     column.nulls.append_non_null();
@@ -235,7 +285,8 @@ fn map(reader: &mut Reader<'_>, keys: &mut Column, values: &mut Column, depth: u
     reader.members(depth, |reader, key| {
         let name = map_key(reader, key.raw, key.escaped)?;
         let name = name.as_deref().unwrap_or(key.raw);
-        keys.append_text(name).map_err(|why| Fault::new(reader.at, why))?;
+        keys.append_text(name)
+            .map_err(|why| Fault::new(reader.at, why))?;
         value(reader, values, depth + 1).map_err(|fault| fault.in_field(name))
     })?;
     if !has_equal_keys(keys, first) {
@@ -278,10 +329,14 @@ fn map_key(reader: &Reader<'_>, raw: &str, escaped: bool) -> Scan<Option<String>
 }
 
 fn has_equal_keys(keys: &Column, first: usize) -> bool {
-    let Data::Text(spans) = &keys.data else { return false };
+    let Data::Text(spans) = &keys.data else {
+        return false;
+    };
     let all = || (first..keys.len()).map(|index| spans.get(index));
     if keys.len() - first <= SMALL_MAP {
-        return all().enumerate().any(|(index, key)| all().take(index).any(|earlier| earlier == key));
+        return all()
+            .enumerate()
+            .any(|(index, key)| all().take(index).any(|earlier| earlier == key));
     }
     let mut seen = hashbrown::HashSet::with_capacity(keys.len() - first);
     !all().all(|key| seen.insert(key))
@@ -294,5 +349,8 @@ pub(crate) fn unfit(at: usize, text: &str, column: &Column, why: &str) -> Box<Fa
     if shown.len() < text.len() {
         shown.push('…');
     }
-    Fault::new(at, format!("'{shown}' is no {}: {why}", sql_type(&column.data_type)))
+    Fault::new(
+        at,
+        format!("'{shown}' is no {}: {why}", sql_type(&column.data_type)),
+    )
 }

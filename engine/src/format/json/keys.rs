@@ -48,14 +48,20 @@ pub(crate) struct Target {
 impl Keys {
     /// All fields of a struct.
     pub(crate) fn of_all(fields: &Fields) -> Keys {
-        let names = fields.iter().enumerate().map(|(i, field)| (field.name().clone(), Some(i)));
+        let names = fields
+            .iter()
+            .enumerate()
+            .map(|(i, field)| (field.name().clone(), Some(i)));
         Keys::new(names.collect(), fields.len())
     }
 
     /// The wanted `columns` among those `declared`.
     pub(crate) fn of_wanted(declared: &SchemaRef, columns: &SchemaRef) -> Keys {
-        let mut names: Vec<_> =
-            declared.fields().iter().map(|field| (field.name().clone(), columns.index_of(field.name()).ok())).collect();
+        let mut names: Vec<_> = declared
+            .fields()
+            .iter()
+            .map(|field| (field.name().clone(), columns.index_of(field.name()).ok()))
+            .collect();
         for (i, field) in columns.fields().iter().enumerate() {
             if !names.iter().any(|(name, _)| name == field.name()) {
                 names.push((field.name().clone(), Some(i)));
@@ -66,13 +72,30 @@ impl Keys {
 
     fn new(names: Vec<(String, Option<usize>)>, columns: usize) -> Keys {
         // No UTF-8 text contains byte 255, so nothing matches the place holder.
-        let beginning = Key { quoted: [255].into(), target: Target { column: None, exact: true }, follower: 0 };
-        Keys { names, seen: vec![beginning], by_text: HashMap::new(), last: 0, object: 0, folded: vec![0; columns] }
+        let beginning = Key {
+            quoted: [255].into(),
+            target: Target {
+                column: None,
+                exact: true,
+            },
+            follower: 0,
+        };
+        Keys {
+            names,
+            seen: vec![beginning],
+            by_text: HashMap::new(),
+            last: 0,
+            object: 0,
+            folded: vec![0; columns],
+        }
     }
 
     /// Name of the field that fills `column`.
     pub(crate) fn name(&self, column: usize) -> &str {
-        self.names.iter().find(|(_, c)| *c == Some(column)).map_or("", |(name, _)| name)
+        self.names
+            .iter()
+            .find(|(_, c)| *c == Some(column))
+            .map_or("", |(name, _)| name)
     }
 
     /// Starts with an object.
@@ -112,7 +135,11 @@ impl Keys {
                 if self.seen.len() > MAX_KEYS || quoted.len() > MAX_KEY_BYTES {
                     return Ok(target);
                 }
-                self.seen.push(Key { quoted: quoted.into(), target, follower: 0 });
+                self.seen.push(Key {
+                    quoted: quoted.into(),
+                    target,
+                    follower: 0,
+                });
                 self.by_text.insert(quoted.into(), self.seen.len() - 1);
                 self.seen.len() - 1
             }
@@ -124,9 +151,19 @@ impl Keys {
 
     /// Finds the column of a name: the same name, else one that differs in ASCII case only.
     fn target(&self, name: &[u8]) -> Target {
-        let exact = self.names.iter().find(|(declared, _)| declared.as_bytes() == name);
-        let found = exact.or_else(|| self.names.iter().find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name)));
-        Target { column: found.and_then(|(_, column)| *column), exact: exact.is_some() }
+        let exact = self
+            .names
+            .iter()
+            .find(|(declared, _)| declared.as_bytes() == name);
+        let found = exact.or_else(|| {
+            self.names
+                .iter()
+                .find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name))
+        });
+        Target {
+            column: found.and_then(|(_, column)| *column),
+            exact: exact.is_some(),
+        }
     }
 
     /// Notes that `target` fills `column`.

@@ -21,19 +21,31 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(at: usize, cause: impl Into<String>) -> Box<Fault> {
-        Box::new(Fault { path: String::new(), at, cause: cause.into() })
+        Box::new(Fault {
+            path: String::new(),
+            at,
+            cause: cause.into(),
+        })
     }
 
     /// Says in which field it happened.
     pub(crate) fn in_field(mut self: Box<Self>, name: &str) -> Box<Fault> {
-        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        let dot = if self.path.is_empty() || self.path.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
         self.path = format!("{name}{dot}{}", self.path);
         self
     }
 
     /// Says in which element of an array it happened.
     pub(crate) fn in_element(mut self: Box<Self>, index: usize) -> Box<Fault> {
-        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        let dot = if self.path.is_empty() || self.path.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
         self.path = format!("[{index}]{dot}{}", self.path);
         self
     }
@@ -150,7 +162,11 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn finish(&mut self) -> Scan<()> {
         self.space();
-        if self.at < self.text.len() { Err(self.expected("nothing after the value")) } else { Ok(()) }
+        if self.at < self.text.len() {
+            Err(self.expected("nothing after the value"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Passes a word: `null`, `true`, `false`.
@@ -181,8 +197,18 @@ impl<'a> Reader<'a> {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(_) => return Err(Fault::new(self.at, "a control character in a string must be escaped")),
-                None => return Err(Fault::new(start - 1, "the string beginning here has no end")),
+                Some(_) => {
+                    return Err(Fault::new(
+                        self.at,
+                        "a control character in a string must be escaped",
+                    ));
+                }
+                None => {
+                    return Err(Fault::new(
+                        start - 1,
+                        "the string beginning here has no end",
+                    ));
+                }
             }
         }
     }
@@ -190,8 +216,16 @@ impl<'a> Reader<'a> {
     /// Passes one escape, checking its form.
     fn escape(&mut self) -> Scan<()> {
         self.at += match self.rest() {
-            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
-            [_, b'u', digits @ ..] if digits.len() >= 4 && digits[..4].iter().all(u8::is_ascii_hexdigit) => 6,
+            [
+                _,
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                ..,
+            ] => 2,
+            [_, b'u', digits @ ..]
+                if digits.len() >= 4 && digits[..4].iter().all(u8::is_ascii_hexdigit) =>
+            {
+                6
+            }
             _ => return Err(Fault::new(self.at, "bad escape in a string")),
         };
         Ok(())
@@ -206,7 +240,9 @@ impl<'a> Reader<'a> {
         let digits = &rest[usize::from(negative)..];
         let (mut value, mut count) = (0i64, 0);
         loop {
-            let digit = digits.get(count).map_or(255, |byte| byte.wrapping_sub(b'0'));
+            let digit = digits
+                .get(count)
+                .map_or(255, |byte| byte.wrapping_sub(b'0'));
             if digit > 9 {
                 break;
             }
@@ -248,7 +284,11 @@ impl<'a> Reader<'a> {
         while self.peek().is_ascii_digit() {
             self.at += 1;
         }
-        if self.at == start { Err(self.expected("a digit")) } else { Ok(()) }
+        if self.at == start {
+            Err(self.expected("a digit"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Passes any value, checking its form; the reader stands on its first byte.
@@ -320,7 +360,10 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(crate) fn open(&mut self, depth: u32) -> Scan<()> {
         if depth >= MAX_DEPTH {
-            return Err(Fault::new(self.at, format!("more than {MAX_DEPTH} objects and arrays within each other")));
+            return Err(Fault::new(
+                self.at,
+                format!("more than {MAX_DEPTH} objects and arrays within each other"),
+            ));
         }
         self.at += 1;
         self.space();
@@ -330,7 +373,11 @@ impl<'a> Reader<'a> {
     /// Passes the quote that opens a key.
     #[inline]
     pub(crate) fn quote(&mut self) -> Scan<()> {
-        if self.take(b'"') { Ok(()) } else { Err(self.expected("a field name in quotes")) }
+        if self.take(b'"') {
+            Ok(())
+        } else {
+            Err(self.expected("a field name in quotes"))
+        }
     }
 
     /// Passes the colon after a key, and the space around it.
@@ -352,7 +399,11 @@ impl<'a> Reader<'a> {
             self.space();
             return Ok(true);
         }
-        if self.take(b'}') { Ok(false) } else { Err(self.expected("',' or '}'")) }
+        if self.take(b'}') {
+            Ok(false)
+        } else {
+            Err(self.expected("',' or '}'"))
+        }
     }
 }
 
@@ -364,7 +415,9 @@ pub(crate) fn unescape(raw: &str, at: usize, out: &mut Vec<u8>) -> Scan<()> {
     loop {
         let end = plain_end(bytes, from);
         out.extend_from_slice(&bytes[from..end]);
-        let [_, letter, rest @ ..] = &bytes[end..] else { return Ok(()) };
+        let [_, letter, rest @ ..] = &bytes[end..] else {
+            return Ok(());
+        };
         from = end + 2;
         out.push(match letter {
             b'b' => 0x08,
@@ -374,7 +427,10 @@ pub(crate) fn unescape(raw: &str, at: usize, out: &mut Vec<u8>) -> Scan<()> {
             b't' => b'\t',
             b'u' => {
                 let Some((character, length)) = code_point(rest) else {
-                    return Err(Fault::new(at + end, "a \\u escape is half of a surrogate pair"));
+                    return Err(Fault::new(
+                        at + end,
+                        "a \\u escape is half of a surrogate pair",
+                    ));
                 };
                 out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 from += length;
@@ -395,11 +451,16 @@ fn code_point(text: &[u8]) -> Option<(char, usize)> {
     if !(0xdc00..0xe000).contains(&second) {
         return None;
     }
-    Some((char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00))?, 10))
+    Some((
+        char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00))?,
+        10,
+    ))
 }
 
 fn hex(text: &[u8]) -> Option<u32> {
-    text.get(..4)?.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
+    text.get(..4)?.iter().try_fold(0, |value, &digit| {
+        Some(value << 4 | char::from(digit).to_digit(16)?)
+    })
 }
 
 #[cfg(test)]
@@ -410,21 +471,57 @@ mod tests {
     fn skipped(text: &str) -> Result<(), String> {
         let mut reader = Reader::new(text);
         reader.space();
-        reader.skip(0).and_then(|()| reader.finish()).map_err(|fault| fault.to_string())
+        reader
+            .skip(0)
+            .and_then(|()| reader.finish())
+            .map_err(|fault| fault.to_string())
     }
 
     #[test]
     fn only_json_passes() {
         for good in [
-            "0", "-0", "1.5e+3", "1E5", "\"\"", "\"a\\u00e9\\\\\"", "[]", "[1, [2], {}]", " {\"a\" : {\"b\":null}} ",
-            "123456789012345678901234567890", "true", "\"é\"",
+            "0",
+            "-0",
+            "1.5e+3",
+            "1E5",
+            "\"\"",
+            "\"a\\u00e9\\\\\"",
+            "[]",
+            "[1, [2], {}]",
+            " {\"a\" : {\"b\":null}} ",
+            "123456789012345678901234567890",
+            "true",
+            "\"é\"",
         ] {
             assert_eq!(skipped(good), Ok(()), "{good}");
             assert!(serde_json::from_str::<serde_json::Value>(good).is_ok());
         }
         for bad in [
-            "", "01", "-", "1.", ".5", "1e", "+1", "tru", "nulll", "\"", "\"\\x\"", "\"\\u12g4\"", "\"\n\"", "[1,]", "[1 2]",
-            "{\"a\"}", "{\"a\":1,}", "{a:1}", "{\"a\":1", "[", "1 2", "'a'", "NaN", "\"\\", "\u{feff}1",
+            "",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "tru",
+            "nulll",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"\n\"",
+            "[1,]",
+            "[1 2]",
+            "{\"a\"}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "{\"a\":1",
+            "[",
+            "1 2",
+            "'a'",
+            "NaN",
+            "\"\\",
+            "\u{feff}1",
         ] {
             assert!(skipped(bad).is_err(), "{bad}");
             assert!(serde_json::from_str::<serde_json::Value>(bad).is_err());
@@ -433,23 +530,49 @@ mod tests {
 
     #[test]
     fn faults_say_where() {
-        assert_eq!(skipped("{\"a\": tru}"), Err("byte 6: expected a JSON value, found 't'".to_owned()));
-        assert_eq!(skipped("[1, \"ab"), Err("byte 4: the string beginning here has no end".to_owned()));
-        assert_eq!(skipped("{} x"), Err("byte 3: expected nothing after the value, found 'x'".to_owned()));
+        assert_eq!(
+            skipped("{\"a\": tru}"),
+            Err("byte 6: expected a JSON value, found 't'".to_owned())
+        );
+        assert_eq!(
+            skipped("[1, \"ab"),
+            Err("byte 4: the string beginning here has no end".to_owned())
+        );
+        assert_eq!(
+            skipped("{} x"),
+            Err("byte 3: expected nothing after the value, found 'x'".to_owned())
+        );
         let deep = "[".repeat(1_000_000);
-        assert!(skipped(&deep).unwrap_err().starts_with("byte 128: more than 128"));
+        assert!(
+            skipped(&deep)
+                .unwrap_err()
+                .starts_with("byte 128: more than 128")
+        );
     }
 
     #[test]
     fn escapes() {
         let value = |raw: &str| {
             let mut out = Vec::new();
-            unescape(raw, 0, &mut out).map(|()| String::from_utf8(out).unwrap()).map_err(|fault| fault.to_string())
+            unescape(raw, 0, &mut out)
+                .map(|()| String::from_utf8(out).unwrap())
+                .map_err(|fault| fault.to_string())
         };
-        assert_eq!(value(r#"a\"\\\/\b\f\n\r\tz"#), Ok("a\"\\/\u{8}\u{c}\n\r\tz".to_owned()));
+        assert_eq!(
+            value(r#"a\"\\\/\b\f\n\r\tz"#),
+            Ok("a\"\\/\u{8}\u{c}\n\r\tz".to_owned())
+        );
         assert_eq!(value(r"\u00e9\ud83d\ude00\u0041"), Ok("é😀A".to_owned()));
-        for lone in [r"xx\ud83d", r"xx\ud83dxxxxxx", r"xx\ud83d\u0041", r"xx\ude00"] {
-            assert_eq!(value(lone), Err("byte 2: a \\u escape is half of a surrogate pair".to_owned()));
+        for lone in [
+            r"xx\ud83d",
+            r"xx\ud83dxxxxxx",
+            r"xx\ud83d\u0041",
+            r"xx\ude00",
+        ] {
+            assert_eq!(
+                value(lone),
+                Err("byte 2: a \\u escape is half of a surrogate pair".to_owned())
+            );
         }
     }
 
