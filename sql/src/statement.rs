@@ -45,8 +45,8 @@ pub enum Statement {
     Set { name: String, value: String },
     /// `SHOW name` of a setting.
     ShowSetting(String),
-    /// `COMMENT ON … IS '…'` (`None` removes it).
-    Comment { name: Name, text: Option<String> },
+    /// `COMMENT ON kind name IS '…'` (`None` removes it).
+    Comment { kind: RelationKind, name: Name, text: Option<String> },
     /// `ALTER … name RENAME TO name`.
     Rename { kind: RelationKind, name: Name, to: Name },
     /// `FLUSH`.

@@ -1,0 +1,160 @@
+//! INSERT, UPDATE and DELETE: sqlparser's trees, less what other databases add to them.
+//!
+//! What is left is INSERT INTO t [(columns)] query, UPDATE t SET column = expression [WHERE] and
+//! DELETE FROM t [WHERE].
+
+use sqlparser::ast::{
+    AssignmentTarget, Delete, FromTable, Insert, SetExpr, Spanned, Statement, TableFactor,
+    TableObject, TableWithJoins, Update,
+};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::query::{refuse_emit, tree};
+use super::source::{Source, depths, error_at, is_word, starts_with};
+use crate::error::{Error, Result};
+
+const ONCE: &str = "this statement runs once, without EMIT: CREATE MATERIALIZED VIEW and CREATE SINK keep \
+     running";
+
+/// Clauses at the outermost level that aren't there.
+const REFUSED: &[(&[&str], &str)] = &[
+    (
+        &["ON", "CONFLICT"],
+        "ON CONFLICT is not there yet: an INSERT of a key that exists fails; UPDATE changes the row",
+    ),
+    (
+        &["ON", "DUPLICATE"],
+        "ON DUPLICATE KEY is not there: an INSERT of a key that exists fails; UPDATE changes the row",
+    ),
+    (
+        &["RETURNING"],
+        "RETURNING is not there yet: SELECT the rows afterwards, it waits for your own writes",
+    ),
+    (
+        &["USING"],
+        "USING is not there in DELETE: write WHERE column IN (SELECT …)",
+    ),
+];
+
+/// Reads the statement that `tokens` are.
+pub(super) fn dml(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement> {
+    refuse_emit(tokens, ONCE)?;
+    let is_delete = starts_with(tokens, &["DELETE"]);
+    for ((at, token), depth) in tokens.iter().enumerate().zip(depths(tokens)) {
+        let refused = REFUSED
+            .iter()
+            .find(|(words, _)| depth == 0 && starts_with(&tokens[at..], words))
+            .filter(|(words, _)| is_delete || words != &["USING"]);
+        if let Some((_, message)) = refused {
+            return Err(error_at(*message, token));
+        }
+    }
+    let statement = tree(source, tokens, None, |parser| {
+        let first = parser.next_token();
+        match &first.token {
+            Token::Word(word) if word.value.eq_ignore_ascii_case("INSERT") => {
+                parser.parse_insert(first)
+            }
+            Token::Word(word) if word.value.eq_ignore_ascii_case("UPDATE") => {
+                parser.parse_update(first)
+            }
+            _ => parser.parse_delete(first),
+        }
+    })?;
+    let at_first = |message: &str| match tokens.first() {
+        Some(first) => error_at(message, first),
+        None => Error::new(message),
+    };
+    match &statement {
+        Statement::Insert(insert) => check_insert(insert).map_err(|m| at_first(&m))?,
+        Statement::Update(update) => check_update(update, at_first)?,
+        Statement::Delete(delete) => check_delete(delete).map_err(|m| at_first(&m))?,
+        _ => return Err(at_first("only INSERT INTO a table is there")),
+    }
+    if let Some(default) = tokens
+        .windows(2)
+        .find(|pair| is_default_value(&pair[0], &pair[1]))
+    {
+        return Err(error_at(
+            "DEFAULT is not there as a value: leave the column out of the list of columns",
+            &default[1],
+        ));
+    }
+    Ok(statement)
+}
+
+/// DEFAULT where a value stands: behind `(`, a comma or `=`.
+fn is_default_value(before: &TokenWithSpan, token: &TokenWithSpan) -> bool {
+    matches!(before.token, Token::LParen | Token::Comma | Token::Eq)
+        && is_word(&token.token, "DEFAULT")
+}
+
+fn check_insert(insert: &Insert) -> Result<(), String> {
+    let plain = insert.into
+        && insert.or.is_none()
+        && !insert.ignore
+        && !insert.overwrite
+        && insert.assignments.is_empty()
+        && insert.partitioned.is_none()
+        && insert.output.is_none()
+        && !insert.has_table_keyword
+        && insert.table_alias.is_none()
+        && matches!(insert.table, TableObject::TableName(_));
+    if !plain {
+        return Err("write INSERT INTO table [(columns)] VALUES … or SELECT …".into());
+    }
+    let Some(source) = &insert.source else {
+        return Err("INSERT needs VALUES (…) or a SELECT".into());
+    };
+    match *source.body {
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+            Err("INSERT needs VALUES (…) or a SELECT".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_update(update: &Update, at_first: impl Fn(&str) -> Error) -> Result<()> {
+    if !is_plain_table(&update.table) || update.or.is_some() || update.output.is_some() {
+        return Err(at_first(
+            "write UPDATE table SET column = expression [WHERE condition]",
+        ));
+    }
+    if update.from.is_some() {
+        return Err(at_first(
+            "UPDATE … FROM is not there yet: write SET column = (SELECT …)",
+        ));
+    }
+    if update.limit.is_some() || !update.order_by.is_empty() {
+        return Err(at_first("UPDATE has no ORDER BY and no LIMIT"));
+    }
+    for assignment in &update.assignments {
+        if let AssignmentTarget::Tuple(columns) = &assignment.target {
+            let message = "assign one column at a time: SET a = 1, b = 2";
+            return Err(match columns.first().map(|column| column.span().start) {
+                Some(at) => Error::at(message, at.line, at.column),
+                None => at_first(message),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_delete(delete: &Delete) -> Result<(), String> {
+    let plain = match &delete.from {
+        FromTable::WithFromKeyword(from) => matches!(from.as_slice(), [table] if is_plain_table(table)),
+        FromTable::WithoutKeyword(_) => false,
+    };
+    if !plain || !delete.tables.is_empty() || delete.output.is_some() {
+        return Err("write DELETE FROM table [WHERE condition]".into());
+    }
+    if delete.limit.is_some() || !delete.order_by.is_empty() {
+        return Err("DELETE has no ORDER BY and no LIMIT".into());
+    }
+    Ok(())
+}
+
+fn is_plain_table(table: &TableWithJoins) -> bool {
+    let named = matches!(&table.relation, TableFactor::Table { args: None, .. });
+    named && table.joins.is_empty()
+}

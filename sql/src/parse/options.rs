@@ -1,0 +1,182 @@
+//! `WITH (key = value, …)` and `FORMAT … ENCODE … KEY ENCODE …`.
+
+use std::collections::BTreeMap;
+
+use sqlparser::tokenizer::Token;
+use weir_engine::format::{Encoding, EncodingKind, Envelope};
+
+use super::cursor::{Cursor, string_value};
+use super::source::{is_word, shown};
+use crate::error::Result;
+
+/// Options by key; keys are lower case unless quoted.
+pub(super) type Options = BTreeMap<String, String>;
+
+/// `WITH (…)` if it is next.
+pub(super) fn with_options(cursor: &mut Cursor) -> Result<Options> {
+    if cursor.take(&["WITH"]) {
+        options(cursor)
+    } else {
+        Ok(Options::new())
+    }
+}
+
+/// `(key = value, …)`.
+pub(super) fn options(cursor: &mut Cursor) -> Result<Options> {
+    let mut options = Options::new();
+    cursor.list(|cursor| {
+        let before = cursor.here("");
+        let key = key(cursor)?;
+        cursor.expect_token(&Token::Eq)?;
+        let value = value(cursor, &key)?;
+        if options.contains_key(&key) {
+            let message = format!("the option {key} is given twice");
+            return Err(crate::Error { message, ..before });
+        }
+        options.insert(key, value);
+        Ok(())
+    })?;
+    Ok(options)
+}
+
+/// Words joined by points (`properties.bootstrap.servers`), or one in quotes of either kind.
+fn key(cursor: &mut Cursor) -> Result<String> {
+    let mut key = String::new();
+    loop {
+        match cursor.peek().map(|token| &token.token) {
+            Some(Token::Word(word)) if word.quote_style.is_none() => {
+                key.push_str(&word.value.to_ascii_lowercase());
+            }
+            Some(Token::Word(word)) => key.push_str(&word.value),
+            Some(Token::SingleQuotedString(quoted)) if key.is_empty() => {
+                let quoted = quoted.clone();
+                cursor.advance();
+                return Ok(quoted);
+            }
+            _ => return Err(cursor.expected("an option's name, such as connector")),
+        }
+        cursor.advance();
+        if !cursor.take_token(&Token::Period) {
+            break;
+        }
+        key.push('.');
+    }
+    if cursor.is_token(&Token::Minus) {
+        return Err(cursor.here(format!(
+            "expected = after the option's name {key}, found -: put a name with a hyphen in quotes"
+        )));
+    }
+    Ok(key)
+}
+
+/// A string, a number, TRUE or FALSE, as text.
+fn value(cursor: &mut Cursor, key: &str) -> Result<String> {
+    let sign = if cursor.take_token(&Token::Minus) {
+        "-"
+    } else {
+        ""
+    };
+    let what = format!("a value in quotes or a number for {key}");
+    let Some(token) = cursor.peek() else {
+        return Err(cursor.expected(&what));
+    };
+    let value = match &token.token {
+        Token::Number(number, _) => format!("{sign}{number}"),
+        token if !sign.is_empty() => {
+            return Err(cursor.here(format!("expected a number after -, found {}", shown(token))));
+        }
+        token if is_word(token, "TRUE") => "true".into(),
+        token if is_word(token, "FALSE") => "false".into(),
+        Token::Word(word) => {
+            let word = word.value.replace('\'', "''");
+            return Err(cursor.here(format!("the value of {key} needs quotes: '{word}'")));
+        }
+        token => match string_value(token) {
+            Some(value) => value,
+            None => return Err(cursor.expected(&what)),
+        },
+    };
+    cursor.advance();
+    if matches!(token.token, Token::Number(..))
+        && let Some(Token::Word(unit)) = cursor.peek().map(|next| &next.token)
+    {
+        return Err(cursor.here(format!(
+            "the value of {key} needs quotes: '{value}{}'",
+            unit.value
+        )));
+    }
+    Ok(value)
+}
+
+/// How records are written and read.
+pub(super) struct Format {
+    pub(super) envelope: Envelope,
+    pub(super) value: Encoding,
+    pub(super) key: Option<Encoding>,
+}
+
+/// `[FORMAT …] [ENCODE …] [KEY ENCODE …]`; PLAIN and JSON where not given.
+pub(super) fn format(cursor: &mut Cursor) -> Result<Format> {
+    let envelope = if cursor.take(&["FORMAT"]) {
+        envelope(cursor)?
+    } else {
+        Envelope::Plain
+    };
+    let value = if cursor.take(&["ENCODE"]) {
+        encoding(cursor)?
+    } else {
+        Encoding {
+            kind: EncodingKind::Json,
+            options: Options::new(),
+        }
+    };
+    let key = if cursor.take(&["KEY", "ENCODE"]) {
+        Some(encoding(cursor)?)
+    } else {
+        None
+    };
+    Ok(Format {
+        envelope,
+        value,
+        key,
+    })
+}
+
+fn envelope(cursor: &mut Cursor) -> Result<Envelope> {
+    let envelope = if cursor.is("PLAIN") {
+        Envelope::Plain
+    } else if cursor.is("UPSERT") {
+        Envelope::Upsert
+    } else if cursor.is("DEBEZIUM") {
+        return Err(cursor.here("FORMAT DEBEZIUM is not there yet: FORMAT PLAIN and FORMAT UPSERT are"));
+    } else {
+        return Err(cursor.expected("PLAIN or UPSERT after FORMAT"));
+    };
+    cursor.advance();
+    Ok(envelope)
+}
+
+fn encoding(cursor: &mut Cursor) -> Result<Encoding> {
+    const KINDS: &[(&str, EncodingKind)] = &[
+        ("JSON", EncodingKind::Json),
+        ("CSV", EncodingKind::Csv),
+        ("TEXT", EncodingKind::Text),
+        ("BYTES", EncodingKind::Bytes),
+    ];
+    const LATER: &[&str] = &["AVRO", "PROTOBUF", "PARQUET"];
+    if let Some(later) = LATER.iter().find(|later| cursor.is(later)) {
+        return Err(cursor.here(format!(
+            "ENCODE {later} is not there yet: JSON, CSV, TEXT and BYTES are"
+        )));
+    }
+    let Some(&(_, kind)) = KINDS.iter().find(|(word, _)| cursor.is(word)) else {
+        return Err(cursor.expected("JSON, CSV, TEXT or BYTES after ENCODE"));
+    };
+    cursor.advance();
+    let options = if cursor.is_token(&Token::LParen) {
+        options(cursor)?
+    } else {
+        Options::new()
+    };
+    Ok(Encoding { kind, options })
+}

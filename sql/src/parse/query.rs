@@ -1,0 +1,326 @@
+//! Queries: the EMIT clause is cut from the tokens, sqlparser reads the rest, and the tree is
+//! brought into the dialect's form.
+
+use sqlparser::ast;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::cursor::Cursor;
+use super::form::{Subqueries, bring_into_form};
+use super::source::{Source, closing, depths, error_at, is_word, shown, starts_with};
+use super::window;
+use crate::error::{Error, Result};
+use crate::statement::{Emit, Query};
+
+/// What may stand around a query.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A statement of its own: EMIT, and LIMIT before or behind it.
+    Statement,
+    /// In CREATE MATERIALIZED VIEW or CREATE SINK: EMIT at the end.
+    Continuous,
+    /// No EMIT; the text says why.
+    Once(&'static str),
+}
+
+/// Reads `tokens` as one query. `after` is the token behind them, if they are a part of a
+/// statement.
+pub(super) fn query(
+    source: &Source,
+    tokens: &[TokenWithSpan],
+    after: Option<&TokenWithSpan>,
+    place: Place,
+) -> Result<Query> {
+    if let Place::Once(reason) = place {
+        refuse_emit(tokens, reason)?;
+    }
+    let emit = find_emit(tokens)?;
+    let (before, behind) = match &emit {
+        Some(clause) => (&tokens[..clause.begin], &tokens[clause.end..]),
+        None => (tokens, &[][..]),
+    };
+    if let Some(first) = behind.first() {
+        check_behind_emit(first, place)?;
+    }
+    let text = match behind {
+        [] => source.slice(before).into(),
+        behind => format!("{} {}", source.slice(before), source.slice(behind)),
+    };
+    let kept = [before, behind].concat();
+    let after = match (&emit, behind) {
+        (Some(clause), []) => Some(&tokens[clause.begin]),
+        _ => after,
+    };
+    let ast = tree(source, &kept, after, |parser| parser.parse_query())?;
+    Ok(Query {
+        ast,
+        text,
+        emit: emit.map(|clause| clause.emit),
+    })
+}
+
+/// Reads all of `tokens` with sqlparser and brings the tree into the dialect's form.
+pub(super) fn tree<T: ast::VisitMut>(
+    source: &Source,
+    tokens: &[TokenWithSpan],
+    after: Option<&TokenWithSpan>,
+    mut parse: impl FnMut(&mut sqlparser::parser::Parser) -> Result<T, sqlparser::parser::ParserError>,
+) -> Result<T> {
+    check_refused(tokens)?;
+    let (tokens, aliases) = window::prepare(tokens)?;
+    let mut cursor = Cursor::new(source, &tokens, after);
+    let parsed = cursor.run(|parser| parse(parser)).and_then(|tree| {
+        cursor.end("")?;
+        Ok(tree)
+    });
+    let mut tree = match parsed {
+        Ok(tree) => tree,
+        Err(error) => return Err(error_in_subquery(source, &tokens).unwrap_or(error)),
+    };
+    bring_into_form(&mut tree, &tokens, &aliases, Subqueries::Allowed)?;
+    Ok(tree)
+}
+
+/// sqlparser tries a query in parentheses as something else when it fails, and then reports the
+/// second failure. So each one is tried on its own, inner ones first.
+fn error_in_subquery(source: &Source, tokens: &[TokenWithSpan]) -> Option<Error> {
+    let begins = |index: usize| {
+        tokens[index].token == Token::LParen
+            && tokens.get(index + 1).is_some_and(|next| {
+                ["SELECT", "WITH", "VALUES"]
+                    .iter()
+                    .any(|word| is_word(&next.token, word))
+            })
+    };
+    (0..tokens.len())
+        .rev()
+        .filter(|&open| begins(open))
+        .find_map(|open| {
+            let close = closing(tokens, open)?;
+            let inner = &tokens[open + 1..close];
+            let mut cursor = Cursor::new(source, inner, tokens.get(close));
+            cursor
+                .run(|parser| parser.parse_query())
+                .and_then(|_| cursor.end(""))
+                .err()
+        })
+}
+
+struct EmitClause {
+    begin: usize,
+    end: usize,
+    emit: Emit,
+}
+
+/// The EMIT clause at the outermost level. A column or alias may be called `emit`: it is a clause
+/// only where one of the clause's words, or nothing, follows.
+fn find_emit(tokens: &[TokenWithSpan]) -> Result<Option<EmitClause>> {
+    let mut found = None;
+    for ((at, token), depth) in tokens.iter().enumerate().zip(depths(tokens)) {
+        if !is_word(&token.token, "EMIT") {
+            continue;
+        }
+        let behind = &tokens[at + 1..];
+        let certain = starts_with(behind, &["CHANGES"])
+            || starts_with(behind, &["FINAL"])
+            || starts_with(behind, &["ON", "WINDOW"]);
+        if depth > 0 {
+            if certain {
+                return Err(error_at(
+                    "EMIT stands at the end of the whole statement, not in parentheses",
+                    token,
+                ));
+            }
+            continue;
+        }
+        let names_something = at > 0
+            && (matches!(tokens[at - 1].token, Token::Comma | Token::Period)
+                || ["SELECT", "AS", "BY", "DISTINCT"]
+                    .iter()
+                    .any(|word| is_word(&tokens[at - 1].token, word)));
+        let unfinished = behind.is_empty() || starts_with(behind, &["ON", "CLOSE"]);
+        if certain || (unfinished && !names_something) {
+            if found.is_some() {
+                return Err(error_at("there is a second EMIT clause", token));
+            }
+            found = Some(emit_clause(tokens, at)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses an EMIT clause in `tokens` for a reason.
+pub(super) fn refuse_emit(tokens: &[TokenWithSpan], reason: &str) -> Result<()> {
+    match find_emit(tokens)? {
+        Some(clause) => Err(error_at(reason, &tokens[clause.begin])),
+        None => Ok(()),
+    }
+}
+
+fn emit_clause(tokens: &[TokenWithSpan], begin: usize) -> Result<EmitClause> {
+    let behind = &tokens[begin + 1..];
+    let (emit, words) = if starts_with(behind, &["CHANGES"]) {
+        (Emit::Changes, 1)
+    } else if starts_with(behind, &["FINAL"]) {
+        (Emit::OnWindowClose, 1)
+    } else if starts_with(behind, &["ON", "WINDOW", "CLOSE"]) {
+        (Emit::OnWindowClose, 3)
+    } else {
+        let message = "EMIT is followed by CHANGES, ON WINDOW CLOSE or FINAL";
+        return Err(error_at(message, &tokens[begin]));
+    };
+    let end = begin + 1 + words;
+    let behind = &tokens[end..];
+    if starts_with(behind, &["WITH", "TIMEOUT"]) {
+        return Err(error_at(
+            "WITH TIMEOUT is not there yet: idle_timeout on the source lets quiet splits go, so \
+             that EMIT ON WINDOW CLOSE doesn't wait for them",
+            &behind[0],
+        ));
+    }
+    if starts_with(behind, &["LATE", "ROWS"]) {
+        return Err(error_at(
+            "LATE ROWS TO is not there yet: late rows are counted in weir.operators",
+            &behind[0],
+        ));
+    }
+    Ok(EmitClause { begin, end, emit })
+}
+
+fn check_behind_emit(first: &TokenWithSpan, place: Place) -> Result<()> {
+    match place {
+        Place::Statement if is_word(&first.token, "LIMIT") => Ok(()),
+        Place::Statement => Err(error_at(
+            format!(
+                "expected LIMIT or the end of the statement after EMIT, found {}",
+                shown(&first.token)
+            ),
+            first,
+        )),
+        _ => Err(error_at(
+            format!(
+                "expected the end of the query after EMIT, found {}",
+                shown(&first.token)
+            ),
+            first,
+        )),
+    }
+}
+
+/// Words in a row that begin something which isn't there, and what to write instead. sqlparser or
+/// the planner would refuse these in their own words, or pass over them.
+const REFUSED: &[(&[&str], &str)] = &[
+    (
+        &["FOR", "SYSTEM_TIME"],
+        "FOR SYSTEM_TIME AS OF is not there yet: a join or a SELECT uses the present content",
+    ),
+    (
+        &["ASOF", "JOIN"],
+        "ASOF JOIN is not there yet: JOIN and LEFT JOIN with an equality are",
+    ),
+    (
+        &["ASOF", "LEFT"],
+        "ASOF JOIN is not there yet: JOIN and LEFT JOIN with an equality are",
+    ),
+    (
+        &["WAIT", "FOR"],
+        "WAIT FOR is not there yet: a SELECT waits for the session's own writes by itself",
+    ),
+    (
+        &["FOR", "UPDATE"],
+        "rows are not locked: a SELECT reads what is committed",
+    ),
+    (
+        &["FOR", "SHARE"],
+        "rows are not locked: a SELECT reads what is committed",
+    ),
+    (
+        &["FOR", "NO", "KEY"],
+        "rows are not locked: a SELECT reads what is committed",
+    ),
+    (
+        &["FOR", "KEY", "SHARE"],
+        "rows are not locked: a SELECT reads what is committed",
+    ),
+    (
+        &["TABLESAMPLE", "BERNOULLI"],
+        "TABLESAMPLE is not there: filter with random() < 0.1",
+    ),
+    (
+        &["TABLESAMPLE", "SYSTEM"],
+        "TABLESAMPLE is not there: filter with random() < 0.1",
+    ),
+    (&["FETCH", "FIRST"], "FETCH is not there: write LIMIT"),
+    (&["FETCH", "NEXT"], "FETCH is not there: write LIMIT"),
+    (
+        &["WITH", "ORDINALITY"],
+        "WITH ORDINALITY is not there: number the rows with ROW_NUMBER() OVER ()",
+    ),
+    (
+        &["LATERAL", "VIEW"],
+        "LATERAL VIEW is not there: write UNNEST(…)",
+    ),
+    (
+        &["WINDOW", "TUMBLING"],
+        "windows stand in FROM: write FROM TUMBLE(relation, column, size)",
+    ),
+    (
+        &["WINDOW", "HOPPING"],
+        "windows stand in FROM: write FROM HOP(relation, column, slide, size)",
+    ),
+    (
+        &["WINDOW", "SESSION"],
+        "session windows are not there yet: TUMBLE and HOP are",
+    ),
+];
+
+/// Words that begin something that isn't there when a parenthesis follows.
+const REFUSED_CALLS: &[(&str, &str)] = &[
+    ("SESSION", "SESSION is not there yet: TUMBLE and HOP are"),
+    ("CUMULATE", "CUMULATE is not there yet: TUMBLE and HOP are"),
+    (
+        "MATCH_RECOGNIZE",
+        "MATCH_RECOGNIZE is not there: window functions over an order are",
+    ),
+    (
+        "TABLESAMPLE",
+        "TABLESAMPLE is not there: filter with random() < 0.1",
+    ),
+    (
+        "PIVOT",
+        "PIVOT is not there: aggregate with FILTER (WHERE …)",
+    ),
+    ("UNPIVOT", "UNPIVOT is not there: write UNION ALL"),
+];
+
+fn check_refused(tokens: &[TokenWithSpan]) -> Result<()> {
+    for (at, token) in tokens.iter().enumerate() {
+        let Token::Word(word) = &token.token else {
+            continue;
+        };
+        if word.quote_style.is_some() {
+            continue;
+        }
+        let behind = &tokens[at..];
+        let refused = REFUSED.iter().find(|(words, _)| starts_with(behind, words));
+        if let Some((_, message)) = refused {
+            return Err(error_at(*message, token));
+        }
+        let called = tokens
+            .get(at + 1)
+            .is_some_and(|next| next.token == Token::LParen);
+        // A relation or a column may have such a name: `INSERT INTO session (…)`.
+        let named = at > 0
+            && (tokens[at - 1].token == Token::Period
+                || ["INTO", "AS", "UPDATE"]
+                    .iter()
+                    .any(|word| is_word(&tokens[at - 1].token, word)));
+        if !called || named {
+            continue;
+        }
+        let refused = REFUSED_CALLS.iter().find(|(name, _)| is_word(&token.token, name));
+        if let Some((_, message)) = refused {
+            return Err(error_at(*message, token));
+        }
+    }
+    Ok(())
+}

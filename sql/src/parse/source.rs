@@ -1,0 +1,312 @@
+//! The text of a parse: its tokens, its statements, its places.
+//!
+//! sqlparser counts lines and columns (in characters, from 1); the text itself is sliced by bytes.
+//! [`Source`] keeps the way from one to the other, and reports what can be seen from the tokens
+//! alone: broken literals, stray characters, parentheses that don't match, expressions too deep.
+
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+use super::dialect::{WeirDialect, without_foreign_keyword};
+use crate::error::{Error, Result};
+
+/// Tokens that one expression may hold: every two may be one level of its tree, and a tree is
+/// dropped, cloned and planned by recursion.
+const MAX_EXPRESSION_TOKENS: usize = 2_000;
+/// Queries that UNION, INTERSECT and EXCEPT may combine at one place, for the same reason.
+const MAX_COMBINED_QUERIES: usize = 500;
+
+/// The text of a parse.
+pub(super) struct Source<'a> {
+    text: &'a str,
+    /// Byte offset at which each line begins.
+    lines: Vec<usize>,
+    pub(super) dialect: WeirDialect,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        let lines = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(newline, _)| newline + 1))
+            .collect();
+        Source {
+            text,
+            lines,
+            dialect: WeirDialect::default(),
+        }
+    }
+
+    /// The tokens of each statement, without white space, comments and semicolons.
+    pub(super) fn statements(&self) -> Result<Vec<Vec<TokenWithSpan>>> {
+        let mut tokens = Vec::new();
+        Tokenizer::new(&self.dialect, self.text)
+            .tokenize_with_location_into_buf(&mut tokens)
+            .map_err(|error| {
+                let place = (error.location.line, error.location.column);
+                Error::at(
+                    literal_message(&error.message),
+                    place.0.max(1),
+                    place.1.max(1),
+                )
+            })?;
+        let mut statements = vec![Vec::new()];
+        for TokenWithSpan { token, span } in tokens {
+            match token {
+                Token::Whitespace(_) | Token::EOF => {}
+                Token::SemiColon => statements.push(Vec::new()),
+                Token::Char(stray) => return Err(stray_character(stray, span.start)),
+                token => {
+                    if let Some(statement) = statements.last_mut() {
+                        statement.push(TokenWithSpan::new(without_foreign_keyword(token), span));
+                    }
+                }
+            }
+        }
+        statements.retain(|statement| !statement.is_empty());
+        for statement in &statements {
+            check_brackets(statement)?;
+            check_depth(statement)?;
+        }
+        Ok(statements)
+    }
+
+    /// The text from the first to the last of `tokens`, as written.
+    pub(super) fn slice(&self, tokens: &[TokenWithSpan]) -> &'a str {
+        let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
+            return "";
+        };
+        &self.text[self.offset(first.span.start)..self.offset(last.span.end)]
+    }
+
+    fn offset(&self, location: Location) -> usize {
+        let line = (location.line as usize).saturating_sub(1);
+        let Some(&begin) = self.lines.get(line) else {
+            return self.text.len();
+        };
+        let column = (location.column as usize).saturating_sub(1);
+        self.text[begin..]
+            .char_indices()
+            .nth(column)
+            .map_or(self.text.len(), |(offset, _)| begin + offset)
+    }
+}
+
+/// 1-based line and column of a token.
+pub(super) fn place(token: &TokenWithSpan) -> (u64, u64) {
+    (token.span.start.line, token.span.start.column)
+}
+
+/// An error at a token.
+pub(super) fn error_at(message: impl Into<String>, token: &TokenWithSpan) -> Error {
+    Error::at(message, token.span.start.line, token.span.start.column)
+}
+
+/// Whether `token` is the word `expected`, not quoted.
+pub(super) fn is_word(token: &Token, expected: &str) -> bool {
+    matches!(token, Token::Word(word)
+        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(expected))
+}
+
+/// Whether `tokens` begin with these words.
+pub(super) fn starts_with(tokens: &[TokenWithSpan], words: &[&str]) -> bool {
+    tokens.len() >= words.len()
+        && words
+            .iter()
+            .zip(tokens)
+            .all(|(word, token)| is_word(&token.token, word))
+}
+
+/// A token as an error shows it: as written, long literals cut.
+pub(super) fn shown(token: &Token) -> String {
+    const LONGEST: usize = 40;
+    let text = token.to_string();
+    if text.chars().count() <= LONGEST {
+        return text;
+    }
+    text.chars().take(LONGEST).chain(['…']).collect()
+}
+
+/// How deep each token stands in parentheses and brackets; an opening or closing one stands
+/// outside of what it encloses.
+pub(super) fn depths(tokens: &[TokenWithSpan]) -> Vec<usize> {
+    let mut depth = 0usize;
+    tokens
+        .iter()
+        .map(|token| match token.token {
+            Token::LParen | Token::LBracket => {
+                depth += 1;
+                depth - 1
+            }
+            Token::RParen | Token::RBracket => {
+                depth = depth.saturating_sub(1);
+                depth
+            }
+            _ => depth,
+        })
+        .collect()
+}
+
+/// Index of the parenthesis that closes the one at `open`.
+pub(super) fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for (index, token) in tokens.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(index);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What the tokenizer says, in this crate's tone.
+fn literal_message(message: &str) -> String {
+    if message.contains("comment") {
+        "this comment is never closed: it needs */".into()
+    } else if message.contains("close delimiter") {
+        "this quoted name is never closed: it needs a second \"".into()
+    } else if message.contains("dollar") {
+        "this dollar-quoted string is never closed".into()
+    } else if message.contains("ncoded") {
+        "this E'…' string is never closed, or holds an escape that is none".into()
+    } else if message.contains("nterminated") {
+        "this string is never closed: it needs a second '".into()
+    } else {
+        lower_first(message)
+    }
+}
+
+/// `message` with its first letter in lower case, unless it begins with a word in capitals.
+pub(super) fn lower_first(message: &str) -> String {
+    let mut chars = message.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => first
+            .to_lowercase()
+            .chain([second])
+            .chain(chars)
+            .collect(),
+        _ => message.into(),
+    }
+}
+
+fn stray_character(stray: char, at: Location) -> Error {
+    let hint = match stray {
+        '‘' | '’' => ": strings stand in straight quotes, 'like this'",
+        '“' | '”' => ": names stand in straight quotes, \"like this\"",
+        '`' => ": names stand in double quotes, \"like this\"",
+        _ => "",
+    };
+    let shown = stray.escape_debug();
+    Error::at(
+        format!("unexpected character {shown}{hint}"),
+        at.line,
+        at.column,
+    )
+}
+
+fn check_brackets(tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut open: Vec<&TokenWithSpan> = Vec::new();
+    for token in tokens {
+        let opening = match token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                open.push(token);
+                continue;
+            }
+            Token::RParen => Token::LParen,
+            Token::RBracket => Token::LBracket,
+            Token::RBrace => Token::LBrace,
+            _ => continue,
+        };
+        if open.pop().map(|token| &token.token) != Some(&opening) {
+            let message = format!(
+                "this {} has no {opening} that it closes",
+                shown(&token.token)
+            );
+            return Err(error_at(message, token));
+        }
+    }
+    match open.last() {
+        Some(token) => Err(error_at(
+            format!("this {} is never closed", shown(&token.token)),
+            token,
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Words at which an expression ends and another begins.
+const CLAUSES: &[&str] = &[
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "JOIN",
+    "ON",
+    "HAVING",
+    "QUALIFY",
+    "UNION",
+    "INTERSECT",
+    "EXCEPT",
+];
+
+#[derive(Default)]
+struct Level {
+    /// Tokens of the expression so far.
+    tokens: usize,
+    /// UNION, INTERSECT and EXCEPT so far.
+    combined: usize,
+}
+
+fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut levels = vec![Level::default()];
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                count(&mut levels, token)?;
+                levels.push(Level::default());
+            }
+            Token::RParen | Token::RBracket | Token::RBrace if levels.len() > 1 => {
+                levels.pop();
+            }
+            Token::Comma => {
+                if let Some(level) = levels.last_mut() {
+                    level.tokens = 0;
+                }
+            }
+            _ => count(&mut levels, token)?,
+        }
+    }
+    Ok(())
+}
+
+fn count(levels: &mut [Level], token: &TokenWithSpan) -> Result<()> {
+    let Some(level) = levels.last_mut() else {
+        return Ok(());
+    };
+    level.tokens += 1;
+    if CLAUSES.iter().any(|clause| is_word(&token.token, clause)) {
+        level.tokens = 0;
+        let combines = ["UNION", "INTERSECT", "EXCEPT"];
+        if combines.iter().any(|word| is_word(&token.token, word)) {
+            level.combined += 1;
+        }
+    }
+    if level.tokens > MAX_EXPRESSION_TOKENS {
+        let message = format!(
+            "this expression is longer than {MAX_EXPRESSION_TOKENS} words and signs: \
+             write IN (…) for many ORs, or join with a table of the values"
+        );
+        return Err(error_at(message, token));
+    }
+    if level.combined > MAX_COMBINED_QUERIES {
+        let message = format!(
+            "more than {MAX_COMBINED_QUERIES} queries combined at one place: \
+             write VALUES, or combine them in several views"
+        );
+        return Err(error_at(message, token));
+    }
+    Ok(())
+}

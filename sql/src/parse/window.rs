@@ -1,0 +1,588 @@
+//! `TUMBLE` and `HOP` in FROM, rewritten into plain SQL.
+//!
+//! A window relation becomes a derived table, so that the batch engine plans it as well as a
+//! pipeline, and no planner needs to know the words (`zero` stands for a missing offset):
+//!
+//! ```text
+//! TUMBLE(t, c, size, offset) AS a
+//!   (SELECT *, weir_window_start(c, size, offset) AS window_start,
+//!              weir_window_end(c, size, offset) AS window_end
+//!    FROM t WHERE c IS NOT NULL) AS a
+//! HOP(t, c, slide, size, offset) AS a
+//!   (SELECT * EXCLUDE (weir_window), weir_window['window_start'] AS window_start,
+//!                                    weir_window['window_end'] AS window_end
+//!    FROM (SELECT *, unnest(weir_hop_windows(c, slide, size, offset)) AS weir_window
+//!          FROM t WHERE c IS NOT NULL)) AS a
+//! ```
+//!
+//! sqlparser reads the call as a table function. What it can't read in the first argument (an alias,
+//! the word TABLE) and around the call (`TABLE(…)`) is taken out of the tokens first by [`prepare`],
+//! which remembers the alias under the place of the call; [`rewrite`] then finds it there.
+//! Names keep the places where the user wrote them.
+
+use std::collections::HashMap;
+
+use sqlparser::ast::{
+    AccessExpr, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, ObjectName,
+    ObjectNamePart, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, Subscript,
+    TableAlias, TableFactor, TableWithJoins, UnaryOperator, Value, WildcardAdditionalOptions,
+};
+use sqlparser::ast::helpers::attached_token::AttachedToken;
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
+
+use super::cursor::folded;
+use super::source::{closing, error_at, is_word, shown};
+use crate::error::{Error, Result};
+
+/// The column that HOP's windows pass through.
+const WINDOW_COLUMN: &str = "weir_window";
+const WINDOW_START: &str = "window_start";
+const WINDOW_END: &str = "window_end";
+
+/// Aliases written inside of window calls, by the place of the call.
+pub(super) type InnerAliases = HashMap<Location, Ident>;
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Tumble,
+    Hop,
+}
+
+impl Kind {
+    fn of(token: &Token) -> Option<Kind> {
+        match token {
+            token if is_word(token, "TUMBLE") => Some(Kind::Tumble),
+            token if is_word(token, "HOP") => Some(Kind::Hop),
+            _ => None,
+        }
+    }
+
+    fn of_name(name: &ObjectName) -> Option<(Kind, &Ident)> {
+        let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else {
+            return None;
+        };
+        let kind = match (ident.quote_style, ident.value.to_ascii_lowercase().as_str()) {
+            (None, "tumble") => Kind::Tumble,
+            (None, "hop") => Kind::Hop,
+            _ => return None,
+        };
+        Some((kind, ident))
+    }
+
+    fn usage(self) -> &'static str {
+        match self {
+            Kind::Tumble => "TUMBLE(relation, column, size [, offset])",
+            Kind::Hop => "HOP(relation, column, slide, size [, offset])",
+        }
+    }
+}
+
+/// Takes from window calls what sqlparser doesn't read: `TABLE(…)` around a call; TABLE before, and
+/// an alias behind the first argument.
+pub(super) fn prepare(tokens: &[TokenWithSpan]) -> Result<(Vec<TokenWithSpan>, InnerAliases)> {
+    let mut aliases = InnerAliases::new();
+    let mut dropped = vec![false; tokens.len()];
+    for (at, token) in tokens.iter().enumerate() {
+        let opens = tokens.get(at + 1).is_some_and(|next| next.token == Token::LParen);
+        let follows_point = at > 0 && tokens[at - 1].token == Token::Period;
+        let Some(kind) = Kind::of(&token.token).filter(|_| opens && !follows_point) else {
+            continue;
+        };
+        let Some(close) = closing(tokens, at + 1) else {
+            continue;
+        };
+        if let Some(wrap) = at.checked_sub(2)
+            && is_word(&tokens[wrap].token, "TABLE")
+            && tokens[wrap + 1].token == Token::LParen
+        {
+            match tokens.get(close + 1) {
+                Some(after) if after.token == Token::RParen => {}
+                after => {
+                    let message = "expected ) after the window in TABLE(…)";
+                    return Err(error_at(message, after.unwrap_or(&tokens[close])));
+                }
+            }
+            dropped[wrap] = true;
+            dropped[wrap + 1] = true;
+            dropped[close + 1] = true;
+        }
+        let argument = first_argument(tokens, at + 2, close, kind)?;
+        for index in argument.dropped {
+            dropped[index] = true;
+        }
+        if let Some(alias) = argument.alias {
+            aliases.insert(token.span.start, alias);
+        }
+    }
+    let kept = tokens.iter().zip(dropped).filter(|(_, dropped)| !dropped);
+    Ok((kept.map(|(token, _)| token.clone()).collect(), aliases))
+}
+
+#[derive(Default)]
+struct FirstArgument {
+    dropped: Vec<usize>,
+    alias: Option<Ident>,
+}
+
+/// `[TABLE] name [[AS] alias]` or `(query) [[AS] alias]`, up to the comma before `close`.
+fn first_argument(
+    tokens: &[TokenWithSpan],
+    begin: usize,
+    close: usize,
+    kind: Kind,
+) -> Result<FirstArgument> {
+    let mut argument = FirstArgument::default();
+    let mut at = begin;
+    if is_word(&tokens[at].token, "TABLE") && at + 1 < close {
+        argument.dropped.push(at);
+        at += 1;
+    }
+    if tokens[at].token == Token::LParen {
+        at = closing(tokens, at).map_or(close, |end| end + 1);
+    } else if matches!(tokens[at].token, Token::Word(_)) {
+        at += 1;
+        while at + 1 < close
+            && tokens[at].token == Token::Period
+            && matches!(tokens[at + 1].token, Token::Word(_))
+        {
+            at += 2;
+        }
+    } else {
+        return Err(unexpected(&tokens[at], "a relation's name or a query in parentheses", kind));
+    }
+    if is_word(&tokens[at].token, "AS") {
+        argument.dropped.push(at);
+        at += 1;
+        if !matches!(tokens[at].token, Token::Word(_)) {
+            return Err(unexpected(&tokens[at], "an alias after AS", kind));
+        }
+    }
+    if at < close
+        && let Token::Word(word) = &tokens[at].token
+        && !is_word(&tokens[at].token, "PARTITION")
+    {
+        argument.alias = Some(word.to_ident(tokens[at].span));
+        argument.dropped.push(at);
+        at += 1;
+    }
+    if at < close && tokens[at].token != Token::Comma {
+        return Err(unexpected(&tokens[at], "a comma after the relation", kind));
+    }
+    Ok(argument)
+}
+
+fn unexpected(token: &TokenWithSpan, what: &str, kind: Kind) -> Error {
+    let found = shown(&token.token);
+    error_at(
+        format!("expected {what}, found {found}: write {}", kind.usage()),
+        token,
+    )
+}
+
+/// The error for a window function used as an expression.
+pub(super) fn not_an_expression(name: &ObjectName) -> Option<Error> {
+    let (kind, ident) = Kind::of_name(name)?;
+    let at = ident.span.start;
+    let message = format!(
+        "a window stands in FROM and gives the columns {WINDOW_START} and {WINDOW_END}: write FROM {}",
+        kind.usage()
+    );
+    Some(Error::at(message, at.line, at.column))
+}
+
+/// Replaces a window call by its derived table; leaves any other relation as it is.
+pub(super) fn rewrite(factor: &mut TableFactor, aliases: &InnerAliases) -> Result<()> {
+    let TableFactor::Table {
+        name,
+        alias,
+        args: Some(args),
+        ..
+    } = factor
+    else {
+        return Ok(());
+    };
+    let Some((kind, call)) = Kind::of_name(name) else {
+        return Ok(());
+    };
+    let call = Call {
+        kind,
+        place: call.span.start,
+        inner: aliases.get(&call.span.start).cloned(),
+        outer: alias.take(),
+    };
+    let args = std::mem::take(&mut args.args);
+    *factor = call.derived_table(args)?;
+    Ok(())
+}
+
+struct Call {
+    kind: Kind,
+    place: Location,
+    /// Alias inside the call.
+    inner: Option<Ident>,
+    /// Alias behind the call.
+    outer: Option<TableAlias>,
+}
+
+impl Call {
+    fn derived_table(mut self, args: Vec<FunctionArg>) -> Result<TableFactor> {
+        let mut expressions = Vec::new();
+        for arg in args {
+            match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => expressions.push(expr),
+                other => {
+                    return Err(self.error(format!(
+                        "{other} is no argument of a window: write {}",
+                        self.kind.usage()
+                    )));
+                }
+            }
+        }
+        let fixed = match self.kind {
+            Kind::Tumble => 3,
+            Kind::Hop => 4,
+        };
+        if expressions.len() != fixed && expressions.len() != fixed + 1 {
+            return Err(self.error(format!(
+                "a window has {fixed} or {} arguments, not {}: write {}",
+                fixed + 1,
+                expressions.len(),
+                self.kind.usage()
+            )));
+        }
+        let mut expressions = expressions.into_iter();
+        let (Some(relation), Some(column)) = (expressions.next(), expressions.next()) else {
+            return Err(self.error("a window needs a relation and a column"));
+        };
+        let relation = self.relation(relation)?;
+        let column = self.column(column, &relation)?;
+        let mut lengths = expressions
+            .map(|length| self.length(length))
+            .collect::<Result<Vec<_>>>()?;
+        if lengths.len() == fixed - 2 {
+            lengths.push(zero());
+        }
+        let alias = self.alias(&relation);
+        let from = self.from(relation);
+        let subquery = match self.kind {
+            Kind::Tumble => tumble(from, column, lengths),
+            Kind::Hop => hop(from, column, lengths),
+        };
+        Ok(TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(subquery),
+            alias,
+            sample: None,
+        })
+    }
+
+    fn error(&self, message: impl Into<String>) -> Error {
+        Error::at(message, self.place.line, self.place.column)
+    }
+
+    /// An error at an expression, or at the call where the expression has no place.
+    fn error_in(&self, expr: &Expr, message: impl Into<String>) -> Error {
+        match expr.span().start {
+            Location { line: 0, .. } => self.error(message),
+            at => Error::at(message, at.line, at.column),
+        }
+    }
+
+    fn relation(&self, expr: Expr) -> Result<Relation> {
+        match expr {
+            Expr::Identifier(ident) => Ok(Relation::Named(vec![ident])),
+            Expr::CompoundIdentifier(parts) => Ok(Relation::Named(parts)),
+            Expr::Subquery(query) => Ok(Relation::Query(query)),
+            other => Err(self.error_in(
+                &other,
+                format!(
+                    "the first argument of a window is a relation's name or a query in parentheses: \
+                     write {}",
+                    self.kind.usage()
+                ),
+            )),
+        }
+    }
+
+    /// The event-time column by its last name; what qualifies it must be the relation.
+    fn column(&self, expr: Expr, relation: &Relation) -> Result<Ident> {
+        let parts = match expr {
+            Expr::Identifier(ident) => vec![ident],
+            Expr::CompoundIdentifier(parts) => parts,
+            Expr::Function(function) if is_descriptor(&function) => {
+                return self.column(descriptor(function).map_err(|m| self.error(m))?, relation);
+            }
+            other => {
+                return Err(self.error_in(
+                    &other,
+                    "the second argument of a window is a column: compute it in a query in \
+                     parentheses as the first argument",
+                ));
+            }
+        };
+        let [qualifier @ .., column] = parts.as_slice() else {
+            return Err(self.error("a window needs a column"));
+        };
+        let Some(qualifier) = qualifier.last() else {
+            return Ok(column.clone());
+        };
+        let own = [
+            self.inner.as_ref(),
+            self.outer.as_ref().map(|alias| &alias.name),
+            relation.last_name().filter(|_| self.inner.is_none()),
+        ];
+        if own.into_iter().flatten().any(|own| folded(own) == folded(qualifier)) {
+            return Ok(column.clone());
+        }
+        let at = qualifier.span.start;
+        Err(Error::at(
+            format!("{} is not the relation of this window", qualifier.value),
+            at.line,
+            at.column,
+        ))
+    }
+
+    /// A constant length of time.
+    fn length(&self, expr: Expr) -> Result<Expr> {
+        if is_interval(&expr) {
+            return Ok(expr);
+        }
+        Err(self.error_in(
+            &expr,
+            format!(
+                "a window's lengths are intervals, such as INTERVAL '10' SECOND: write {}",
+                self.kind.usage()
+            ),
+        ))
+    }
+
+    /// The alias of the whole: as given outside, inside, or the relation's name.
+    fn alias(&mut self, relation: &Relation) -> Option<TableAlias> {
+        self.outer.take().or_else(|| {
+            let name = self.inner.clone().or_else(|| relation.last_name().cloned())?;
+            Some(plain_alias(name))
+        })
+    }
+
+    fn from(&self, relation: Relation) -> TableFactor {
+        let alias = self.inner.clone().map(plain_alias);
+        match relation {
+            Relation::Named(parts) => TableFactor::Table {
+                name: ObjectName::from(parts),
+                alias,
+                args: None,
+                with_hints: vec![],
+                version: None,
+                with_ordinality: false,
+                partitions: vec![],
+                json_path: None,
+                sample: None,
+                index_hints: vec![],
+            },
+            Relation::Query(subquery) => TableFactor::Derived {
+                lateral: false,
+                subquery,
+                alias,
+                sample: None,
+            },
+        }
+    }
+}
+
+enum Relation {
+    Named(Vec<Ident>),
+    Query(Box<Query>),
+}
+
+impl Relation {
+    fn last_name(&self) -> Option<&Ident> {
+        match self {
+            Relation::Named(parts) => parts.last(),
+            Relation::Query(_) => None,
+        }
+    }
+}
+
+fn is_descriptor(function: &Function) -> bool {
+    matches!(function.name.0.as_slice(), [ObjectNamePart::Identifier(ident)]
+        if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("DESCRIPTOR"))
+}
+
+fn descriptor(function: Function) -> Result<Expr, &'static str> {
+    let wrong = "DESCRIPTOR holds one column: DESCRIPTOR(column)";
+    let FunctionArguments::List(list) = function.args else {
+        return Err(wrong);
+    };
+    let mut args = list.args.into_iter();
+    match (args.next(), args.next()) {
+        (Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(column))), None)
+            if matches!(column, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) =>
+        {
+            Ok(column)
+        }
+        _ => Err(wrong),
+    }
+}
+
+fn is_interval(expr: &Expr) -> bool {
+    match expr {
+        Expr::Interval(_) => true,
+        Expr::Cast { data_type, .. } => {
+            matches!(data_type, sqlparser::ast::DataType::Interval { .. })
+        }
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus | UnaryOperator::Plus,
+            expr,
+        }
+        | Expr::Nested(expr) => is_interval(expr),
+        _ => false,
+    }
+}
+
+fn tumble(from: TableFactor, column: Ident, lengths: Vec<Expr>) -> Query {
+    let bound = |function: &str, name: &str| {
+        let args = std::iter::once(Expr::Identifier(column.clone())).chain(lengths.clone());
+        aliased(call(function, args.collect()), name)
+    };
+    let projection = vec![
+        SelectItem::Wildcard(WildcardAdditionalOptions::default()),
+        bound("weir_window_start", WINDOW_START),
+        bound("weir_window_end", WINDOW_END),
+    ];
+    let has_time = Expr::IsNotNull(Box::new(Expr::Identifier(column.clone())));
+    select(projection, from, Some(has_time))
+}
+
+fn hop(from: TableFactor, column: Ident, lengths: Vec<Expr>) -> Query {
+    let time = Expr::Identifier(column);
+    let args = std::iter::once(time.clone()).chain(lengths).collect();
+    let windows = call("unnest", vec![call("weir_hop_windows", args)]);
+    let inner = select(
+        vec![
+            SelectItem::Wildcard(WildcardAdditionalOptions::default()),
+            aliased(windows, WINDOW_COLUMN),
+        ],
+        from,
+        Some(Expr::IsNotNull(Box::new(time))),
+    );
+    let without_window = WildcardAdditionalOptions {
+        opt_exclude: Some(ExcludeSelectItem::Multiple(vec![ObjectName::from(vec![
+            Ident::new(WINDOW_COLUMN),
+        ])])),
+        ..Default::default()
+    };
+    let field = |name: &str| {
+        let index = Expr::value(Value::SingleQuotedString(name.into()));
+        let field = Expr::CompoundFieldAccess {
+            root: Box::new(Expr::Identifier(Ident::new(WINDOW_COLUMN))),
+            access_chain: vec![AccessExpr::Subscript(Subscript::Index { index })],
+        };
+        aliased(field, name)
+    };
+    select(
+        vec![
+            SelectItem::Wildcard(without_window),
+            field(WINDOW_START),
+            field(WINDOW_END),
+        ],
+        TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(inner),
+            alias: None,
+            sample: None,
+        },
+        None,
+    )
+}
+
+fn zero() -> Expr {
+    Expr::Interval(Interval {
+        value: Box::new(Expr::value(Value::SingleQuotedString("0 seconds".into()))),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    })
+}
+
+fn aliased(expr: Expr, name: &str) -> SelectItem {
+    SelectItem::ExprWithAlias {
+        expr,
+        alias: Ident::new(name),
+    }
+}
+
+fn plain_alias(name: Ident) -> TableAlias {
+    TableAlias {
+        explicit: true,
+        name,
+        columns: vec![],
+        at: None,
+    }
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args
+        .into_iter()
+        .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
+        .collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+fn select(projection: Vec<SelectItem>, from: TableFactor, selection: Option<Expr>) -> Query {
+    let select = Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: vec![],
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection,
+        exclude: None,
+        into: None,
+        from: vec![TableWithJoins {
+            relation: from,
+            joins: vec![],
+        }],
+        lateral_views: vec![],
+        prewhere: None,
+        selection,
+        group_by: GroupByExpr::Expressions(vec![], vec![]),
+        cluster_by: vec![],
+        distribute_by: vec![],
+        sort_by: vec![],
+        having: None,
+        named_window: vec![],
+        window_before_qualify: false,
+        qualify: None,
+        value_table_mode: None,
+        connect_by: vec![],
+        flavor: SelectFlavor::Standard,
+    };
+    Query {
+        with: None,
+        body: Box::new(SetExpr::Select(Box::new(select))),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: vec![],
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: vec![],
+    }
+}

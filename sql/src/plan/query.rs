@@ -1,0 +1,890 @@
+//! From a logical plan to a streaming graph.
+//!
+//! Each logical node becomes one or two nodes of the graph. Beside columns, the translation
+//! carries facts that later nodes need: which columns event time bounds, what is unique, how rows
+//! are dealt to tasks, whether anything is ever deleted.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::{Column, DFSchema, JoinType, NullEquality, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan, SortExpr, TableScan};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions as physical_exprs;
+use weir_engine::format::Envelope;
+use weir_engine::graph::{
+    CloseSpec, Exchange, GateSpec, Graph, Input, InputSpec, JoinKind, JoinSpec, MapSpec, Node, NodeId, NodeKind,
+    OrderKey, TopNSpec, UpsertSpec, WindowSpec,
+};
+use weir_engine::relation::{RelationId, Storage, WATERMARK_COLUMN};
+
+use super::expr::physical;
+use super::session::RelationSource;
+use super::window::WindowNode;
+use super::{errors, refuse};
+use crate::catalog::{Definition, Relation};
+use crate::{Error, Result};
+
+/// How a query treats closed windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// `EMIT CHANGES`: results stay correctable for ever.
+    Never,
+    /// `EMIT CHANGES` with `allowed_lateness`, microseconds: final after that.
+    After(i64),
+    /// `EMIT ON WINDOW CLOSE`.
+    Emit,
+}
+
+impl Closing {
+    /// How long after its window's end a late row is still applied.
+    fn drop_late_after_us(self) -> Option<i64> {
+        match self {
+            Closing::Never => None,
+            Closing::After(us) => Some(us),
+            Closing::Emit => Some(0),
+        }
+    }
+
+    fn spec(self, column: usize) -> Option<CloseSpec> {
+        let lateness_us = self.drop_late_after_us()?;
+        Some(CloseSpec { column, emit_on_close: false, lateness_us })
+    }
+}
+
+/// How event time bounds a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeBound {
+    /// It is the event time: no on-time row below the watermark will come.
+    Event,
+    /// It is the start of a window.
+    WindowStart,
+    /// It is the end of a window: complete when the watermark reaches it.
+    WindowEnd,
+}
+
+/// A part of the graph that is built, and what is known of its output.
+#[derive(Clone)]
+pub(super) struct Built {
+    pub node: NodeId,
+    /// The visible columns, as the logical plan names them; they come first in the node's schema.
+    pub schema: DFSchema,
+    /// The hidden watermark column, which stands right after the visible ones.
+    pub hidden: bool,
+    pub time: Vec<Option<TimeBound>>,
+    /// Rows that are equal in these columns are in one task; `None` if nothing is known. No column
+    /// at all: everything is in one task.
+    pub dealt: Option<Vec<usize>>,
+}
+
+/// Builds a graph.
+pub(super) struct Builder {
+    pub graph: Graph,
+    pub closing: Closing,
+    pub reads: BTreeSet<RelationId>,
+}
+
+/// The graph of a planned query.
+pub struct Translated {
+    /// The graph.
+    pub graph: Graph,
+    /// Its result's columns.
+    pub schema: SchemaRef,
+    /// Relations that it reads.
+    pub reads: Vec<RelationId>,
+}
+
+/// Translates a plan. `names` renames the result's columns, if given.
+pub fn translate(plan: &LogicalPlan, closing: Closing, names: &[String]) -> Result<Translated> {
+    let mut builder = Builder { graph: Graph::default(), closing, reads: BTreeSet::new() };
+    let mut plan = plan;
+    while let LogicalPlan::Sort(sort) = plan {
+        if sort.fetch.is_some() {
+            break;
+        }
+        let LogicalPlan::Limit(_) = sort.input.as_ref() else {
+            return Err(Error::new(
+                "ORDER BY without LIMIT has no meaning for a kept answer; add LIMIT, or leave it out here and order \
+                 when you SELECT from the view",
+            ));
+        };
+        plan = &sort.input;
+    }
+    let root = builder.build(plan, false)?;
+    let root = builder.finish_closing(root, plan)?;
+    let root = builder.visible(root)?;
+    let schema = builder.name_columns(&root, names)?;
+    builder.settle_key(&root)?;
+    Ok(Translated { graph: builder.graph, schema, reads: builder.reads.into_iter().collect() })
+}
+
+/// How the result of a graph is stored.
+pub fn storage(graph: &Graph) -> Storage {
+    let output = graph.output();
+    match &output.key {
+        Some(key) => Storage::Keyed(key.clone()),
+        None if output.append_only => Storage::Append,
+        None => Storage::Bag,
+    }
+}
+
+impl Builder {
+    /// Builds a plan. With `want_hidden` the result carries the hidden watermark column if it can.
+    pub fn build(&mut self, plan: &LogicalPlan, want_hidden: bool) -> Result<Built> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan, want_hidden),
+            LogicalPlan::SubqueryAlias(alias) => {
+                let mut built = self.build(&alias.input, want_hidden)?;
+                built.schema = alias.schema.as_ref().clone();
+                Ok(built)
+            }
+            LogicalPlan::Projection(projection) => {
+                let (filter, input) = match projection.input.as_ref() {
+                    LogicalPlan::Filter(f) if !is_row_number(&f.input) => (Some(&f.predicate), &f.input),
+                    _ => (None, &projection.input),
+                };
+                let input = self.build(input, want_hidden)?;
+                self.map(input, filter, &projection.expr, projection.schema.as_ref())
+            }
+            LogicalPlan::Filter(filter) if is_row_number(&filter.input) => self.numbered(filter),
+            LogicalPlan::Filter(filter) => {
+                let input = self.build(&filter.input, want_hidden)?;
+                let columns: Vec<Expr> = input.schema.columns().into_iter().map(Expr::Column).collect();
+                let schema = input.schema.clone();
+                self.map(input, Some(&filter.predicate), &columns, &schema)
+            }
+            LogicalPlan::Union(union) => self.union(&union.inputs, union.schema.as_ref(), want_hidden),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Sort(sort) => match sort.fetch {
+                Some(fetch) => self.top_n(&sort.input, &sort.expr, 0, fetch as u64),
+                // Inside a query an order without limit means nothing.
+                None => self.build(&sort.input, want_hidden),
+            },
+            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowNode>() {
+                Some(window) => self.window(window),
+                None => Err(refuse::plan(plan)),
+            },
+            _ => Err(refuse::plan(plan)),
+        }
+    }
+
+    fn scan(&mut self, scan: &TableScan, want_hidden: bool) -> Result<Built> {
+        let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
+            return Err(Error::new(format!("'{}' can't be read continuously", scan.table_name)));
+        };
+        let relation = &source.relation;
+        if matches!(relation.definition, Definition::System) {
+            return Err(Error::new(format!(
+                "'{}' is a system relation: read it with SELECT; a continuous query reads sources, tables and \
+                 materialized views",
+                relation.name
+            )));
+        }
+        self.reads.insert(relation.id);
+        let mut columns: Vec<usize> =
+            scan.projection.clone().unwrap_or_else(|| (0..relation.schema.fields().len()).collect());
+        if let Definition::Source(spec) = &relation.definition
+            && spec.envelope == Envelope::Upsert
+        {
+            return self.scan_upsert(relation, scan, &mut columns);
+        }
+        let watermark = match &relation.definition {
+            Definition::Source(spec) => spec.watermark.as_ref().map(|watermark| watermark.column),
+            _ => None,
+        };
+        let hidden = want_hidden && watermark.is_some();
+        let has_watermark = watermark.is_some()
+            || relation.graph().is_some_and(|graph| graph.output().has_watermark);
+        let key = relation.key.as_ref().and_then(|key| remap(key, |c| columns.iter().position(|x| *x == c)));
+        let time = columns.iter().map(|c| (Some(*c) == watermark).then_some(TimeBound::Event)).collect();
+        let node = self.push(
+            NodeKind::Input(InputSpec {
+                relation: relation.id,
+                name: relation.name.clone(),
+                columns: columns.clone(),
+                with_watermark: hidden,
+            }),
+            vec![],
+            with_hidden(scan.projected_schema.as_arrow(), hidden),
+            Facts { append_only: relation.append_only(), key, has_watermark, bound: None },
+        );
+        Ok(Built { node, schema: scan.projected_schema.as_ref().clone(), hidden, time, dealt: None })
+    }
+
+    /// An UPSERT source: the records, then the last row by key.
+    fn scan_upsert(&mut self, relation: &Arc<Relation>, scan: &TableScan, columns: &mut Vec<usize>) -> Result<Built> {
+        let key = relation.key.clone().unwrap_or_default();
+        let visible = columns.len();
+        for column in &key {
+            if !columns.contains(column) {
+                columns.push(*column);
+            }
+        }
+        let has_watermark = matches!(&relation.definition, Definition::Source(spec) if spec.watermark.is_some());
+        let mut fields: Vec<Field> =
+            columns.iter().map(|c| relation.schema.field(*c).clone().with_nullable(true)).collect();
+        let rows = Arc::new(Schema::new(fields.clone()));
+        fields.push(Field::new("weir_tombstone", DataType::Boolean, true));
+        let input = self.push(
+            NodeKind::Input(InputSpec {
+                relation: relation.id,
+                name: relation.name.clone(),
+                columns: columns.clone(),
+                with_watermark: false,
+            }),
+            vec![],
+            Arc::new(Schema::new(fields)),
+            Facts { append_only: true, key: None, has_watermark, bound: None },
+        );
+        let keys: Vec<usize> = remap(&key, |c| columns.iter().position(|x| *x == c)).unwrap_or_default();
+        let names: Vec<&str> = key.iter().map(|c| relation.schema.field(*c).name().as_str()).collect();
+        let node = self.push(
+            NodeKind::Upsert(UpsertSpec { keys: keys.clone() }),
+            vec![Input { node: input, exchange: Exchange::Hash(keys.clone()) }],
+            rows.clone(),
+            Facts {
+                append_only: false,
+                key: Some(keys.clone()),
+                has_watermark,
+                bound: Some(format!("grows with distinct {}", names.join(", "))),
+            },
+        );
+        let mut qualified: Vec<_> =
+            scan.projected_schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
+        for column in &columns[visible..] {
+            qualified.push((None, Arc::new(hidden_key_field(&relation.schema, *column))));
+        }
+        let all = DFSchema::new_with_metadata(qualified, Default::default()).map_err(errors::translate)?;
+        let time = vec![None; columns.len()];
+        let built = Built { node, schema: all, hidden: false, time, dealt: Some(keys) };
+        if columns.len() == visible {
+            return Ok(Built { schema: scan.projected_schema.as_ref().clone(), ..built });
+        }
+        let exprs: Vec<Expr> = scan.projected_schema.columns().into_iter().map(Expr::Column).collect();
+        self.map(built, None, &exprs, scan.projected_schema.as_ref())
+    }
+
+    /// Filter and projection. The hidden column passes.
+    pub fn map(&mut self, input: Built, filter: Option<&Expr>, exprs: &[Expr], schema: &DFSchema) -> Result<Built> {
+        refuse::subqueries(exprs.iter().chain(filter))?;
+        let filter = filter.map(|filter| physical(filter, &input.schema)).transpose()?;
+        let mut outputs: Vec<Arc<dyn PhysicalExpr>> =
+            exprs.iter().map(|expr| physical(expr, &input.schema)).collect::<Result<_>>()?;
+        let sources: Vec<Option<usize>> = exprs.iter().map(|expr| column_of(expr, &input.schema)).collect();
+        let visible = input.schema.fields().len();
+        if input.hidden {
+            outputs.push(Arc::new(physical_exprs::Column::new(WATERMARK_COLUMN, visible)));
+        }
+        let place = |column: usize| sources.iter().position(|source| *source == Some(column));
+        let below = self.graph.node(input.node);
+        let facts = Facts {
+            append_only: below.append_only,
+            key: below.key.as_ref().and_then(|key| remap(key, place)),
+            has_watermark: below.has_watermark,
+            bound: None,
+        };
+        let node = self.push(
+            NodeKind::Map(MapSpec { filter, exprs: outputs }),
+            vec![Input { node: input.node, exchange: Exchange::Local }],
+            with_hidden(schema.as_arrow(), input.hidden),
+            facts,
+        );
+        let time = sources.iter().map(|source| source.and_then(|column| input.time[column])).collect();
+        let dealt = input.dealt.as_ref().and_then(|columns| remap(columns, place));
+        Ok(Built { node, schema: schema.clone(), hidden: input.hidden, time, dealt })
+    }
+
+    /// Adds columns for expressions that are no plain columns. Returns where each stands.
+    pub fn with_columns(&mut self, input: Built, exprs: &[&Expr]) -> Result<(Built, Vec<usize>)> {
+        let mut places = Vec::with_capacity(exprs.len());
+        let mut added: Vec<Expr> = Vec::new();
+        let visible = input.schema.fields().len();
+        for expr in exprs {
+            places.push(match column_of(expr, &input.schema) {
+                Some(column) => column,
+                None => match added.iter().position(|other| other == *expr) {
+                    Some(at) => visible + at,
+                    None => {
+                        added.push((*expr).clone());
+                        visible + added.len() - 1
+                    }
+                },
+            });
+        }
+        if added.is_empty() {
+            return Ok((input, places));
+        }
+        let mut fields: Vec<_> = input.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
+        for (number, expr) in added.iter().enumerate() {
+            use datafusion::logical_expr::ExprSchemable;
+            let kind = expr.get_type(&input.schema).map_err(errors::translate)?;
+            let name = format!("weir_computed_{}_{number}", self.graph.nodes.len());
+            fields.push((None, Arc::new(Field::new(name, kind, true))));
+        }
+        let schema = DFSchema::new_with_metadata(fields, Default::default()).map_err(errors::translate)?;
+        let mut all: Vec<Expr> = input.schema.columns().into_iter().map(Expr::Column).collect();
+        all.extend(added);
+        Ok((self.map(input, None, &all, &schema)?, places))
+    }
+
+    fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema, want_hidden: bool) -> Result<Built> {
+        let mut parts = inputs.iter().map(|input| self.build(input, want_hidden)).collect::<Result<Vec<_>>>()?;
+        let hidden = parts.iter().any(|part| part.hidden);
+        let columns = schema.fields().len();
+        for part in &mut parts {
+            *part = self.same_columns(part.clone(), schema, hidden)?;
+        }
+        let bound_everywhere = |column: usize| {
+            let first = parts[0].time[column]?;
+            parts.iter().all(|part| part.time[column] == Some(first)).then_some(first)
+        };
+        let time = (0..columns).map(bound_everywhere).collect();
+        let nodes: Vec<&Node> = parts.iter().map(|part| self.graph.node(part.node)).collect();
+        let facts = Facts {
+            append_only: nodes.iter().all(|node| node.append_only),
+            key: None,
+            has_watermark: nodes.iter().all(|node| node.has_watermark),
+            bound: None,
+        };
+        let inputs = parts.iter().map(|part| Input { node: part.node, exchange: Exchange::Local }).collect();
+        let dealt = parts[0].dealt.clone().filter(|first| parts.iter().all(|p| p.dealt.as_ref() == Some(first)));
+        let node = self.push(NodeKind::Union, inputs, with_hidden(schema.as_arrow(), hidden), facts);
+        Ok(Built { node, schema: schema.clone(), hidden, time, dealt })
+    }
+
+    /// Brings a part of a union to the union's types, and to its hidden column: a part without
+    /// one has no split watermarks, so none of its rows is late.
+    fn same_columns(&mut self, part: Built, schema: &DFSchema, hidden: bool) -> Result<Built> {
+        let same = part.schema.as_arrow().fields().iter().zip(schema.fields()).all(|(a, b)| a.data_type() == b.data_type());
+        if same && part.hidden == hidden {
+            return Ok(part);
+        }
+        let exprs: Vec<Expr> = part
+            .schema
+            .columns()
+            .into_iter()
+            .zip(schema.fields())
+            .map(|(column, field)| {
+                let expr = Expr::Column(column);
+                let current = part.schema.field_from_column(match &expr {
+                    Expr::Column(column) => column,
+                    _ => unreachable!("it was made a column"),
+                });
+                match current {
+                    Ok(current) if current.data_type() == field.data_type() => expr,
+                    _ => datafusion::logical_expr::cast(expr, field.data_type().clone()),
+                }
+            })
+            .collect();
+        let had = part.hidden;
+        let mut built = self.map(part, None, &exprs, schema)?;
+        if hidden && !had {
+            let node = &mut self.graph.nodes[built.node.0 as usize];
+            if let NodeKind::Map(spec) = &mut node.kind {
+                let null = ScalarValue::TimestampMicrosecond(None, None);
+                spec.exprs.push(Arc::new(physical_exprs::Literal::new(null)));
+            }
+            node.schema = with_hidden(schema.as_arrow(), true);
+            built.hidden = true;
+        }
+        Ok(built)
+    }
+
+    fn window(&mut self, window: &WindowNode) -> Result<Built> {
+        let mut input = self.build(&window.input, true)?;
+        let Some(time) = column_of(&window.time, &input.schema) else {
+            return Err(Error::new(format!("the time column of a window must be a column, not {}", window.time)));
+        };
+        let bounded = input.time[time] == Some(TimeBound::Event);
+        if !bounded && input.hidden {
+            // Another column's watermark says nothing of this one.
+            input = self.visible(input)?;
+        }
+        let visible = input.schema.fields().len();
+        let watermark = input.hidden.then_some(visible);
+        let below = self.graph.node(input.node);
+        let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
+        for name in ["window_start", "window_end"] {
+            fields.push(Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, None), true)));
+        }
+        let tumbles = window.lengths.size_us == window.lengths.slide_us;
+        let facts = Facts {
+            append_only: below.append_only,
+            // A row is in several windows of HOP.
+            key: below.key.clone().map(|mut key| {
+                if !tumbles {
+                    key.push(fields.len() - 2);
+                }
+                key
+            }),
+            has_watermark: below.has_watermark,
+            bound: None,
+        };
+        let width = fields.len();
+        let node = self.push(
+            NodeKind::Window(WindowSpec {
+                time,
+                size_us: window.lengths.size_us,
+                slide_us: window.lengths.slide_us,
+                offset_us: window.lengths.offset_us,
+                watermark,
+                drop_late_after_us: if watermark.is_some() { self.closing.drop_late_after_us() } else { None },
+            }),
+            vec![Input { node: input.node, exchange: Exchange::Local }],
+            Arc::new(Schema::new(fields)),
+            facts,
+        );
+        let bound = |bound: TimeBound| bounded.then_some(bound);
+        let mut time = input.time.clone();
+        time.extend([bound(TimeBound::WindowStart), bound(TimeBound::WindowEnd)]);
+        let schema = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(window).as_ref().clone();
+        let columns: Vec<usize> = (0..visible).chain([width - 2, width - 1]).collect();
+        let built = Built { node, schema, hidden: false, time, dealt: input.dealt };
+        if watermark.is_none() { Ok(built) } else { self.select(built, &columns) }
+    }
+
+    /// Keeps these columns of a node's output, by position.
+    fn select(&mut self, input: Built, columns: &[usize]) -> Result<Built> {
+        let below = self.graph.node(input.node);
+        let schema: Vec<Arc<Field>> = columns.iter().map(|c| below.schema.fields()[*c].clone()).collect();
+        let exprs = columns.iter().zip(&schema).map(|(column, field)| {
+            Arc::new(physical_exprs::Column::new(field.name(), *column)) as Arc<dyn PhysicalExpr>
+        });
+        let exprs = exprs.collect();
+        let place = |column: usize| columns.iter().position(|c| *c == column);
+        let facts = Facts {
+            append_only: below.append_only,
+            key: below.key.as_ref().and_then(|key| remap(key, place)),
+            has_watermark: below.has_watermark,
+            bound: None,
+        };
+        let dealt = input.dealt.as_ref().and_then(|dealt| remap(dealt, place));
+        let node = self.push(
+            NodeKind::Map(MapSpec { filter: None, exprs }),
+            vec![Input { node: input.node, exchange: Exchange::Local }],
+            Arc::new(Schema::new(schema)),
+            facts,
+        );
+        Ok(Built { node, dealt, hidden: false, ..input })
+    }
+
+    /// Without the hidden column.
+    fn visible(&mut self, input: Built) -> Result<Built> {
+        if !input.hidden {
+            return Ok(input);
+        }
+        let columns: Vec<usize> = (0..input.schema.fields().len()).collect();
+        self.select(input, &columns)
+    }
+
+    fn join(&mut self, join: &datafusion::logical_expr::Join) -> Result<Built> {
+        let kind = match join.join_type {
+            JoinType::Inner => JoinKind::Inner,
+            JoinType::Left | JoinType::Right => JoinKind::Left,
+            other => return Err(refuse::join(other)),
+        };
+        if join.null_aware {
+            return Err(refuse::join(JoinType::LeftAnti));
+        }
+        let swapped = join.join_type == JoinType::Right;
+        let (left_plan, right_plan) = if swapped { (&join.right, &join.left) } else { (&join.left, &join.right) };
+        let left = self.build(left_plan, false)?;
+        let right = self.build(right_plan, false)?;
+        let pick = |pair: &'_ (Expr, Expr), first: bool| if first != swapped { pair.0.clone() } else { pair.1.clone() };
+        let left_exprs: Vec<Expr> = join.on.iter().map(|pair| pick(pair, true)).collect();
+        let right_exprs: Vec<Expr> = join.on.iter().map(|pair| pick(pair, false)).collect();
+        refuse::subqueries(left_exprs.iter().chain(&right_exprs).chain(join.filter.iter()))?;
+        let (left, left_keys) = self.with_columns(left, &left_exprs.iter().collect::<Vec<_>>())?;
+        let (right, right_keys) = self.with_columns(right, &right_exprs.iter().collect::<Vec<_>>())?;
+        let both = left.schema.join(&right.schema).map_err(errors::translate)?;
+        let residual = join.filter.as_ref().map(|filter| physical(filter, &both)).transpose()?;
+        let built = self.push_join(kind, (&left, left_keys), (&right, right_keys), residual, join.null_equality, both)?;
+        let columns: Vec<Expr> = join.schema.columns().into_iter().map(Expr::Column).collect();
+        self.map(built, None, &columns, join.schema.as_ref())
+    }
+
+    fn push_join(
+        &mut self,
+        kind: JoinKind,
+        (left, left_keys): (&Built, Vec<usize>),
+        (right, right_keys): (&Built, Vec<usize>),
+        residual: Option<Arc<dyn PhysicalExpr>>,
+        null_equality: NullEquality,
+        schema: DFSchema,
+    ) -> Result<Built> {
+        let (below_left, below_right) = (self.graph.node(left.node), self.graph.node(right.node));
+        let shift = left.schema.fields().len();
+        // A column stays bounded by event time only if the join makes it equal to a bounded column
+        // of the other side: else a new row may meet an old one.
+        let mut time = vec![None; shift + right.schema.fields().len()];
+        let mut close = None;
+        for (position, (l, r)) in left_keys.iter().zip(&right_keys).enumerate() {
+            if let (Some(a), Some(b)) = (left.time[*l], right.time[*r])
+                && a == b
+            {
+                time[*l] = Some(a);
+                if kind == JoinKind::Inner {
+                    time[shift + *r] = Some(a);
+                }
+                if a == TimeBound::WindowEnd {
+                    close = self.closing.spec(position);
+                }
+            }
+        }
+        let key = match (&below_left.key, &below_right.key) {
+            (Some(a), Some(b)) => Some(a.iter().copied().chain(b.iter().map(|c| c + shift)).collect()),
+            _ => None,
+        };
+        let facts = Facts {
+            append_only: kind == JoinKind::Inner && below_left.append_only && below_right.append_only,
+            key,
+            has_watermark: below_left.has_watermark || below_right.has_watermark,
+            bound: Some(match close {
+                Some(_) => "both sides: window_end < watermark".to_string(),
+                None => "both sides kept for ever".to_string(),
+            }),
+        };
+        let exchange = |keys: &Vec<usize>, built: &Built| {
+            if keys.is_empty() { single(built) } else { exchange_by(keys, built) }
+        };
+        let inputs = vec![
+            Input { node: left.node, exchange: exchange(&left_keys, left) },
+            Input { node: right.node, exchange: exchange(&right_keys, right) },
+        ];
+        let dealt = Some(left_keys.clone());
+        let fields: Vec<Arc<Field>> = schema.fields().iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true))).collect();
+        let node = self.push(
+            NodeKind::Join(JoinSpec {
+                kind,
+                left_keys,
+                right_keys,
+                null_equals_null: null_equality == NullEquality::NullEqualsNull,
+                residual,
+                close,
+            }),
+            inputs,
+            Arc::new(Schema::new(fields)),
+            facts,
+        );
+        Ok(Built { node, schema, hidden: false, time, dealt })
+    }
+
+    fn limit(&mut self, limit: &datafusion::logical_expr::Limit) -> Result<Built> {
+        use datafusion::logical_expr::{FetchType, SkipType};
+        let literal = "LIMIT and OFFSET of a kept answer must be numbers";
+        let skip = match limit.get_skip_type().map_err(errors::translate)? {
+            SkipType::Literal(skip) => skip as u64,
+            SkipType::UnsupportedExpr => return Err(Error::new(literal)),
+        };
+        let fetch = match limit.get_fetch_type().map_err(errors::translate)? {
+            FetchType::Literal(fetch) => fetch.map_or(u64::MAX, |fetch| fetch as u64),
+            FetchType::UnsupportedExpr => return Err(Error::new(literal)),
+        };
+        match limit.input.as_ref() {
+            LogicalPlan::Sort(sort) => self.top_n(&sort.input, &sort.expr, skip, fetch),
+            other => match through_projection(other) {
+                Some((projection, sort)) => {
+                    let input = self.top_n(&sort.input, &sort.expr, skip, fetch)?;
+                    self.map(input, None, &projection.expr, projection.schema.as_ref())
+                }
+                None => self.top_n(other, &[], skip, fetch),
+            },
+        }
+    }
+
+    fn top_n(&mut self, input: &LogicalPlan, order: &[SortExpr], offset: u64, limit: u64) -> Result<Built> {
+        let input = self.build(input, false)?;
+        let schema = input.schema.clone();
+        let exprs: Vec<&Expr> = order.iter().map(|sort| &sort.expr).collect();
+        let (input, places) = self.with_columns(input, &exprs)?;
+        let built = self.push_top_n(input, vec![], order_keys(order, &places), (offset, limit), None)?;
+        let columns: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+        if built.schema.fields().len() == schema.fields().len() {
+            return Ok(built);
+        }
+        self.map(built, None, &columns, &schema)
+    }
+
+    /// `ROW_NUMBER() … <= n` in a filter right above its window.
+    fn numbered(&mut self, filter: &datafusion::logical_expr::Filter) -> Result<Built> {
+        let LogicalPlan::Window(window) = filter.input.as_ref() else { return Err(refuse::plan(&filter.input)) };
+        let [Expr::WindowFunction(call)] = &window.window_expr[..] else {
+            return Err(refuse::plan(&filter.input));
+        };
+        let schema = window.schema.as_ref().clone();
+        let number = schema.fields().len() - 1;
+        let Some(limit) = refuse::row_number_limit(&filter.predicate, &schema, number) else {
+            return Err(refuse::unbounded_row_number());
+        };
+        let input = self.build(&window.input, false)?;
+        let visible = input.schema.fields().len();
+        let partition_exprs: Vec<&Expr> = call.params.partition_by.iter().collect();
+        let order_exprs: Vec<&Expr> = call.params.order_by.iter().map(|sort| &sort.expr).collect();
+        let all: Vec<&Expr> = partition_exprs.iter().chain(&order_exprs).copied().collect();
+        let (input, places) = self.with_columns(input, &all)?;
+        let (partition, order_places) = places.split_at(partition_exprs.len());
+        let order = order_keys(&call.params.order_by, order_places);
+        let kind = schema.field(number).data_type().clone();
+        let built = self.push_top_n(input, partition.to_vec(), order, (0, limit), Some(kind))?;
+        let width = built.schema.fields().len();
+        let columns: Vec<usize> = (0..visible).chain([width - 1]).collect();
+        let mut built = if width == visible + 1 { built } else { self.select(built, &columns)? };
+        built.time = columns.iter().map(|c| built.time.get(*c).copied().flatten()).collect();
+        built.schema = schema.clone();
+        let all: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+        self.map(built, Some(&filter.predicate), &all, &schema)
+    }
+
+    fn push_top_n(
+        &mut self,
+        input: Built,
+        partition: Vec<usize>,
+        order: Vec<OrderKey>,
+        (offset, limit): (u64, u64),
+        row_number: Option<DataType>,
+    ) -> Result<Built> {
+        let below = self.graph.node(input.node);
+        let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
+        let mut qualified: Vec<_> = input.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
+        let mut time = input.time.clone();
+        let mut key = below.key.clone();
+        if let Some(kind) = &row_number {
+            let field = Arc::new(Field::new("weir_row_number", kind.clone(), true));
+            fields.push(field.clone());
+            qualified.push((None, field));
+            time.push(None);
+            key = Some(partition.iter().copied().chain([fields.len() - 1]).collect());
+        }
+        let closes = partition.iter().find(|column| input.time[**column] == Some(TimeBound::WindowEnd));
+        let close = closes.and_then(|column| self.closing.spec(*column));
+        let names: Vec<&str> = partition.iter().map(|c| below.schema.field(*c).name().as_str()).collect();
+        let facts = Facts {
+            append_only: false,
+            key,
+            has_watermark: below.has_watermark,
+            bound: Some(match (&close, names.is_empty(), below.append_only) {
+                (Some(_), _, _) => "window_end < watermark".to_string(),
+                (None, true, true) => "the first rows only".to_string(),
+                (None, true, false) => "all input rows (they may be deleted)".to_string(),
+                (None, false, true) => format!("the first rows of each; grows with distinct {}", names.join(", ")),
+                (None, false, false) => "all input rows (they may be deleted)".to_string(),
+            }),
+        };
+        let exchange = if partition.is_empty() { single(&input) } else { exchange_by(&partition, &input) };
+        let dealt = Some(partition.clone());
+        let node = self.push(
+            NodeKind::TopN(TopNSpec { partition, order, offset, limit, row_number, close }),
+            vec![Input { node: input.node, exchange }],
+            Arc::new(Schema::new(fields)),
+            facts,
+        );
+        let schema = DFSchema::new_with_metadata(qualified, Default::default()).map_err(errors::translate)?;
+        Ok(Built { node, schema, hidden: false, time, dealt })
+    }
+
+    /// For EMIT ON WINDOW CLOSE: the outermost grouping emits at the close, or a gate at the end
+    /// holds rows back.
+    fn finish_closing(&mut self, root: Built, plan: &LogicalPlan) -> Result<Built> {
+        if self.closing != Closing::Emit {
+            return Ok(root);
+        }
+        if let Some(at) = self.outermost_grouping(root.node) {
+            let above = self.above(at, root.node);
+            let node = &mut self.graph.nodes[at.0 as usize];
+            if let NodeKind::Aggregate(spec) = &mut node.kind
+                && let Some(close) = &mut spec.close
+            {
+                close.emit_on_close = true;
+                node.append_only = true;
+                above.iter().for_each(|id| self.graph.nodes[id.0 as usize].append_only = true);
+                return Ok(root);
+            }
+        }
+        let root = self.visible(root)?;
+        let below = self.graph.node(root.node);
+        let find = |bound: TimeBound| root.time.iter().position(|time| *time == Some(bound));
+        let column = find(TimeBound::WindowEnd).or_else(|| find(TimeBound::Event).filter(|_| below.append_only));
+        let (Some(column), true) = (column, below.has_watermark) else {
+            return Err(refuse::no_close(plan, below.has_watermark));
+        };
+        let facts = Facts {
+            append_only: true,
+            key: below.key.clone(),
+            has_watermark: true,
+            bound: Some(format!("{} < watermark", below.schema.field(column).name())),
+        };
+        let schema = below.schema.clone();
+        // A gate's key is the whole row.
+        let exchange = Exchange::Hash((0..root.schema.fields().len()).collect());
+        let node = self.push(
+            NodeKind::Gate(GateSpec { column }),
+            vec![Input { node: root.node, exchange }],
+            schema,
+            facts,
+        );
+        Ok(Built { node, ..root })
+    }
+
+    /// The grouping from which only filters and projections lead to `node`.
+    fn outermost_grouping(&self, node: NodeId) -> Option<NodeId> {
+        match &self.graph.node(node).kind {
+            NodeKind::Aggregate(_) => Some(node),
+            NodeKind::Map(_) => self.outermost_grouping(self.graph.node(node).inputs[0].node),
+            _ => None,
+        }
+    }
+
+    /// The nodes from `to` down to just above `from`.
+    fn above(&self, from: NodeId, to: NodeId) -> Vec<NodeId> {
+        let mut nodes = Vec::new();
+        let mut at = to;
+        while at != from {
+            nodes.push(at);
+            at = self.graph.node(at).inputs[0].node;
+        }
+        nodes
+    }
+
+    /// Gives the result its column names.
+    fn name_columns(&mut self, root: &Built, names: &[String]) -> Result<SchemaRef> {
+        let fields = root.schema.fields();
+        if !names.is_empty() && names.len() != fields.len() {
+            return Err(Error::new(format!("{} column names for {} columns", names.len(), fields.len())));
+        }
+        let named = |(index, field): (usize, &Arc<Field>)| {
+            let name = names.get(index).cloned().unwrap_or_else(|| field.name().clone());
+            Field::new(name, field.data_type().clone(), true)
+        };
+        let renamed: Vec<Field> = fields.iter().enumerate().map(named).collect();
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = renamed.iter().find(|field| !seen.insert(field.name().clone())) {
+            return Err(Error::new(format!("the result has two columns named '{}'; give one another name with AS", twice.name())));
+        }
+        let schema = Arc::new(Schema::new(renamed));
+        let node = root.node.0 as usize;
+        // The result is a node of its own if its operator's schema is checked by name below.
+        self.graph.nodes[node].schema = schema.clone();
+        Ok(schema)
+    }
+
+    /// A keyed result must have all changes of a key in one task.
+    fn settle_key(&mut self, root: &Built) -> Result<()> {
+        let output = self.graph.node(root.node);
+        let is_last = root.node.0 as usize + 1 == self.graph.nodes.len();
+        let together = match (&output.key, &root.dealt) {
+            (None, _) => true,
+            (Some(key), Some(dealt)) => dealt.iter().all(|column| key.contains(column)),
+            (Some(_), None) => false,
+        };
+        if is_last && together {
+            return Ok(());
+        }
+        let (schema, append_only, key, has_watermark) =
+            (output.schema.clone(), output.append_only, output.key.clone(), output.has_watermark);
+        let exchange = match &key {
+            Some(key) if !together && key.is_empty() => Exchange::Single,
+            Some(key) if !together => Exchange::Hash(key.clone()),
+            _ => Exchange::Local,
+        };
+        let exprs = schema.fields().iter().enumerate().map(|(index, field)| {
+            Arc::new(physical_exprs::Column::new(field.name(), index)) as Arc<dyn PhysicalExpr>
+        });
+        let exprs = exprs.collect();
+        self.push(
+            NodeKind::Map(MapSpec { filter: None, exprs }),
+            vec![Input { node: root.node, exchange }],
+            schema,
+            Facts { append_only, key, has_watermark, bound: None },
+        );
+        Ok(())
+    }
+
+    pub fn push(&mut self, kind: NodeKind, inputs: Vec<Input>, schema: SchemaRef, facts: Facts) -> NodeId {
+        self.graph.push(Node {
+            kind,
+            inputs,
+            schema,
+            append_only: facts.append_only,
+            key: facts.key,
+            has_watermark: facts.has_watermark,
+            state_bound: facts.bound,
+        })
+    }
+}
+
+/// What is proved of a node's output.
+pub(super) struct Facts {
+    pub append_only: bool,
+    pub key: Option<Vec<usize>>,
+    pub has_watermark: bool,
+    pub bound: Option<String>,
+}
+
+/// The column that an expression merely names.
+pub(super) fn column_of(expr: &Expr, schema: &DFSchema) -> Option<usize> {
+    match expr {
+        Expr::Column(column) => schema.index_of_column(column).ok(),
+        Expr::Alias(alias) => column_of(&alias.expr, schema),
+        _ => None,
+    }
+}
+
+pub(super) fn remap(columns: &[usize], place: impl Fn(usize) -> Option<usize>) -> Option<Vec<usize>> {
+    columns.iter().map(|column| place(*column)).collect()
+}
+
+/// How rows get to the tasks that own these columns. They stay where they are only if they were
+/// dealt by the very same columns: state belongs to the shard of its operator's own key.
+pub(super) fn exchange_by(columns: &[usize], input: &Built) -> Exchange {
+    if input.dealt.as_deref() == Some(columns) { Exchange::Local } else { Exchange::Hash(columns.to_vec()) }
+}
+
+pub(super) fn single(input: &Built) -> Exchange {
+    if input.dealt.as_ref().is_some_and(Vec::is_empty) { Exchange::Local } else { Exchange::Single }
+}
+
+fn order_keys(order: &[SortExpr], places: &[usize]) -> Vec<OrderKey> {
+    let key = |(sort, column): (&SortExpr, &usize)| OrderKey {
+        column: *column,
+        descending: !sort.asc,
+        nulls_first: sort.nulls_first,
+    };
+    order.iter().zip(places).map(key).collect()
+}
+
+fn is_row_number(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Window(window) if refuse::is_row_number(window))
+}
+
+fn through_projection(
+    plan: &LogicalPlan,
+) -> Option<(&datafusion::logical_expr::Projection, &datafusion::logical_expr::Sort)> {
+    match plan {
+        LogicalPlan::Projection(projection) => match projection.input.as_ref() {
+            LogicalPlan::Sort(sort) => Some((projection, sort)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn with_hidden(schema: &Schema, hidden: bool) -> SchemaRef {
+    let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    if hidden {
+        fields.push(Field::new(WATERMARK_COLUMN, DataType::Timestamp(TimeUnit::Microsecond, None), true));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+fn hidden_key_field(schema: &Schema, column: usize) -> Field {
+    let field = schema.field(column);
+    Field::new(format!("weir_key_{}", field.name()), field.data_type().clone(), true)
+}
+
+/// A column by its name alone.
+pub fn by_name(name: &str) -> Expr {
+    Expr::Column(Column::new_unqualified(name))
+}

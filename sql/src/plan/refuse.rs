@@ -1,0 +1,129 @@
+//! What can't be kept up to date, and what to write instead.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, JoinType, ScalarValue};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Window, utils::split_conjunction};
+
+use super::query::column_of;
+use crate::{Error, Result};
+
+/// The error for a plan node that has no streaming form.
+pub fn plan(plan: &LogicalPlan) -> Error {
+    Error::new(match plan {
+        LogicalPlan::Window(window) if is_row_number(window) => return unbounded_row_number(),
+        LogicalPlan::Window(_) => {
+            "of window functions only ROW_NUMBER() with a filter on it (… <= n) is supported yet in a continuous \
+             query; or ask ad hoc with SELECT"
+                .to_string()
+        }
+        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
+            "a continuous query must read a source, a table or a view; constants never change: use INSERT INTO a \
+             table, or SELECT"
+                .to_string()
+        }
+        LogicalPlan::Unnest(_) => "UNNEST is not supported yet in a continuous query".to_string(),
+        LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE is not supported yet in a continuous query".to_string(),
+        LogicalPlan::Distinct(_) => "DISTINCT ON is not supported yet; use ROW_NUMBER() OVER (…) = 1".to_string(),
+        LogicalPlan::Sort(_) => "ORDER BY without LIMIT has no meaning for a kept answer".to_string(),
+        other => {
+            let name = other.display().to_string();
+            let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
+            format!("{name} is not supported in a continuous query")
+        }
+    })
+}
+
+/// The error for kinds of join that have no streaming form yet.
+pub fn join(kind: JoinType) -> Error {
+    let what = match kind {
+        JoinType::Full => "FULL JOIN is",
+        JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftMark | JoinType::RightMark => "IN and EXISTS are",
+        _ => "NOT IN and NOT EXISTS are",
+    };
+    Error::new(format!(
+        "{what} not supported yet in a continuous query; INNER and LEFT joins are (a semi-join can be written as a \
+         join with SELECT DISTINCT, an anti-join as a LEFT JOIN … WHERE right column IS NULL)"
+    ))
+}
+
+/// Refuses subqueries inside expressions.
+pub fn subqueries<'a>(exprs: impl Iterator<Item = &'a Expr>) -> Result<()> {
+    for expr in exprs {
+        let mut found = false;
+        expr.apply(|expr| {
+            found |= matches!(
+                expr,
+                Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)
+            );
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+        .map_err(super::errors::translate)?;
+        if found {
+            return Err(Error::new(
+                "subqueries in expressions are not supported yet in a continuous query; write a JOIN instead (for a \
+                 scalar subquery: JOIN with a grouped query)",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A window of a single ROW_NUMBER().
+pub fn is_row_number(window: &Window) -> bool {
+    matches!(&window.window_expr[..], [Expr::WindowFunction(call)] if call.fun.name() == "row_number")
+}
+
+/// The error for ROW_NUMBER() whose rows nothing limits.
+pub fn unbounded_row_number() -> Error {
+    Error::new(
+        "ROW_NUMBER() in a continuous query needs a filter on it right outside: SELECT * FROM (SELECT …, ROW_NUMBER() \
+         OVER (PARTITION BY … ORDER BY …) AS n FROM …) WHERE n <= 10",
+    )
+}
+
+/// How many rows of each partition a predicate on the row number in column `number` lets pass.
+pub fn row_number_limit(predicate: &Expr, schema: &DFSchema, number: usize) -> Option<u64> {
+    split_conjunction(predicate).into_iter().filter_map(|part| limit_of(part, schema, number)).min()
+}
+
+fn limit_of(expr: &Expr, schema: &DFSchema, number: usize) -> Option<u64> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return None };
+    let is_number = |expr: &Expr| match expr {
+        Expr::Cast(cast) => column_of(&cast.expr, schema) == Some(number),
+        other => column_of(other, schema) == Some(number),
+    };
+    let (op, value) = if is_number(left) {
+        (*op, literal(right)?)
+    } else if is_number(right) {
+        (op.swap()?, literal(left)?)
+    } else {
+        return None;
+    };
+    match op {
+        Operator::LtEq | Operator::Eq => Some(value),
+        Operator::Lt => Some(value.saturating_sub(1)),
+        _ => None,
+    }
+}
+
+fn literal(expr: &Expr) -> Option<u64> {
+    match expr {
+        Expr::Literal(value, _) => match value.cast_to(&arrow::datatypes::DataType::UInt64) {
+            Ok(ScalarValue::UInt64(value)) => value,
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The error for EMIT ON WINDOW CLOSE where nothing closes.
+pub fn no_close(plan: &LogicalPlan, has_watermark: bool) -> Error {
+    let _ = plan;
+    Error::new(if has_watermark {
+        "EMIT ON WINDOW CLOSE needs something that event time closes in the result: group by window_start and \
+         window_end of TUMBLE or HOP over the column that the source's WATERMARK is for, or keep that column"
+    } else {
+        "EMIT ON WINDOW CLOSE needs a watermark: declare WATERMARK FOR column AS column - INTERVAL '5' SECOND on the \
+         source; or leave it out to get every change"
+    })
+}
