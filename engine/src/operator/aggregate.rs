@@ -73,26 +73,16 @@ impl Aggregate {
     ///
     /// # Errors
     /// If a call or key can't be kept up to date over its type, or the store can't be read.
-    pub fn new(
-        spec: &AggregateSpec,
-        node: &Node,
-        input: &Node,
-        context: &TaskContext,
-    ) -> Result<Self> {
+    pub fn new(spec: &AggregateSpec, node: &Node, input: &Node, context: &TaskContext) -> Result<Self> {
         let key_types: Vec<DataType> = spec
             .keys
             .iter()
             .map(|key| input.schema.field(*key).data_type().clone())
             .collect();
         if let Some(close) = &spec.close
-            && !matches!(
-                key_types[close.column],
-                DataType::Timestamp(TimeUnit::Microsecond, _)
-            )
+            && !matches!(key_types[close.column], DataType::Timestamp(TimeUnit::Microsecond, _))
         {
-            return Err(Error::internal(
-                "groups are closed by a key that is no timestamp",
-            ));
+            return Err(Error::internal("groups are closed by a key that is no timestamp"));
         }
         let (groups, sets) = Groups::new(spec, &input.schema, input.append_only)?;
         let open = |ordinal: u16, layout: Layout| {
@@ -130,11 +120,7 @@ impl Aggregate {
         if batch.is_empty() {
             return Ok(());
         }
-        let columns: Vec<ArrayRef> = self
-            .keys
-            .iter()
-            .map(|key| batch.column(*key).clone())
-            .collect();
+        let columns: Vec<ArrayRef> = self.keys.iter().map(|key| batch.column(*key).clone()).collect();
         self.found.rows.clear();
         self.codec
             .encode_into(&columns, batch.num_rows(), &mut self.found.rows)?;
@@ -163,8 +149,7 @@ impl Aggregate {
             hashes: &found.hashes,
             buckets: &found.buckets,
         };
-        self.table
-            .resolve(keys, &mut self.groups, &mut found.groups)?;
+        self.table.resolve(keys, &mut self.groups, &mut found.groups)?;
         if let Some(table) = &mut self.set_table {
             table.resolve(keys, &mut self.sets, &mut found.sets)?;
         }
@@ -189,10 +174,7 @@ impl Aggregate {
         for slot in groups {
             self.table.mark_dirty(*slot);
         }
-        let existed = groups
-            .iter()
-            .map(|slot| self.groups.has_row(*slot))
-            .collect();
+        let existed = groups.iter().map(|slot| self.groups.has_row(*slot)).collect();
         let old = (0..self.groups.calls())
             .map(|call| self.groups.finish(call, groups, sets, &self.sets))
             .collect::<Result<_>>()?;
@@ -225,10 +207,7 @@ impl Aggregate {
             self.groups.check(*slot)?;
         }
         let new = (0..self.groups.calls())
-            .map(|call| {
-                self.groups
-                    .finish(call, &touched.groups, &touched.sets, &self.sets)
-            })
+            .map(|call| self.groups.finish(call, &touched.groups, &touched.sets, &self.sets))
             .collect::<Result<Vec<_>>>()?;
         let mut changed = vec![false; touched.groups.len()];
         for (old, new) in touched.old.iter().zip(&new) {
@@ -278,8 +257,7 @@ impl Aggregate {
         let mut output = Vec::new();
         let mut slots = Vec::new();
         while let Some(bucket) = self.table.first_bucket(through) {
-            self.table
-                .load_bucket(bucket, &mut self.groups, &mut slots)?;
+            self.table.load_bucket(bucket, &mut self.groups, &mut slots)?;
             self.found.rows.clear();
             for slot in &slots {
                 self.groups.check(*slot)?;

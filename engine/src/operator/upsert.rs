@@ -58,16 +58,8 @@ impl Upsert {
     ///
     /// # Errors
     /// If a column's type can't be kept in state, or the store can't be read.
-    pub fn new(
-        spec: &UpsertSpec,
-        node: &Node,
-        input: &Node,
-        context: &TaskContext,
-    ) -> Result<Self> {
-        let keys = spec
-            .keys
-            .iter()
-            .map(|key| input.schema.field(*key).data_type().clone());
+    pub fn new(spec: &UpsertSpec, node: &Node, input: &Node, context: &TaskContext) -> Result<Self> {
+        let keys = spec.keys.iter().map(|key| input.schema.field(*key).data_type().clone());
         Ok(Self {
             keys: spec.keys.clone(),
             schema: node.schema.clone(),
@@ -90,9 +82,7 @@ impl Upsert {
     /// Notes a batch's records, in order.
     fn take(&mut self, batch: &ChangeBatch) -> Result<()> {
         if !matches!(batch.weights(), Weights::Ones) {
-            return Err(Error::internal(
-                "records of an upsert relation can't be taken back",
-            ));
+            return Err(Error::internal("records of an upsert relation can't be taken back"));
         }
         let columns = batch.rows().columns();
         let (tombstones, columns) = columns
@@ -114,8 +104,7 @@ impl Upsert {
         let tombstones = tombstones.as_boolean();
         for (row, slot) in slots.into_iter().enumerate() {
             let is_tombstone = tombstones.is_valid(row) && tombstones.value(row);
-            self.step
-                .note(slot, (!is_tombstone).then_some((first + row) as u32));
+            self.step.note(slot, (!is_tombstone).then_some((first + row) as u32));
         }
         Ok(())
     }
@@ -218,8 +207,7 @@ impl Slots for LastRows {
     fn load(&mut self, slot: Slot, bytes: &[u8]) -> Result<()> {
         let Some((&VERSION, row)) = bytes.split_first() else {
             return Err(Error::State(
-                "a stored row can't be read; the data directory is damaged: restore a copy"
-                    .to_string(),
+                "a stored row can't be read; the data directory is damaged: restore a copy".to_string(),
             ));
         };
         self.set(slot, Some(row));

@@ -78,10 +78,7 @@ impl Selected<'_> {
 }
 
 /// The rows in which `filter` is true and `argument` isn't null; none if those are all.
-pub(super) fn mask(
-    filter: Option<&BooleanArray>,
-    argument: Option<&ArrayRef>,
-) -> Option<BooleanBuffer> {
+pub(super) fn mask(filter: Option<&BooleanArray>, argument: Option<&ArrayRef>) -> Option<BooleanBuffer> {
     let passes = filter.map(|filter| match filter.nulls() {
         Some(nulls) => filter.values() & nulls.inner(),
         None => filter.values().clone(),
@@ -107,8 +104,7 @@ pub(super) fn accumulator(
     append_only: bool,
 ) -> Result<Box<dyn Accumulator>> {
     let name: Arc<str> = name.into();
-    let needed =
-        || argument_type.ok_or_else(|| Error::internal(format!("{name} without an argument")));
+    let needed = || argument_type.ok_or_else(|| Error::internal(format!("{name} without an argument")));
     Ok(match call.function {
         AggregateFunction::Count => Box::new(Counts::new(name, call.output_type.clone())),
         AggregateFunction::Sum | AggregateFunction::Avg => {
@@ -116,10 +112,7 @@ pub(super) fn accumulator(
             if !argument.is_floating() {
                 Box::new(IntegerSums::new(call, name, argument)?)
             } else if append_only {
-                Box::new(CompensatedSums::new(
-                    call.function,
-                    call.output_type.clone(),
-                ))
+                Box::new(CompensatedSums::new(call.function, call.output_type.clone()))
             } else {
                 Box::new(ExactSums::new(call.function, call.output_type.clone()))
             }

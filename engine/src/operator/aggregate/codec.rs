@@ -102,9 +102,7 @@ impl<'a> Reader<'a> {
 
 /// State that none of this could have written.
 pub(super) fn damaged() -> Error {
-    Error::State(
-        "a stored group can't be read; the data directory is damaged: restore a copy".to_string(),
-    )
+    Error::State("a stored group can't be read; the data directory is damaged: restore a copy".to_string())
 }
 
 #[cfg(test)]

@@ -112,11 +112,7 @@ impl<T: Thing + Borrow<T::Borrowed>> ValueSet<T> {
     }
 }
 
-fn write_values<'a, T: Thing>(
-    count: usize,
-    values: impl Iterator<Item = (&'a T, &'a i64)>,
-    out: &mut Vec<u8>,
-) {
+fn write_values<'a, T: Thing>(count: usize, values: impl Iterator<Item = (&'a T, &'a i64)>, out: &mut Vec<u8>) {
     write_usize(count, out);
     for (value, weight) in values {
         value.write(out);
@@ -184,15 +180,9 @@ impl Collection {
         let values = self.form.encode(argument)?;
         let once = self.append_only;
         match (&mut self.sets, &values) {
-            (Sets::Words(sets), Ordered::Words(words)) => {
-                add_all(sets, rows, once, |row| &words[row])
-            }
-            (Sets::Wides(sets), Ordered::Wides(wides)) => {
-                add_all(sets, rows, once, |row| &wides[row])
-            }
-            (Sets::Bytes(sets), Ordered::Bytes(bytes)) => {
-                add_all(sets, rows, once, |row| bytes.row(row))
-            }
+            (Sets::Words(sets), Ordered::Words(words)) => add_all(sets, rows, once, |row| &words[row]),
+            (Sets::Wides(sets), Ordered::Wides(wides)) => add_all(sets, rows, once, |row| &wides[row]),
+            (Sets::Bytes(sets), Ordered::Bytes(bytes)) => add_all(sets, rows, once, |row| bytes.row(row)),
             _ => Err(Error::internal("a set of values in another form")),
         }
     }
@@ -255,15 +245,8 @@ fn extremes<'a, T: Thing>(
 ) -> impl Iterator<Item = Option<&'a T>> {
     slots.iter().map(move |slot| {
         // Only what was taken back before it came has a negative weight, and only for a moment.
-        let mut values = sets[slot.index()]
-            .weights
-            .iter()
-            .filter(|(_, weight)| **weight > 0);
-        let found = if largest {
-            values.next_back()
-        } else {
-            values.next()
-        };
+        let mut values = sets[slot.index()].weights.iter().filter(|(_, weight)| **weight > 0);
+        let found = if largest { values.next_back() } else { values.next() };
         found.map(|(value, _)| value)
     })
 }
@@ -288,8 +271,7 @@ impl Collections {
             return Ok(index);
         }
         let form = OrderedForm::new(argument_type)?;
-        self.each
-            .push(Collection::new(argument, filter, append_only, form));
+        self.each.push(Collection::new(argument, filter, append_only, form));
         Ok(self.each.len() - 1)
     }
 
@@ -318,11 +300,7 @@ impl Slots for Collections {
         for collection in &mut self.each {
             with_sets!(&mut collection.sets, sets => sets[slot.index()].load(&mut saved)?);
         }
-        if saved.is_at_end() {
-            Ok(())
-        } else {
-            Err(damaged())
-        }
+        if saved.is_at_end() { Ok(()) } else { Err(damaged()) }
     }
 
     fn save(&mut self, slot: Slot, save: Save, out: &mut Vec<u8>) -> Result<()> {
@@ -345,8 +323,8 @@ impl Slots for Collections {
     }
 
     fn is_empty(&self, slot: Slot) -> bool {
-        self.each.iter().all(|collection| {
-            with_sets!(&collection.sets, sets => sets[slot.index()].weights.is_empty())
-        })
+        self.each
+            .iter()
+            .all(|collection| with_sets!(&collection.sets, sets => sets[slot.index()].weights.is_empty()))
     }
 }

@@ -86,8 +86,7 @@ impl ExactSum {
             self.offset = start;
         }
         if start < self.offset {
-            self.limbs
-                .splice(0..0, std::iter::repeat_n(0, self.offset - start));
+            self.limbs.splice(0..0, std::iter::repeat_n(0, self.offset - start));
             self.offset = start;
         }
         let sign = self.sign();
@@ -107,11 +106,7 @@ impl ExactSum {
         let zeros = self.limbs.iter().take_while(|limb| **limb == 0).count();
         if zeros > 0 {
             self.limbs.drain(..zeros);
-            self.offset = if self.limbs.is_empty() {
-                0
-            } else {
-                self.offset + zeros
-            };
+            self.offset = if self.limbs.is_empty() { 0 } else { self.offset + zeros };
         }
     }
 
@@ -208,20 +203,12 @@ impl ExactSum {
                 negative_infinities: saved.i64()?,
             })),
         };
-        Ok(Self {
-            limbs,
-            offset,
-            special,
-        })
+        Ok(Self { limbs, offset, special })
     }
 
     /// Memory beyond the struct itself.
     pub fn bytes(&self) -> usize {
-        self.limbs.capacity() * 8
-            + self
-                .special
-                .as_ref()
-                .map_or(0, |special| size_of_val(special.as_ref()))
+        self.limbs.capacity() * 8 + self.special.as_ref().map_or(0, |special| size_of_val(special.as_ref()))
     }
 }
 
@@ -273,10 +260,7 @@ mod tests {
     #[test]
     fn small_parts_survive_large_ones() {
         assert_eq!(sum_of(&[1e16, 1.0, -1e16]).value(), 1.0);
-        assert_eq!(
-            sum_of(&[1e308, 5e-324, 1e308, -1e308, -1e308]).value(),
-            5e-324
-        );
+        assert_eq!(sum_of(&[1e308, 5e-324, 1e308, -1e308, -1e308]).value(), 5e-324);
         assert_eq!(sum_of(&[0.1; 10]).value(), 1.0);
         assert_eq!(sum_of(&[f64::MAX, f64::MAX]).value(), f64::INFINITY);
         assert_eq!(sum_of(&[f64::MAX, f64::MAX, -f64::MAX]).value(), f64::MAX);

@@ -36,11 +36,7 @@ impl Extreme {
             Form::Wides => Best::Wides(Vec::new()),
             Form::Bytes(_) => Best::Bytes(Vec::new()),
         };
-        let better = if largest {
-            Ordering::Greater
-        } else {
-            Ordering::Less
-        };
+        let better = if largest { Ordering::Greater } else { Ordering::Less };
         Ok(Self {
             form,
             output_type,
@@ -88,10 +84,7 @@ impl Accumulator for Extreme {
                 self.form.decode_wides(&values)?
             }
             (Best::Bytes(best), Form::Bytes(codec)) => {
-                let values: Vec<_> = slots
-                    .iter()
-                    .map(|slot| best[slot.index()].as_deref())
-                    .collect();
+                let values: Vec<_> = slots.iter().map(|slot| best[slot.index()].as_deref()).collect();
                 self.form.decode_bytes(codec, &values)?
             }
             _ => return Err(Error::internal("an extreme in another form")),

@@ -37,10 +37,7 @@ fn results(
         (count, AggregateFunction::Avg) => Some(sum / count as f64),
         _ => Some(sum),
     };
-    of_type(
-        Arc::new(Float64Array::from_iter(parts.map(result))),
-        output_type,
-    )
+    of_type(Arc::new(Float64Array::from_iter(parts.map(result))), output_type)
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -6,9 +6,7 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::accumulator::{
-    Accumulator, Selected, accumulator, add_weights, counts_of, mask, of_type,
-};
+use super::accumulator::{Accumulator, Selected, accumulator, add_weights, counts_of, mask, of_type};
 use super::codec::{Reader, damaged, write_i64};
 use super::collection::{Collections, Transitions};
 use crate::change::{ChangeBatch, Weights};
@@ -61,11 +59,7 @@ impl Groups {
     ///
     /// # Errors
     /// If a call can't be kept up to date over its argument's type.
-    pub fn new(
-        spec: &AggregateSpec,
-        input: &SchemaRef,
-        append_only: bool,
-    ) -> Result<(Self, Collections)> {
+    pub fn new(spec: &AggregateSpec, input: &SchemaRef, append_only: bool) -> Result<(Self, Collections)> {
         let mut collections = Collections::default();
         let mut calls = Vec::with_capacity(spec.calls.len());
         for call in &spec.calls {
@@ -82,16 +76,8 @@ impl Groups {
         ))
     }
 
-    fn plan(
-        call: &AggregateCall,
-        input: &SchemaRef,
-        append_only: bool,
-        collections: &mut Collections,
-    ) -> Result<Call> {
-        let is_extreme = matches!(
-            call.function,
-            AggregateFunction::Min | AggregateFunction::Max
-        );
+    fn plan(call: &AggregateCall, input: &SchemaRef, append_only: bool, collections: &mut Collections) -> Result<Call> {
+        let is_extreme = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
         let output_type = call.output_type.clone();
         let argument_type = call.argument.map(|column| input.field(column).data_type());
         let mut collect = |argument: usize| {
@@ -99,9 +85,7 @@ impl Groups {
             collections.index_of(argument, call.filter, append_only, data_type)
         };
         Ok(match call.argument {
-            None if call.filter.is_none() && call.function == AggregateFunction::Count => {
-                Call::Rows(output_type)
-            }
+            None if call.filter.is_none() && call.function == AggregateFunction::Count => Call::Rows(output_type),
             Some(argument) if is_extreme && !append_only => Call::Extreme {
                 collection: collect(argument)?,
                 largest: call.function == AggregateFunction::Max,
@@ -130,12 +114,7 @@ impl Groups {
     }
 
     /// Takes a batch's rows.
-    pub fn update(
-        &mut self,
-        batch: &ChangeBatch,
-        targets: &Targets<'_>,
-        collections: &mut Collections,
-    ) -> Result<()> {
+    pub fn update(&mut self, batch: &ChangeBatch, targets: &Targets<'_>, collections: &mut Collections) -> Result<()> {
         let weights = match batch.weights() {
             Weights::Ones => None,
             Weights::Each(weights) => Some(&weights[..]),
@@ -192,26 +171,15 @@ impl Groups {
 
     /// The results of one call for some groups; `sets` are the slots of their sets, where there
     /// are any.
-    pub fn finish(
-        &self,
-        call: usize,
-        slots: &[Slot],
-        sets: &[Slot],
-        collections: &Collections,
-    ) -> Result<ArrayRef> {
+    pub fn finish(&self, call: usize, slots: &[Slot], sets: &[Slot], collections: &Collections) -> Result<ArrayRef> {
         match &self.calls[call] {
             Call::Rows(output_type) => of_type(counts_of(&self.counts, slots), output_type),
-            Call::Plain { accumulator, .. } | Call::Distinct { accumulator, .. } => {
-                accumulator.finish(slots)
-            }
+            Call::Plain { accumulator, .. } | Call::Distinct { accumulator, .. } => accumulator.finish(slots),
             Call::Extreme {
                 collection,
                 largest,
                 output_type,
-            } => of_type(
-                collections.each[*collection].extremes(sets, *largest)?,
-                output_type,
-            ),
+            } => of_type(collections.each[*collection].extremes(sets, *largest)?, output_type),
         }
     }
 
@@ -225,27 +193,20 @@ impl Groups {
 
     /// Memory, about.
     pub fn bytes(&self) -> usize {
-        let accumulators: usize = self
-            .accumulators()
-            .map(|accumulator| accumulator.bytes())
-            .sum();
+        let accumulators: usize = self.accumulators().map(|accumulator| accumulator.bytes()).sum();
         self.counts.capacity() * 8 + accumulators
     }
 
     fn accumulators(&self) -> impl Iterator<Item = &dyn Accumulator> {
         self.calls.iter().filter_map(|call| match call {
-            Call::Plain { accumulator, .. } | Call::Distinct { accumulator, .. } => {
-                Some(accumulator.as_ref())
-            }
+            Call::Plain { accumulator, .. } | Call::Distinct { accumulator, .. } => Some(accumulator.as_ref()),
             Call::Rows(_) | Call::Extreme { .. } => None,
         })
     }
 
     fn accumulators_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn Accumulator>> {
         self.calls.iter_mut().filter_map(|call| match call {
-            Call::Plain { accumulator, .. } | Call::Distinct { accumulator, .. } => {
-                Some(accumulator)
-            }
+            Call::Plain { accumulator, .. } | Call::Distinct { accumulator, .. } => Some(accumulator),
             Call::Rows(_) | Call::Extreme { .. } => None,
         })
     }
@@ -271,11 +232,7 @@ impl Slots for Groups {
         if let Some(emitted) = &mut self.emitted {
             *emitted = true;
         }
-        if saved.is_at_end() {
-            Ok(())
-        } else {
-            Err(damaged())
-        }
+        if saved.is_at_end() { Ok(()) } else { Err(damaged()) }
     }
 
     fn save(&mut self, slot: Slot, _save: Save, out: &mut Vec<u8>) -> Result<()> {
@@ -304,9 +261,7 @@ fn name(call: &AggregateCall, input: &SchemaRef) -> Arc<str> {
         AggregateFunction::Min => "min",
         AggregateFunction::Max => "max",
     };
-    let argument = call
-        .argument
-        .map_or("*", |column| input.field(column).name());
+    let argument = call.argument.map_or("*", |column| input.field(column).name());
     let distinct = if call.distinct { "DISTINCT " } else { "" };
     format!("{function}({distinct}{argument})").into()
 }
@@ -324,11 +279,7 @@ fn update_distinct(
     if changed.rows.is_empty() {
         return Ok(());
     }
-    let slots: Vec<Slot> = changed
-        .rows
-        .iter()
-        .map(|row| groups[*row as usize])
-        .collect();
+    let slots: Vec<Slot> = changed.rows.iter().map(|row| groups[*row as usize]).collect();
     let values = compute::take(argument, &UInt32Array::from(changed.rows.clone()), None)?;
     let rows = Selected {
         slots: &slots,

@@ -73,8 +73,7 @@ impl IntegerSums {
             (AggregateFunction::Sum, DataType::Int64 | DataType::Duration(_), _) => Finish::Integer,
             (AggregateFunction::Sum, DataType::UInt64, _) => Finish::Unsigned,
             (AggregateFunction::Sum, output, DataType::Decimal128(_, scale)) => {
-                let (precision, output_scale) =
-                    decimal_of(output).ok_or_else(|| unsupported(&name, argument))?;
+                let (precision, output_scale) = decimal_of(output).ok_or_else(|| unsupported(&name, argument))?;
                 if output_scale != *scale {
                     return Err(unsupported(&name, argument));
                 }
@@ -83,12 +82,9 @@ impl IntegerSums {
                 }
             }
             (AggregateFunction::Avg, DataType::Duration(_), DataType::Int64) => Finish::IntegerMean,
-            (AggregateFunction::Avg, DataType::Float64, DataType::Int64 | DataType::UInt64) => {
-                Finish::FloatMean
-            }
+            (AggregateFunction::Avg, DataType::Float64, DataType::Int64 | DataType::UInt64) => Finish::FloatMean,
             (AggregateFunction::Avg, output, DataType::Decimal128(_, scale)) => {
-                let (precision, output_scale) =
-                    decimal_of(output).ok_or_else(|| unsupported(&name, argument))?;
+                let (precision, output_scale) = decimal_of(output).ok_or_else(|| unsupported(&name, argument))?;
                 let factor = u32::try_from(i16::from(output_scale) - i16::from(*scale))
                     .ok()
                     .and_then(|digits| 10i128.checked_pow(digits))
@@ -129,8 +125,7 @@ impl IntegerSums {
             match values[row].checked_mul(i128::from(weight)) {
                 Some(product) => add_wide(entry, carries, slot, product),
                 None => {
-                    let product = i256::from_i128(values[row])
-                        .wrapping_mul(i256::from_i128(i128::from(weight)));
+                    let product = i256::from_i128(values[row]).wrapping_mul(i256::from_i128(i128::from(weight)));
                     let (low, high) = product.to_parts();
                     let low = low as i128;
                     // The parts are unsigned and signed; ours are signed both.
@@ -151,16 +146,11 @@ impl IntegerSums {
 
     /// The sum, if it has 128 bits.
     fn narrow(&self, slot: Slot) -> Option<i128> {
-        (self.carries.is_empty() || !self.carries.contains_key(&slot.0))
-            .then(|| self.sums[slot.index()].sum)
+        (self.carries.is_empty() || !self.carries.contains_key(&slot.0)).then(|| self.sums[slot.index()].sum)
     }
 
     /// One result for each slot: nothing for a sum of nothing.
-    fn results<T>(
-        &self,
-        slots: &[Slot],
-        result: impl Fn(Slot, i64) -> Option<T>,
-    ) -> Result<Vec<Option<T>>> {
+    fn results<T>(&self, slots: &[Slot], result: impl Fn(Slot, i64) -> Option<T>) -> Result<Vec<Option<T>>> {
         let one = |slot: &Slot| match self.sums[slot.index()].count {
             0 => Ok(None),
             count => match result(*slot, count) {
@@ -210,19 +200,13 @@ impl Accumulator for IntegerSums {
             Finish::Unsigned => Arc::new(UInt64Array::from(
                 self.results(slots, |slot, _| self.narrow(slot)?.try_into().ok())?,
             )),
-            Finish::IntegerMean => {
-                Arc::new(Int64Array::from(self.results(slots, |slot, count| {
-                    (self.narrow(slot)? / i128::from(count)).try_into().ok()
-                })?))
-            }
-            Finish::FloatMean => {
-                Arc::new(Float64Array::from(self.results(slots, |slot, count| {
-                    Some(mean(self.narrow(slot)?, count))
-                })?))
-            }
-            Finish::Decimal { limit } => {
-                self.decimals(slots, |slot, _| within(self.narrow(slot)?, limit))?
-            }
+            Finish::IntegerMean => Arc::new(Int64Array::from(self.results(slots, |slot, count| {
+                (self.narrow(slot)? / i128::from(count)).try_into().ok()
+            })?)),
+            Finish::FloatMean => Arc::new(Float64Array::from(
+                self.results(slots, |slot, count| Some(mean(self.narrow(slot)?, count)))?,
+            )),
+            Finish::Decimal { limit } => self.decimals(slots, |slot, _| within(self.narrow(slot)?, limit))?,
             Finish::DecimalMean { factor, limit } => self.decimals(slots, |slot, count| {
                 let scaled = self.wide(slot).checked_mul(i256::from_i128(factor))?;
                 let mean = scaled.checked_div(i256::from_i128(i128::from(count)))?;
@@ -256,14 +240,9 @@ impl Accumulator for IntegerSums {
 }
 
 impl IntegerSums {
-    fn decimals(
-        &self,
-        slots: &[Slot],
-        result: impl Fn(Slot, i64) -> Option<i128>,
-    ) -> Result<ArrayRef> {
+    fn decimals(&self, slots: &[Slot], result: impl Fn(Slot, i64) -> Option<i128>) -> Result<ArrayRef> {
         let values = Decimal128Array::from(self.results(slots, result)?);
-        let (precision, scale) =
-            decimal_of(&self.output_type).ok_or_else(|| Error::internal("not a decimal"))?;
+        let (precision, scale) = decimal_of(&self.output_type).ok_or_else(|| Error::internal("not a decimal"))?;
         Ok(Arc::new(values.with_precision_and_scale(precision, scale)?))
     }
 }

@@ -8,13 +8,11 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayData, ArrayRef, ArrowNativeTypeOp, AsArray, BooleanArray, make_array,
-};
+use arrow::array::{Array, ArrayData, ArrayRef, ArrowNativeTypeOp, AsArray, BooleanArray, make_array};
 use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Int8Type, Int16Type, IntervalUnit, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    DataType, Float32Type, Float64Type, Int8Type, Int16Type, IntervalUnit, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 
 use super::codec::{Reader, write_bytes, write_i64, write_i128};
@@ -131,9 +129,7 @@ impl OrderedForm {
     pub fn new(data_type: &DataType) -> Result<Self> {
         use DataType::*;
         let form = match data_type {
-            Boolean | Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 => {
-                Form::Words
-            }
+            Boolean | Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 => Form::Words,
             Float32 | Float64 | Date32 | Date64 | Time32(_) | Time64(_) => Form::Words,
             Timestamp(_, _) | Duration(_) | Interval(IntervalUnit::YearMonth) => Form::Words,
             Decimal32(_, _) | Decimal64(_, _) => Form::Words,
@@ -165,9 +161,7 @@ impl OrderedForm {
         Ok(match &self.form {
             Form::Words => Ordered::Words(words(array)?),
             Form::Wides => Ordered::Wides(native::<i128>(array)),
-            Form::Bytes(codec) => {
-                Ordered::Bytes(codec.encode(std::slice::from_ref(array), array.len())?)
-            }
+            Form::Bytes(codec) => Ordered::Bytes(codec.encode(std::slice::from_ref(array), array.len())?),
         })
     }
 
@@ -183,14 +177,9 @@ impl OrderedForm {
             Int8 | UInt8 => values.iter().map(|value| of(value) as i8).collect(),
             Int16 | UInt16 => values.iter().map(|value| of(value) as i16).collect(),
             UInt64 => values.iter().map(|value| of(value) ^ i64::MIN).collect(),
-            Float32 => values
-                .iter()
-                .map(|value| unsorted_32(of(value) as i32))
-                .collect(),
+            Float32 => values.iter().map(|value| unsorted_32(of(value) as i32)).collect(),
             Float64 => values.iter().map(|value| unsorted_64(of(value))).collect(),
-            narrow if narrow.primitive_width() == Some(4) => {
-                values.iter().map(|value| of(value) as i32).collect()
-            }
+            narrow if narrow.primitive_width() == Some(4) => values.iter().map(|value| of(value) as i32).collect(),
             _ => values.iter().map(of).collect(),
         };
         self.of_buffer(buffer, values.iter().map(Option::is_some).collect())
@@ -198,10 +187,7 @@ impl OrderedForm {
 
     /// As [`OrderedForm::decode_words`].
     pub fn decode_wides(&self, values: &[Option<i128>]) -> Result<ArrayRef> {
-        let buffer = values
-            .iter()
-            .map(|value| value.unwrap_or_default())
-            .collect();
+        let buffer = values.iter().map(|value| value.unwrap_or_default()).collect();
         self.of_buffer(buffer, values.iter().map(Option::is_some).collect())
     }
 
@@ -263,26 +249,19 @@ fn words(array: &ArrayRef) -> Result<ScalarBuffer<i64>> {
             .collect(),
         UInt64 => {
             let values = array.as_primitive::<UInt64Type>().values();
-            values
-                .iter()
-                .map(|value| *value as i64 ^ i64::MIN)
-                .collect()
+            values.iter().map(|value| *value as i64 ^ i64::MIN).collect()
         }
         Float32 => {
             let values = array.as_primitive::<Float32Type>().values();
-            values
-                .iter()
-                .map(|value| i64::from(sorted_32(*value)))
-                .collect()
+            values.iter().map(|value| i64::from(sorted_32(*value))).collect()
         }
         Float64 => {
             let values = array.as_primitive::<Float64Type>().values();
             values.iter().map(|value| sorted_64(*value)).collect()
         }
-        narrow if narrow.primitive_width() == Some(4) => native::<i32>(array)
-            .iter()
-            .map(|value| i64::from(*value))
-            .collect(),
+        narrow if narrow.primitive_width() == Some(4) => {
+            native::<i32>(array).iter().map(|value| i64::from(*value)).collect()
+        }
         wide if wide.primitive_width() == Some(8) => native::<i64>(array),
         other => return Err(Error::internal(format!("{other} isn't kept as words"))),
     })
@@ -296,11 +275,7 @@ fn native<T: ArrowNativeTypeOp>(array: &ArrayRef) -> ScalarBuffer<T> {
 
 /// Bits that compare as the floats do: those of negative ones, sign apart, are turned round.
 fn sorted_64(value: f64) -> i64 {
-    let value = if value.is_nan() {
-        f64::NAN
-    } else {
-        value + 0.0
-    };
+    let value = if value.is_nan() { f64::NAN } else { value + 0.0 };
     let bits = value.to_bits() as i64;
     bits ^ ((bits >> 63) & i64::MAX)
 }
@@ -310,11 +285,7 @@ fn unsorted_64(bits: i64) -> i64 {
 }
 
 fn sorted_32(value: f32) -> i32 {
-    let value = if value.is_nan() {
-        f32::NAN
-    } else {
-        value + 0.0
-    };
+    let value = if value.is_nan() { f32::NAN } else { value + 0.0 };
     let bits = value.to_bits() as i32;
     bits ^ ((bits >> 31) & i32::MAX)
 }
@@ -326,8 +297,8 @@ fn unsorted_32(bits: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array, Int64Array,
-        StringArray, TimestampMicrosecondArray, UInt64Array,
+        Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array, Int64Array, StringArray,
+        TimestampMicrosecondArray, UInt64Array,
     };
 
     use super::*;
@@ -339,25 +310,19 @@ mod tests {
         let back = match form.encode(&array).unwrap() {
             Ordered::Words(words) => {
                 assert!(words[..filled].is_sorted_by(|a, b| a < b), "{array:?}");
-                let values: Vec<_> = (0..=filled)
-                    .map(|row| (row < filled).then(|| words[row]))
-                    .collect();
+                let values: Vec<_> = (0..=filled).map(|row| (row < filled).then(|| words[row])).collect();
                 form.decode_words(&values)
             }
             Ordered::Wides(wides) => {
                 assert!(wides[..filled].is_sorted_by(|a, b| a < b), "{array:?}");
-                let values: Vec<_> = (0..=filled)
-                    .map(|row| (row < filled).then(|| wides[row]))
-                    .collect();
+                let values: Vec<_> = (0..=filled).map(|row| (row < filled).then(|| wides[row])).collect();
                 form.decode_wides(&values)
             }
             Ordered::Bytes(rows) => {
                 let Form::Bytes(codec) = form.form() else {
                     panic!("bytes of another form")
                 };
-                let values: Vec<_> = (0..=filled)
-                    .map(|row| (row < filled).then(|| rows.row(row)))
-                    .collect();
+                let values: Vec<_> = (0..=filled).map(|row| (row < filled).then(|| rows.row(row))).collect();
                 assert!(values[..filled].is_sorted_by(|a, b| a < b), "{array:?}");
                 form.decode_bytes(codec, &values)
             }
@@ -373,29 +338,15 @@ mod tests {
             Some(i64::MAX),
             None,
         ])));
-        check(Arc::new(Int8Array::from(vec![
-            Some(-128),
-            Some(-1),
-            Some(127),
-            None,
-        ])));
+        check(Arc::new(Int8Array::from(vec![Some(-128), Some(-1), Some(127), None])));
         check(Arc::new(UInt64Array::from(vec![
             Some(0),
             Some(1 << 63),
             Some(u64::MAX),
             None,
         ])));
-        check(Arc::new(BooleanArray::from(vec![
-            Some(false),
-            Some(true),
-            None,
-        ])));
-        check(Arc::new(Date32Array::from(vec![
-            Some(-3),
-            Some(0),
-            Some(20_000),
-            None,
-        ])));
+        check(Arc::new(BooleanArray::from(vec![Some(false), Some(true), None])));
+        check(Arc::new(Date32Array::from(vec![Some(-3), Some(0), Some(20_000), None])));
         check(Arc::new(Float64Array::from(vec![
             Some(f64::NEG_INFINITY),
             Some(-1.5),
@@ -413,8 +364,7 @@ mod tests {
             None,
         ])));
         check(Arc::new(
-            TimestampMicrosecondArray::from(vec![Some(-1), Some(0), Some(1), None])
-                .with_timezone("UTC"),
+            TimestampMicrosecondArray::from(vec![Some(-1), Some(0), Some(1), None]).with_timezone("UTC"),
         ));
         check(Arc::new(
             Decimal128Array::from(vec![Some(-5), Some(0), Some(10i128.pow(37)), None])

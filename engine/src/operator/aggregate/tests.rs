@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray,
-    TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use weir_state::{MemoryStore, RelationId};
@@ -50,10 +50,7 @@ pub(super) struct Row {
 }
 
 pub(super) fn batch(rows: &[(Row, i64)]) -> ChangeBatch {
-    fn column<A: FromIterator<T> + 'static + Array, T>(
-        rows: &[(Row, i64)],
-        of: impl Fn(&Row) -> T,
-    ) -> ArrayRef {
+    fn column<A: FromIterator<T> + 'static + Array, T>(rows: &[(Row, i64)], of: impl Fn(&Row) -> T) -> ArrayRef {
         Arc::new(rows.iter().map(|(row, _)| of(row)).collect::<A>())
     }
     let decimals: Decimal128Array = rows.iter().map(|(row, _)| row.d).collect();
@@ -72,11 +69,7 @@ pub(super) fn batch(rows: &[(Row, i64)]) -> ChangeBatch {
     ChangeBatch::new(rows, Weights::Each(weights))
 }
 
-pub(super) fn call(
-    function: AggregateFunction,
-    argument: Option<usize>,
-    output_type: DataType,
-) -> AggregateCall {
+pub(super) fn call(function: AggregateFunction, argument: Option<usize>, output_type: DataType) -> AggregateCall {
     AggregateCall {
         function,
         argument,
@@ -154,12 +147,7 @@ fn a_step_gives_one_pair_a_group_and_none_for_what_stays() {
         rig.step(&[(row(1, 0), 1), (row(1, 0), 1), (row(2, 0), 1)]),
         ["+1 1|2", "+1 2|1"]
     );
-    let rows = [
-        (row(1, 0), 1),
-        (row(1, 5), 1),
-        (row(2, 1), 1),
-        (row(2, 0), -1),
-    ];
+    let rows = [(row(1, 0), 1), (row(1, 5), 1), (row(2, 1), 1), (row(2, 0), -1)];
     assert_eq!(rig.step(&rows), ["-1 1|2", "+1 1|4"]);
     assert_eq!(rig.step(&[(row(2, 1), -1)]), ["-1 2|1"]);
     assert_eq!(rig.step(&[(row(3, 1), 1), (row(3, 1), -1)]), [""; 0]);
@@ -213,11 +201,7 @@ fn grouping_by_nothing_counts_what_comes_with_the_first_step() {
 fn a_sum_may_leave_its_range_on_the_way_but_not_in_the_end() {
     let spec = one_call(AggregateFunction::Sum, 1, DataType::Int64);
     let mut rig = Rig::new(spec.clone(), false, 1, None);
-    let back_again = [
-        (row(1, i64::MAX), 1),
-        (row(1, i64::MAX), 1),
-        (row(1, i64::MAX), -1),
-    ];
+    let back_again = [(row(1, i64::MAX), 1), (row(1, i64::MAX), 1), (row(1, i64::MAX), -1)];
     assert_eq!(rig.step(&back_again), [format!("+1 1|{}", i64::MAX)]);
     let error = rig.try_step(&[(row(1, 1), 1)]).unwrap_err();
     assert!(
@@ -232,15 +216,10 @@ fn a_sum_may_leave_its_range_on_the_way_but_not_in_the_end() {
         u: Some(u64::MAX),
         ..Row::default()
     };
-    assert_eq!(
-        rig.step(&[(large.clone(), 1)]),
-        [format!("+1 1|{}", u64::MAX)]
-    );
+    assert_eq!(rig.step(&[(large.clone(), 1)]), [format!("+1 1|{}", u64::MAX)]);
     let error = rig.try_step(&[(large, 1)]).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .starts_with("sum(u): unsigned bigint out of range"),
+        error.to_string().starts_with("sum(u): unsigned bigint out of range"),
         "{error}"
     );
 }
@@ -262,9 +241,7 @@ fn decimal_sums_pass_128_bits_and_come_back() {
     assert_eq!(rig.step(&rows), [format!("+1 1|{}.99", "9".repeat(36))]);
     let error = rig.try_step(&[(large(1), 1)]).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .starts_with("sum(d): numeric(38, 2) out of range"),
+        error.to_string().starts_with("sum(d): numeric(38, 2) out of range"),
         "{error}"
     );
 
@@ -284,12 +261,7 @@ fn decimal_sums_pass_128_bits_and_come_back() {
 
 #[test]
 fn means_of_integers_are_exact_and_rounded_once() {
-    let mut rig = Rig::new(
-        one_call(AggregateFunction::Avg, 1, DataType::Float64),
-        false,
-        1,
-        None,
-    );
+    let mut rig = Rig::new(one_call(AggregateFunction::Avg, 1, DataType::Float64), false, 1, None);
     let large = 9_007_199_254_740_993;
     assert_eq!(
         rig.step(&[(row(1, large), 1), (row(1, large + 2), 1)]),
@@ -304,24 +276,13 @@ fn float_sums_over_updates_keep_no_trace_of_what_went() {
         f: Some(f),
         ..Row::default()
     };
-    let mut rig = Rig::new(
-        one_call(AggregateFunction::Sum, 3, DataType::Float64),
-        false,
-        1,
-        None,
-    );
-    assert_eq!(
-        rig.step(&[(of(1e16), 1), (of(1.0), 1), (of(-1e16), 1)]),
-        ["+1 1|1.0"]
-    );
+    let mut rig = Rig::new(one_call(AggregateFunction::Sum, 3, DataType::Float64), false, 1, None);
+    assert_eq!(rig.step(&[(of(1e16), 1), (of(1.0), 1), (of(-1e16), 1)]), ["+1 1|1.0"]);
     assert_eq!(rig.step(&[(of(f64::NAN), 1)]), ["-1 1|1.0", "+1 1|NaN"]);
     rig.checkpoint();
     rig.commit();
     rig.crash(1);
-    assert_eq!(
-        rig.step(&[(of(f64::NAN), -1), (of(0.1), 1)]),
-        ["-1 1|NaN", "+1 1|1.1"]
-    );
+    assert_eq!(rig.step(&[(of(f64::NAN), -1), (of(0.1), 1)]), ["-1 1|NaN", "+1 1|1.1"]);
     assert_eq!(rig.step(&[(of(0.1), -1)]), ["-1 1|1.1", "+1 1|1.0"]);
 }
 
@@ -338,23 +299,13 @@ fn keys_are_equal_as_sql_groups_them() {
         1,
         None,
     );
-    let of = |f: Option<f64>| {
-        (
-            Row {
-                f,
-                ..Row::default()
-            },
-            1,
-        )
-    };
+    let of = |f: Option<f64>| (Row { f, ..Row::default() }, 1);
     let keys = [0.0, -0.0, f64::NAN, -f64::NAN].map(|f| of(Some(f)));
     let mut changes = rig.step(&[&keys[..], &[of(None), of(None)]].concat());
     changes.sort();
     assert_eq!(
         changes,
-        ["+1 0.0|2", "+1 NaN|2", "+1 |2"]
-            .map(String::from)
-            .tap_sorted()
+        ["+1 0.0|2", "+1 NaN|2", "+1 |2"].map(String::from).tap_sorted()
     );
 }
 
@@ -394,10 +345,7 @@ fn a_delete_of_what_was_never_there_is_a_broken_promise() {
         1,
         None,
     );
-    assert!(matches!(
-        rig.try_step(&[(row(1, 0), -1)]),
-        Err(Error::Internal(_))
-    ));
+    assert!(matches!(rig.try_step(&[(row(1, 0), -1)]), Err(Error::Internal(_))));
 }
 
 fn windows(emit_on_close: bool, lateness_us: i64) -> AggregateSpec {
@@ -428,12 +376,7 @@ fn at(k: i64, w: Option<i64>) -> (Row, i64) {
 #[test]
 fn a_window_gives_its_rows_when_the_watermark_arrives() {
     let mut rig = Rig::new(windows(true, 0), true, 1, None);
-    let rows = [
-        at(1, Some(10)),
-        at(1, Some(10)),
-        at(2, Some(20)),
-        at(3, None),
-    ];
+    let rows = [at(1, Some(10)), at(1, Some(10)), at(2, Some(20)), at(3, None)];
     assert_eq!(rig.step_to(&rows, 9), [""; 0]);
     rig.checkpoint();
     rig.commit();
@@ -451,10 +394,7 @@ fn a_window_gives_its_rows_when_the_watermark_arrives() {
 
     // All input has ended: every window closes, and what has no time stays.
     let mut rig = rig.rebuilt(1);
-    assert_eq!(
-        rig.step_to(&[], i64::MAX),
-        ["+1 2|1970-01-01T00:00:00.000020|1"]
-    );
+    assert_eq!(rig.step_to(&[], i64::MAX), ["+1 2|1970-01-01T00:00:00.000020|1"]);
     rig.checkpoint();
     rig.commit();
     assert_eq!(rig.stored(), 1);
@@ -464,10 +404,7 @@ fn a_window_gives_its_rows_when_the_watermark_arrives() {
 fn with_lateness_results_stay_and_state_goes() {
     let mut rig = Rig::new(windows(false, 5), true, 1, None);
     let first = "1|1970-01-01T00:00:00.000010";
-    assert_eq!(
-        rig.step_to(&[at(1, Some(10))], 14),
-        [format!("+1 {first}|1")]
-    );
+    assert_eq!(rig.step_to(&[at(1, Some(10))], 14), [format!("+1 {first}|1")]);
     rig.checkpoint();
     rig.commit();
     let late = rig.step_to(&[at(1, Some(10))], 15);

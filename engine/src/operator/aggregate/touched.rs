@@ -61,10 +61,7 @@ impl Touched {
 
     /// The slots of groups, and of their sets, from the given place on.
     pub fn slots_from(&self, first: usize) -> (&[Slot], &[Slot]) {
-        (
-            &self.groups[first..],
-            self.sets.get(first..).unwrap_or_default(),
-        )
+        (&self.groups[first..], self.sets.get(first..).unwrap_or_default())
     }
 
     /// What the groups added last were before.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
-    UInt64Array,
+    ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::DataType;
 use proptest::prelude::*;
@@ -49,9 +48,7 @@ fn calls() -> Vec<Checked> {
     let mean = DataType::Decimal128(38, 6);
     vec![
         plain(Count, None, int.clone(), |rows| count(rows.len())),
-        filtered(plain(Count, None, int.clone(), |rows| {
-            count(passing(rows).len())
-        })),
+        filtered(plain(Count, None, int.clone(), |rows| count(passing(rows).len()))),
         plain(Count, Some(1), int.clone(), |rows| count(ints(rows).len())),
         distinct(plain(Count, Some(1), int.clone(), |rows| {
             count(unique(ints(rows)).len())
@@ -59,9 +56,7 @@ fn calls() -> Vec<Checked> {
         distinct(filtered(plain(Count, Some(5), int.clone(), |rows| {
             count(unique(texts(&passing(rows))).len())
         }))),
-        plain(Sum, Some(1), int.clone(), |rows| {
-            Value::Integer(sum(ints(rows)))
-        }),
+        plain(Sum, Some(1), int.clone(), |rows| Value::Integer(sum(ints(rows)))),
         filtered(plain(Sum, Some(1), int.clone(), |rows| {
             Value::Integer(sum(ints(&passing(rows))))
         })),
@@ -89,9 +84,7 @@ fn calls() -> Vec<Checked> {
             let values = ints(rows);
             Value::Float(sum(values.clone()).map(|sum| sum as f64 / values.len() as f64))
         }),
-        plain(Sum, Some(4), wide.clone(), |rows| {
-            Value::Decimal(decimal_sum(rows))
-        }),
+        plain(Sum, Some(4), wide.clone(), |rows| Value::Decimal(decimal_sum(rows))),
         plain(Avg, Some(4), mean, |rows| {
             let count = rows.iter().filter(|row| row.d.is_some()).count() as i128;
             Value::Decimal(decimal_sum(rows).map(|sum| sum * 10_000 / count))
@@ -134,18 +127,16 @@ fn count(rows: usize) -> Value {
 }
 
 fn passing<'a>(rows: &[&'a Row]) -> Vec<&'a Row> {
-    rows.iter()
-        .copied()
-        .filter(|row| row.b == Some(true))
-        .collect()
+    rows.iter().copied().filter(|row| row.b == Some(true)).collect()
 }
 
 fn ints(rows: &[&Row]) -> Vec<i64> {
     rows.iter().filter_map(|row| row.v).collect()
 }
 
+/// Without -0.0, which is 0.0.
 fn floats(rows: &[&Row]) -> Vec<f64> {
-    rows.iter().filter_map(|row| row.f).collect()
+    rows.iter().filter_map(|row| row.f.map(|f| f + 0.0)).collect()
 }
 
 fn texts(rows: &[&Row]) -> Vec<String> {
@@ -215,18 +206,11 @@ fn recompute(spec: &AggregateSpec, chosen: &[Checked], rows: &[Row]) -> ChangeBa
         columns.push(match key {
             0 => Arc::new(firsts.map(|row| row.k).collect::<Int64Array>()),
             5 => Arc::new(firsts.map(|row| row.t.clone()).collect::<StringArray>()),
-            _ => Arc::new(
-                firsts
-                    .map(|row| row.w)
-                    .collect::<TimestampMicrosecondArray>(),
-            ),
+            _ => Arc::new(firsts.map(|row| row.w).collect::<TimestampMicrosecondArray>()),
         });
     }
     for checked in chosen {
-        let values = groups
-            .iter()
-            .map(|(_, members)| (checked.expected)(members))
-            .collect();
+        let values = groups.iter().map(|(_, members)| (checked.expected)(members)).collect();
         columns.push(column(values, &checked.call.output_type));
     }
     ChangeBatch::inserts(record_batch(node.schema, columns, groups.len()).unwrap())
@@ -281,23 +265,14 @@ fn small_row() -> impl Strategy<Value = Row> {
     (
         prop::option::weighted(0.9, 0i64..4),
         prop::option::weighted(0.8, -3i64..4),
-        prop::option::weighted(0.8, prop_oneof![0u64..3, Just(1 << 60)]),
+        prop::option::weighted(0.8, prop_oneof![0u64..3, Just(1 << 50)]),
         prop::option::weighted(0.8, float),
         prop::option::weighted(0.8, prop_oneof![-3i128..4, Just(10i128.pow(30))]),
         prop::option::weighted(0.8, "[ab]{0,2}"),
         prop::option::weighted(0.8, any::<bool>()),
         prop::option::weighted(0.9, 1i64..12),
     )
-        .prop_map(|(k, v, u, f, d, t, b, w)| Row {
-            k,
-            v,
-            u,
-            f,
-            d,
-            t,
-            b,
-            w,
-        })
+        .prop_map(|(k, v, u, f, d, t, b, w)| Row { k, v, u, f, d, t, b, w })
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -486,11 +461,7 @@ fn check(
     };
     let mut world = World {
         rig: Rig::new(spec.clone(), append_only, 1, entry_budget),
-        closing: if close.is_some() {
-            closing
-        } else {
-            Closing::Never
-        },
+        closing: if close.is_some() { closing } else { Closing::Never },
         spec,
         chosen,
         append_only,

@@ -26,12 +26,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    pub fn new(
-        spec: AggregateSpec,
-        append_only: bool,
-        tasks: usize,
-        entry_budget: Option<usize>,
-    ) -> Self {
+    pub fn new(spec: AggregateSpec, append_only: bool, tasks: usize, entry_budget: Option<usize>) -> Self {
         let mut rig = Self {
             spec,
             append_only,
@@ -105,16 +100,10 @@ impl Rig {
     }
 
     /// A step of all tasks, each with its part of the batches.
-    pub fn try_batches(
-        &mut self,
-        batches: Vec<ChangeBatch>,
-        watermark: i64,
-    ) -> Result<Vec<ChangeBatch>> {
+    pub fn try_batches(&mut self, batches: Vec<ChangeBatch>, watermark: i64) -> Result<Vec<ChangeBatch>> {
         let types = self.spec.keys.iter();
         let schema = super::input_schema();
-        let types: Vec<_> = types
-            .map(|key| schema.field(*key).data_type().clone())
-            .collect();
+        let types: Vec<_> = types.map(|key| schema.field(*key).data_type().clone()).collect();
         let codec = RowCodec::for_types(&types)?;
         let mut inputs = vec![Vec::new(); self.tasks.len()];
         for batch in batches {
@@ -127,10 +116,7 @@ impl Rig {
                 input.push(batch);
             }
         }
-        let step = Step {
-            now_us: 0,
-            watermark,
-        };
+        let step = Step { now_us: 0, watermark };
         let mut output = Vec::new();
         for (task, input) in self.tasks.iter_mut().zip(inputs) {
             output.extend(task.step(&step, vec![input])?);
@@ -141,17 +127,12 @@ impl Rig {
     /// Entries in the store, of all tables.
     pub fn stored(&self) -> usize {
         let range = keys::relation_state_range(RelationId(3));
-        self.store
-            .scan(Keyspace::State, &range.start, Some(&range.end))
-            .count()
+        self.store.scan(Keyspace::State, &range.start, Some(&range.end)).count()
     }
 
     /// Groups in memory.
     pub fn entries(&self) -> u64 {
-        self.tasks
-            .iter()
-            .map(|task| task.stats().state_entries)
-            .sum()
+        self.tasks.iter().map(|task| task.stats().state_entries).sum()
     }
 }
 
