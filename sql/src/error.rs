@@ -17,20 +17,33 @@ pub struct Error {
 impl Error {
     /// An error without a place.
     pub fn new(message: impl Into<String>) -> Self {
-        Error { message: message.into(), place: None }
+        Error {
+            message: message.into(),
+            place: None,
+        }
     }
 
     /// An error at a place.
     pub fn at(message: impl Into<String>, line: u64, column: u64) -> Self {
-        Error { message: message.into(), place: Some((line, column)) }
+        Error {
+            message: message.into(),
+            place: Some((line, column)),
+        }
     }
 
     /// The message, the line of `text` at fault and a caret under the token.
     pub fn render(&self, text: &str) -> String {
-        let Some((line, column)) = self.place else { return self.message.clone() };
-        let Some(source) = text.lines().nth(line.saturating_sub(1) as usize) else { return self.message.clone() };
-        let pad: String =
-            source.chars().take(column.saturating_sub(1) as usize).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let Some((line, column)) = self.place else {
+            return self.message.clone();
+        };
+        let Some(source) = text.lines().nth(line.saturating_sub(1) as usize) else {
+            return self.message.clone();
+        };
+        let pad: String = source
+            .chars()
+            .take(column.saturating_sub(1) as usize)
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .collect();
         format!("{}\n  {source}\n  {pad}^", self.message)
     }
 }

@@ -76,9 +76,7 @@ fn statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement> {
     };
     match word.value.to_ascii_uppercase().as_str() {
         "SELECT" | "WITH" | "VALUES" => select(source, tokens),
-        "INSERT" | "UPDATE" | "DELETE" => {
-            dml::dml(source, tokens).map(|statement| Statement::Dml(Box::new(statement)))
-        }
+        "INSERT" | "UPDATE" | "DELETE" => dml::dml(source, tokens).map(|statement| Statement::Dml(Box::new(statement))),
         "CREATE" => create::create(&mut cursor),
         "DROP" => drop(&mut cursor),
         "ALTER" => alter(&mut cursor),
@@ -107,7 +105,9 @@ fn unknown(word: &str, first: &TokenWithSpan) -> Error {
         }
         "TRUNCATE" => "TRUNCATE is not there: write DELETE FROM table".into(),
         "COPY" => "COPY is not there: a source or a sink with connector = 'file' reads or writes files".into(),
-        "MERGE" | "UPSERT" | "REPLACE" => format!("{word} is not there yet: INSERT, UPDATE and DELETE are"),
+        "MERGE" | "UPSERT" | "REPLACE" => {
+            format!("{word} is not there yet: INSERT, UPDATE and DELETE are")
+        }
         "USE" => "USE is not there: all relations are in one schema".into(),
         "FROM" | "TABLE" => "a query begins with SELECT: write SELECT * FROM …".into(),
         _ => format!(
@@ -140,10 +140,7 @@ fn refuse_kind(cursor: &Cursor) -> Result<()> {
     if words == 0 {
         return Ok(());
     }
-    Err(cursor.here(format!(
-        "leave out the kind, the name is enough: {}",
-        name.value
-    )))
+    Err(cursor.here(format!("leave out the kind, the name is enough: {}", name.value)))
 }
 
 /// How many words at the cursor name a kind of relation.
@@ -290,9 +287,7 @@ fn explain(cursor: &mut Cursor) -> Result<Statement> {
     cursor.advance();
     if cursor.take(&["ANALYZE"]) {
         if cursor.is("SELECT") || cursor.is("WITH") || cursor.is("CREATE") {
-            return Err(cursor.here(
-                "EXPLAIN ANALYZE takes the name of a running view or sink; EXPLAIN takes a query",
-            ));
+            return Err(cursor.here("EXPLAIN ANALYZE takes the name of a running view or sink; EXPLAIN takes a query"));
         }
         refuse_kind(cursor)?;
         let name = cursor.name("the name of a running view or sink")?;
@@ -332,14 +327,10 @@ fn is_explain_option(token: &TokenWithSpan) -> bool {
 }
 
 fn explain_create(cursor: &mut Cursor) -> Result<Statement> {
-    let error = cursor.here(
-        "EXPLAIN takes a query, CREATE VIEW, CREATE MATERIALIZED VIEW or CREATE SINK … AS query",
-    );
+    let error = cursor.here("EXPLAIN takes a query, CREATE VIEW, CREATE MATERIALIZED VIEW or CREATE SINK … AS query");
     let mut created = Cursor::new(cursor.source, cursor.rest(), None);
     match create::create(&mut created)? {
-        Statement::CreateMaterializedView(view) | Statement::CreateView(view) => {
-            Ok(Statement::Explain(view.query))
-        }
+        Statement::CreateMaterializedView(view) | Statement::CreateView(view) => Ok(Statement::Explain(view.query)),
         Statement::CreateSink(sink) => match sink.input {
             crate::statement::SinkInput::As(query) => Ok(Statement::Explain(query)),
             crate::statement::SinkInput::From(_) => Err(error),

@@ -10,7 +10,7 @@ use weir_engine::relation::Metadata;
 #[derive(Debug, Clone)]
 pub enum Statement {
     /// `CREATE SOURCE`.
-    CreateSource(CreateSource),
+    CreateSource(Box<CreateSource>),
     /// `CREATE TABLE`.
     CreateTable(CreateTable),
     /// `CREATE VIEW`: a named query.
@@ -20,7 +20,12 @@ pub enum Statement {
     /// `CREATE SINK`.
     CreateSink(CreateSink),
     /// `DROP kind [IF EXISTS] name [CASCADE]`.
-    Drop { kind: RelationKind, name: Name, if_exists: bool, cascade: bool },
+    Drop {
+        kind: RelationKind,
+        name: Name,
+        if_exists: bool,
+        cascade: bool,
+    },
     /// `PAUSE name`.
     Pause(Name),
     /// `RESUME name`.
@@ -46,7 +51,11 @@ pub enum Statement {
     /// `SHOW name` of a setting.
     ShowSetting(String),
     /// `COMMENT ON kind name IS '…'` (`None` removes it).
-    Comment { kind: RelationKind, name: Name, text: Option<String> },
+    Comment {
+        kind: RelationKind,
+        name: Name,
+        text: Option<String>,
+    },
     /// `ALTER … name RENAME TO name`.
     Rename { kind: RelationKind, name: Name, to: Name },
     /// `FLUSH`.

@@ -14,8 +14,7 @@ use super::types;
 use super::window::InnerAliases;
 use crate::error::{Error, Result};
 use crate::statement::{
-    CreateSink, CreateSource, CreateTable, CreateView, Name, Query, SinkInput, SourceColumn,
-    Statement,
+    CreateSink, CreateSource, CreateTable, CreateView, Name, Query, SinkInput, SourceColumn, Statement,
 };
 
 /// Things other systems create, and what to write here.
@@ -67,15 +66,14 @@ const REFUSED: &[(&[&str], &str)] = &[
 /// Reads a CREATE statement; the cursor stands at its first word.
 pub(super) fn create(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect("CREATE")?;
-    let at_replace = cursor.here(
-        "OR REPLACE is there for plain views only, yet: DROP the old one first; its readers are named",
-    );
+    let at_replace =
+        cursor.here("OR REPLACE is there for plain views only, yet: DROP the old one first; its readers are named");
     let or_replace = cursor.take(&["OR", "REPLACE"]);
     if or_replace && !cursor.is("VIEW") {
         return Err(at_replace);
     }
     if cursor.take(&["SOURCE"]) {
-        create_source(cursor).map(Statement::CreateSource)
+        create_source(cursor).map(|source| Statement::CreateSource(Box::new(source)))
     } else if cursor.take(&["TABLE"]) {
         create_table(cursor).map(Statement::CreateTable)
     } else if cursor.take(&["VIEW"]) {
@@ -85,9 +83,7 @@ pub(super) fn create(cursor: &mut Cursor) -> Result<Statement> {
     } else if cursor.take(&["SINK"]) {
         create_sink(cursor).map(Statement::CreateSink)
     } else {
-        let refused = REFUSED
-            .iter()
-            .find(|(words, _)| starts_with(cursor.rest(), words));
+        let refused = REFUSED.iter().find(|(words, _)| starts_with(cursor.rest(), words));
         Err(match refused {
             Some((_, message)) => cursor.here(*message),
             None => cursor.expected("SOURCE, TABLE, VIEW, MATERIALIZED VIEW or SINK after CREATE"),
@@ -196,9 +192,7 @@ impl SourceDefinition {
                      coalesce(…) in the view, or GENERATED ALWAYS AS (…)",
                 ));
             } else if !cursor.take(&["NULL"]) {
-                return Err(cursor.expected(
-                    "METADATA FROM, GENERATED ALWAYS AS, NOT NULL, PRIMARY KEY, a comma or )",
-                ));
+                return Err(cursor.expected("METADATA FROM, GENERATED ALWAYS AS, NOT NULL, PRIMARY KEY, a comma or )"));
             }
         }
     }
@@ -298,9 +292,7 @@ fn include(cursor: &mut Cursor) -> Result<SourceColumn> {
 fn create_table(cursor: &mut Cursor) -> Result<CreateTable> {
     let (if_not_exists, name) = new_name(cursor, "the table's name")?;
     if cursor.is("AS") {
-        return Err(cursor.here(
-            "CREATE TABLE … AS is not there: CREATE TABLE with columns, then INSERT INTO … SELECT",
-        ));
+        return Err(cursor.here("CREATE TABLE … AS is not there: CREATE TABLE with columns, then INSERT INTO … SELECT"));
     }
     if !cursor.is_token(&Token::LParen) {
         return Err(cursor.expected("the table's columns in parentheses"));
@@ -355,13 +347,11 @@ fn table_column(cursor: &mut Cursor, primary_key: &mut Vec<Ident>) -> Result<Tab
         } else if cursor.is_token(&Token::Comma) || cursor.is_token(&Token::RParen) {
             return Ok((name, data_type, not_null, default));
         } else if cursor.is("METADATA") || cursor.is("GENERATED") {
-            return Err(cursor.here(
-                "METADATA and GENERATED columns belong to CREATE SOURCE; a table's rows come from INSERT",
-            ));
+            return Err(
+                cursor.here("METADATA and GENERATED columns belong to CREATE SOURCE; a table's rows come from INSERT")
+            );
         } else if ["UNIQUE", "REFERENCES", "CHECK"].iter().any(|word| cursor.is(word)) {
-            return Err(cursor.here(
-                "UNIQUE, REFERENCES and CHECK are not there: NOT NULL and PRIMARY KEY are checked",
-            ));
+            return Err(cursor.here("UNIQUE, REFERENCES and CHECK are not there: NOT NULL and PRIMARY KEY are checked"));
         } else if !cursor.take(&["NULL"]) {
             return Err(cursor.expected("DEFAULT, NOT NULL, PRIMARY KEY, a comma or )"));
         }
@@ -370,8 +360,7 @@ fn table_column(cursor: &mut Cursor, primary_key: &mut Vec<Ident>) -> Result<Tab
 
 /// Whether a key over several columns, or a constraint that isn't there, is next.
 fn at_key_constraint(cursor: &Cursor) -> bool {
-    (cursor.is("PRIMARY") && cursor.is_nth(1, "KEY"))
-        || (cursor.is("CONSTRAINT") && cursor.is_nth(2, "PRIMARY"))
+    (cursor.is("PRIMARY") && cursor.is_nth(1, "KEY")) || (cursor.is("CONSTRAINT") && cursor.is_nth(2, "PRIMARY"))
 }
 
 /// `[CONSTRAINT name] PRIMARY KEY (column, …)`.
@@ -391,9 +380,7 @@ fn key_constraint(cursor: &mut Cursor, primary_key: &mut Vec<Ident>) -> Result<(
 /// `PRIMARY KEY` behind a column.
 fn column_key(cursor: &mut Cursor, column: &Ident, primary_key: &mut Vec<Ident>) -> Result<()> {
     if !primary_key.is_empty() {
-        return Err(cursor.here(
-            "there is a second PRIMARY KEY: write PRIMARY KEY (a, b) for a key of several columns",
-        ));
+        return Err(cursor.here("there is a second PRIMARY KEY: write PRIMARY KEY (a, b) for a key of several columns"));
     }
     cursor.expect("PRIMARY")?;
     cursor.expect("KEY")?;
@@ -423,11 +410,7 @@ fn check_names<'a>(columns: impl Iterator<Item = &'a Ident>, primary_key: &[Iden
 
 fn twice(column: &Ident, what: &str) -> Error {
     let at = column.span.start;
-    Error::at(
-        format!("{what} {} is there twice", folded(column)),
-        at.line,
-        at.column,
-    )
+    Error::at(format!("{what} {} is there twice", folded(column)), at.line, at.column)
 }
 
 fn not_declared(column: &Ident) -> Error {
@@ -523,9 +506,7 @@ fn sink_query(cursor: &mut Cursor) -> Result<Query> {
         .iter()
         .zip(depths(tokens))
         .zip(tokens.iter().skip(1))
-        .position(|((token, depth), next)| {
-            depth == 0 && is_word(&token.token, "WITH") && next.token == Token::LParen
-        });
+        .position(|((token, depth), next)| depth == 0 && is_word(&token.token, "WITH") && next.token == Token::LParen);
     let Some(ends) = ends else {
         // The query's own mistakes come first.
         query(cursor.source, tokens, None, Place::Continuous)?;
@@ -544,12 +525,7 @@ fn sink_query(cursor: &mut Cursor) -> Result<Query> {
     if ends == 0 {
         return Err(error_at("expected a query, found WITH (", &tokens[0]));
     }
-    let query = query(
-        cursor.source,
-        &tokens[..ends],
-        tokens.get(ends),
-        Place::Continuous,
-    )?;
+    let query = query(cursor.source, &tokens[..ends], tokens.get(ends), Place::Continuous)?;
     (0..ends).for_each(|_| cursor.advance());
     Ok(query)
 }

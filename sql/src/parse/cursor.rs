@@ -59,11 +59,7 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// At the first of `tokens`. `after` is the token behind them, if they are a part.
-    pub(super) fn new(
-        source: &'a Source<'a>,
-        tokens: &'a [TokenWithSpan],
-        after: Option<&'a TokenWithSpan>,
-    ) -> Self {
+    pub(super) fn new(source: &'a Source<'a>, tokens: &'a [TokenWithSpan], after: Option<&'a TokenWithSpan>) -> Self {
         source.dialect.grant(tokens.len());
         let parser = Parser::new(&source.dialect).with_tokens_with_locations(tokens.to_vec());
         Cursor {
@@ -225,10 +221,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Lends the place to sqlparser.
-    pub(super) fn run<T>(
-        &mut self,
-        parse: impl FnOnce(&mut Parser<'a>) -> Result<T, ParserError>,
-    ) -> Result<T> {
+    pub(super) fn run<T>(&mut self, parse: impl FnOnce(&mut Parser<'a>) -> Result<T, ParserError>) -> Result<T> {
         parse(&mut self.parser).map_err(|error| self.rephrase(error))
     }
 

@@ -87,8 +87,7 @@ pub(super) struct WeirDialect {
 impl WeirDialect {
     /// Grants the work for parsing `tokens` tokens once.
     pub(super) fn grant(&self, tokens: usize) {
-        self.expressions_left
-            .set((tokens + 100) * EXPRESSIONS_PER_TOKEN);
+        self.expressions_left.set((tokens + 100) * EXPRESSIONS_PER_TOKEN);
     }
 }
 

@@ -4,8 +4,8 @@
 //! DELETE FROM t [WHERE].
 
 use sqlparser::ast::{
-    AssignmentTarget, Delete, FromTable, Insert, SetExpr, Spanned, Statement, TableFactor,
-    TableObject, TableWithJoins, Update,
+    AssignmentTarget, Delete, FromTable, Insert, SetExpr, Spanned, Statement, TableFactor, TableObject, TableWithJoins,
+    Update,
 };
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -52,12 +52,8 @@ pub(super) fn dml(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement
     let statement = tree(source, tokens, None, |parser| {
         let first = parser.next_token();
         match &first.token {
-            Token::Word(word) if word.value.eq_ignore_ascii_case("INSERT") => {
-                parser.parse_insert(first)
-            }
-            Token::Word(word) if word.value.eq_ignore_ascii_case("UPDATE") => {
-                parser.parse_update(first)
-            }
+            Token::Word(word) if word.value.eq_ignore_ascii_case("INSERT") => parser.parse_insert(first),
+            Token::Word(word) if word.value.eq_ignore_ascii_case("UPDATE") => parser.parse_update(first),
             _ => parser.parse_delete(first),
         }
     })?;
@@ -71,10 +67,7 @@ pub(super) fn dml(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement
         Statement::Delete(delete) => check_delete(delete).map_err(|m| at_first(&m))?,
         _ => return Err(at_first("only INSERT INTO a table is there")),
     }
-    if let Some(default) = tokens
-        .windows(2)
-        .find(|pair| is_default_value(&pair[0], &pair[1]))
-    {
+    if let Some(default) = tokens.windows(2).find(|pair| is_default_value(&pair[0], &pair[1])) {
         return Err(error_at(
             "DEFAULT is not there as a value: leave the column out of the list of columns",
             &default[1],
@@ -85,8 +78,7 @@ pub(super) fn dml(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement
 
 /// DEFAULT where a value stands: behind `(`, a comma or `=`.
 fn is_default_value(before: &TokenWithSpan, token: &TokenWithSpan) -> bool {
-    matches!(before.token, Token::LParen | Token::Comma | Token::Eq)
-        && is_word(&token.token, "DEFAULT")
+    matches!(before.token, Token::LParen | Token::Comma | Token::Eq) && is_word(&token.token, "DEFAULT")
 }
 
 fn check_insert(insert: &Insert) -> Result<(), String> {
@@ -116,9 +108,7 @@ fn check_insert(insert: &Insert) -> Result<(), String> {
 
 fn check_update(update: &Update, at_first: impl Fn(&str) -> Error) -> Result<()> {
     if !is_plain_table(&update.table) || update.or.is_some() || update.output.is_some() {
-        return Err(at_first(
-            "write UPDATE table SET column = expression [WHERE condition]",
-        ));
+        return Err(at_first("write UPDATE table SET column = expression [WHERE condition]"));
     }
     if update.from.is_some() {
         return Err(at_first(
@@ -142,7 +132,9 @@ fn check_update(update: &Update, at_first: impl Fn(&str) -> Error) -> Result<()>
 
 fn check_delete(delete: &Delete) -> Result<(), String> {
     let plain = match &delete.from {
-        FromTable::WithFromKeyword(from) => matches!(from.as_slice(), [table] if is_plain_table(table)),
+        FromTable::WithFromKeyword(from) => {
+            matches!(from.as_slice(), [table] if is_plain_table(table))
+        }
         FromTable::WithoutKeyword(_) => false,
     };
     if !plain || !delete.tables.is_empty() || delete.output.is_some() {

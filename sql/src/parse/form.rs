@@ -4,8 +4,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    DataType, Expr, Function, FunctionArguments, GroupByExpr, Query, Select, SetExpr,
-    Spanned, TableAlias, TableFactor, TypedString, VisitMut, VisitorMut,
+    DataType, Expr, Function, FunctionArguments, GroupByExpr, Query, Select, SetExpr, Spanned, TableAlias, TableFactor,
+    TypedString, VisitMut, VisitorMut,
 };
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
@@ -175,15 +175,11 @@ impl Form<'_> {
 
     fn expression(&self, expr: &mut Expr) -> Result<()> {
         match expr {
-            Expr::Cast {
-                expr, data_type, ..
-            } => {
+            Expr::Cast { expr, data_type, .. } => {
                 let operand = expr.span();
                 self.data_type(data_type, || self.cast_type_place(operand))
             }
-            Expr::TypedString(TypedString {
-                data_type, value, ..
-            }) => {
+            Expr::TypedString(TypedString { data_type, value, .. }) => {
                 let literal = value.span;
                 self.data_type(data_type, || literal)
             }
@@ -203,9 +199,7 @@ impl Form<'_> {
         self.tokens
             .iter()
             .skip_while(|token| token.span.start < operand.end)
-            .skip_while(|token| {
-                token.token != Token::DoubleColon && !is_word(&token.token, "AS")
-            })
+            .skip_while(|token| token.token != Token::DoubleColon && !is_word(&token.token, "AS"))
             .nth(1)
             .map_or(operand, |token| token.span)
     }
@@ -217,10 +211,7 @@ impl Form<'_> {
         if matches!(function.args, FunctionArguments::Subquery(_)) {
             return Err(self.error(
                 function.name.span(),
-                format!(
-                    "{}(SELECT …) is not there: aggregate with array_agg",
-                    function.name
-                ),
+                format!("{}(SELECT …) is not there: aggregate with array_agg", function.name),
             ));
         }
         if function.uses_odbc_syntax || function.parameters != FunctionArguments::None {

@@ -71,11 +71,7 @@ fn key(cursor: &mut Cursor) -> Result<String> {
 
 /// A string, a number, TRUE or FALSE, as text.
 fn value(cursor: &mut Cursor, key: &str) -> Result<String> {
-    let sign = if cursor.take_token(&Token::Minus) {
-        "-"
-    } else {
-        ""
-    };
+    let sign = if cursor.take_token(&Token::Minus) { "-" } else { "" };
     let what = format!("a value in quotes or a number for {key}");
     let Some(token) = cursor.peek() else {
         return Err(cursor.expected(&what));
@@ -100,10 +96,7 @@ fn value(cursor: &mut Cursor, key: &str) -> Result<String> {
     if matches!(token.token, Token::Number(..))
         && let Some(Token::Word(unit)) = cursor.peek().map(|next| &next.token)
     {
-        return Err(cursor.here(format!(
-            "the value of {key} needs quotes: '{value}{}'",
-            unit.value
-        )));
+        return Err(cursor.here(format!("the value of {key} needs quotes: '{value}{}'", unit.value)));
     }
     Ok(value)
 }
@@ -135,11 +128,7 @@ pub(super) fn format(cursor: &mut Cursor) -> Result<Format> {
     } else {
         None
     };
-    Ok(Format {
-        envelope,
-        value,
-        key,
-    })
+    Ok(Format { envelope, value, key })
 }
 
 fn envelope(cursor: &mut Cursor) -> Result<Envelope> {

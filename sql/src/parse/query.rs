@@ -91,18 +91,15 @@ fn error_in_subquery(source: &Source, tokens: &[TokenWithSpan]) -> Option<Error>
                     .any(|word| is_word(&next.token, word))
             })
     };
-    (0..tokens.len())
-        .rev()
-        .filter(|&open| begins(open))
-        .find_map(|open| {
-            let close = closing(tokens, open)?;
-            let inner = &tokens[open + 1..close];
-            let mut cursor = Cursor::new(source, inner, tokens.get(close));
-            cursor
-                .run(|parser| parser.parse_query())
-                .and_then(|_| cursor.end(""))
-                .err()
-        })
+    (0..tokens.len()).rev().filter(|&open| begins(open)).find_map(|open| {
+        let close = closing(tokens, open)?;
+        let inner = &tokens[open + 1..close];
+        let mut cursor = Cursor::new(source, inner, tokens.get(close));
+        cursor
+            .run(|parser| parser.parse_query())
+            .and_then(|_| cursor.end(""))
+            .err()
+    })
 }
 
 struct EmitClause {
@@ -255,10 +252,7 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["WITH", "ORDINALITY"],
         "WITH ORDINALITY is not there: number the rows with ROW_NUMBER() OVER ()",
     ),
-    (
-        &["LATERAL", "VIEW"],
-        "LATERAL VIEW is not there: write UNNEST(…)",
-    ),
+    (&["LATERAL", "VIEW"], "LATERAL VIEW is not there: write UNNEST(…)"),
     (
         &["WINDOW", "TUMBLING"],
         "windows stand in FROM: write FROM TUMBLE(relation, column, size)",
@@ -281,14 +275,8 @@ const REFUSED_CALLS: &[(&str, &str)] = &[
         "MATCH_RECOGNIZE",
         "MATCH_RECOGNIZE is not there: window functions over an order are",
     ),
-    (
-        "TABLESAMPLE",
-        "TABLESAMPLE is not there: filter with random() < 0.1",
-    ),
-    (
-        "PIVOT",
-        "PIVOT is not there: aggregate with FILTER (WHERE …)",
-    ),
+    ("TABLESAMPLE", "TABLESAMPLE is not there: filter with random() < 0.1"),
+    ("PIVOT", "PIVOT is not there: aggregate with FILTER (WHERE …)"),
     ("UNPIVOT", "UNPIVOT is not there: write UNION ALL"),
 ];
 
@@ -305,9 +293,7 @@ fn check_refused(tokens: &[TokenWithSpan]) -> Result<()> {
         if let Some((_, message)) = refused {
             return Err(error_at(*message, token));
         }
-        let called = tokens
-            .get(at + 1)
-            .is_some_and(|next| next.token == Token::LParen);
+        let called = tokens.get(at + 1).is_some_and(|next| next.token == Token::LParen);
         // A relation or a column may have such a name: `INSERT INTO session (…)`.
         let named = at > 0
             && (tokens[at - 1].token == Token::Period

@@ -42,11 +42,7 @@ impl<'a> Source<'a> {
             .tokenize_with_location_into_buf(&mut tokens)
             .map_err(|error| {
                 let place = (error.location.line, error.location.column);
-                Error::at(
-                    literal_message(&error.message),
-                    place.0.max(1),
-                    place.1.max(1),
-                )
+                Error::at(literal_message(&error.message), place.0.max(1), place.1.max(1))
             })?;
         let mut statements = vec![Vec::new()];
         for TokenWithSpan { token, span } in tokens {
@@ -184,11 +180,9 @@ fn literal_message(message: &str) -> String {
 pub(super) fn lower_first(message: &str) -> String {
     let mut chars = message.chars();
     match (chars.next(), chars.next()) {
-        (Some(first), Some(second)) if second.is_lowercase() => first
-            .to_lowercase()
-            .chain([second])
-            .chain(chars)
-            .collect(),
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            first.to_lowercase().chain([second]).chain(chars).collect()
+        }
         _ => message.into(),
     }
 }
@@ -201,11 +195,7 @@ fn stray_character(stray: char, at: Location) -> Error {
         _ => "",
     };
     let shown = stray.escape_debug();
-    Error::at(
-        format!("unexpected character {shown}{hint}"),
-        at.line,
-        at.column,
-    )
+    Error::at(format!("unexpected character {shown}{hint}"), at.line, at.column)
 }
 
 fn check_brackets(tokens: &[TokenWithSpan]) -> Result<()> {
@@ -222,18 +212,12 @@ fn check_brackets(tokens: &[TokenWithSpan]) -> Result<()> {
             _ => continue,
         };
         if open.pop().map(|token| &token.token) != Some(&opening) {
-            let message = format!(
-                "this {} has no {opening} that it closes",
-                shown(&token.token)
-            );
+            let message = format!("this {} has no {opening} that it closes", shown(&token.token));
             return Err(error_at(message, token));
         }
     }
     match open.last() {
-        Some(token) => Err(error_at(
-            format!("this {} is never closed", shown(&token.token)),
-            token,
-        )),
+        Some(token) => Err(error_at(format!("this {} is never closed", shown(&token.token)), token)),
         None => Ok(()),
     }
 }

@@ -1,13 +1,14 @@
 //! Statements that are read, statements that are refused, and the places of errors.
 
-use proptest::prelude::*;
-
 use super::{parse, parse_one};
 use crate::statement::*;
 
+mod any;
 mod created;
+mod dml;
 mod queries;
 mod refused;
+mod types;
 
 /// The statement in `text`.
 fn one(text: &str) -> Statement {
@@ -68,7 +69,10 @@ fn statements_are_separated_by_semicolons() {
 
 #[test]
 fn places_count_from_the_beginning_of_the_whole_text() {
-    refuse("FLUSH;\nSELECT 'é', a b ¦c;", "expected the end of the statement, found c");
+    refuse(
+        "FLUSH;\nSELECT 'é', a b ¦c;",
+        "expected the end of the statement, found c",
+    );
     refuse("FLUSH;\n\n  ¦SELET 1", "there is no statement that begins with SELET");
 }
 
@@ -78,21 +82,41 @@ fn drop_names_a_kind() {
         ("DROP SOURCE s", RelationKind::Source, false, false),
         ("DROP TABLE IF EXISTS s", RelationKind::Table, true, false),
         ("drop view s cascade", RelationKind::View, false, true),
-        ("DROP MATERIALIZED VIEW IF EXISTS s CASCADE", RelationKind::MaterializedView, true, true),
+        (
+            "DROP MATERIALIZED VIEW IF EXISTS s CASCADE",
+            RelationKind::MaterializedView,
+            true,
+            true,
+        ),
         ("DROP SINK s RESTRICT", RelationKind::Sink, false, false),
     ];
     for (text, expected, exists, cascades) in cases {
-        let Statement::Drop { kind, name, if_exists, cascade } = one(text) else {
+        let Statement::Drop {
+            kind,
+            name,
+            if_exists,
+            cascade,
+        } = one(text)
+        else {
             panic!("{text}");
         };
         assert_eq!(name.value, "s", "{text}");
         assert_eq!((kind, if_exists, cascade), (expected, exists, cascades), "{text}");
     }
-    refuse("DROP ¦s", "expected SOURCE, TABLE, VIEW, MATERIALIZED VIEW or SINK after DROP, found s");
+    refuse(
+        "DROP ¦s",
+        "expected SOURCE, TABLE, VIEW, MATERIALIZED VIEW or SINK after DROP, found s",
+    );
     refuse("DROP MATERIALIZED ¦s", "expected VIEW, found s");
     refuse("DROP TABLE a¦, b", "DROP takes one name");
-    refuse("DROP TABLE a ¦CASCAD", "expected CASCADE or the end of the statement, found CASCAD");
-    refuse("DROP TABLE¦", "expected a relation's name, found the end of the statement");
+    refuse(
+        "DROP TABLE a ¦CASCAD",
+        "expected CASCADE or the end of the statement, found CASCAD",
+    );
+    refuse(
+        "DROP TABLE¦",
+        "expected a relation's name, found the end of the statement",
+    );
 }
 
 #[test]
@@ -119,7 +143,10 @@ fn pause_resume_flush() {
     assert!(matches!(one("RESUME v;"), Statement::Resume(v) if v == name("v", 1, 8)));
     assert!(matches!(one("flush"), Statement::Flush));
     assert!(matches!(one("PAUSE view"), Statement::Pause(v) if v.value == "view"));
-    refuse("PAUSE ¦MATERIALIZED VIEW v", "leave out the kind, the name is enough: v");
+    refuse(
+        "PAUSE ¦MATERIALIZED VIEW v",
+        "leave out the kind, the name is enough: v",
+    );
     refuse("RESUME ¦SINK s", "leave out the kind");
     refuse("FLUSH ¦v", "expected the end of the statement, found v");
 }
@@ -147,7 +174,10 @@ fn show_lists_settings_and_statements() {
     refuse("SHOW ¦DATABASES", "expected SOURCES, TABLES, VIEWS");
     refuse("SHOW¦", "expected SOURCES, TABLES, VIEWS");
     refuse("SHOW CREATE ¦VIEW v", "leave out the kind, the name is enough: v");
-    refuse("SHOW TABLES ¦LIKE 'a'", "expected the end of the statement after SHOW TABLES");
+    refuse(
+        "SHOW TABLES ¦LIKE 'a'",
+        "expected the end of the statement after SHOW TABLES",
+    );
 }
 
 #[test]
@@ -174,7 +204,10 @@ fn explain_takes_a_query_or_a_name() {
     refuse("EXPLAIN ANALYZE ¦SELECT 1", "takes the name of a running view or sink");
     refuse("EXPLAIN ¦(FORMAT JSON) SELECT 1", "EXPLAIN takes no options");
     refuse("EXPLAIN ¦CREATE TABLE t (a INT)", "EXPLAIN takes a query");
-    refuse("EXPLAIN ¦DELETE FROM t", "expected a query, CREATE MATERIALIZED VIEW or ANALYZE");
+    refuse(
+        "EXPLAIN ¦DELETE FROM t",
+        "expected a query, CREATE MATERIALIZED VIEW or ANALYZE",
+    );
     refuse("EXPLAIN CREATE VIEW v AS SELECT ¦FROM t", "found FROM");
 }
 
@@ -193,8 +226,14 @@ fn subscribe_resumes_after_an_epoch() {
     refuse("SUBSCRIBE TO ¦(SELECT 1)", "write SELECT … EMIT CHANGES");
     refuse("SUBSCRIBE TO v AS OF ¦'now'", "expected an epoch's number");
     refuse("SUBSCRIBE TO v AS OF ¦1.5", "expected an epoch's number");
-    refuse("SUBSCRIBE TO v ¦WITH (speed = 1)", "has the options snapshot and progress, not speed");
-    refuse("SUBSCRIBE TO v ¦WITH (snapshot = 'maybe')", "'true' or 'false', not 'maybe'");
+    refuse(
+        "SUBSCRIBE TO v ¦WITH (speed = 1)",
+        "has the options snapshot and progress, not speed",
+    );
+    refuse(
+        "SUBSCRIBE TO v ¦WITH (snapshot = 'maybe')",
+        "'true' or 'false', not 'maybe'",
+    );
 }
 
 #[test]
@@ -222,9 +261,15 @@ fn set_and_comment() {
     };
     assert_eq!((kind, name.value.as_str()), (RelationKind::MaterializedView, "v"));
     assert_eq!(text.as_deref(), Some("it's"));
-    assert!(matches!(one("COMMENT ON TABLE v IS NULL"), Statement::Comment { text: None, .. }));
+    assert!(matches!(
+        one("COMMENT ON TABLE v IS NULL"),
+        Statement::Comment { text: None, .. }
+    ));
     refuse("COMMENT ON ¦COLUMN t.a IS 'x'", "COMMENT ON COLUMN is not there yet");
-    refuse("COMMENT ON TABLE t IS ¦x", "expected the comment in quotes, or NULL, found x");
+    refuse(
+        "COMMENT ON TABLE t IS ¦x",
+        "expected the comment in quotes, or NULL, found x",
+    );
 }
 
 #[test]
@@ -232,7 +277,10 @@ fn alter_renames() {
     let Statement::Rename { kind, name, to } = one("ALTER SOURCE a RENAME TO b") else {
         panic!();
     };
-    assert_eq!((kind, name.value.as_str(), to.value.as_str()), (RelationKind::Source, "a", "b"));
+    assert_eq!(
+        (kind, name.value.as_str(), to.value.as_str()),
+        (RelationKind::Source, "a", "b")
+    );
     refuse("ALTER SOURCE a ¦SET (x = 1)", "ALTER … SET is not there yet");
     refuse("ALTER TABLE a ¦ADD COLUMN b INT", "ADD COLUMN is not there yet");
     refuse("ALTER TABLE a ¦RENAME COLUMN b TO c", "RENAME COLUMN is not there");
@@ -255,107 +303,4 @@ fn literals_and_parentheses_that_do_not_match_have_places() {
     assert!(error.message.contains("this comment is never closed"));
     let error = parse("SELECT $$never").unwrap_err();
     assert!(error.message.contains("this dollar-quoted string is never closed"));
-}
-
-/// Deep trees are dropped, compared and planned by recursion, so they are refused before; the
-/// longest that are read must be safe on a thread's ordinary stack.
-#[test]
-fn depth_is_bounded() {
-    let sum = |terms: usize| format!("SELECT {}1", "1 + ".repeat(terms));
-    assert!(parse(&sum(990)).is_ok());
-    assert!(parse(&sum(2_000)).unwrap_err().message.contains("this expression is longer than"));
-    let union = |arms: usize| format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(arms));
-    assert!(parse(&union(490)).is_ok());
-    assert!(parse(&union(1_000)).unwrap_err().message.contains("queries combined at one place"));
-    let values = vec!["(1, 'a')"; 20_000].join(", ");
-    assert!(parse(&format!("INSERT INTO t VALUES {values}")).is_ok());
-    let nested = |open: &str, close: &str, depth: usize| {
-        format!("SELECT {}1{}", open.repeat(depth), close.repeat(depth))
-    };
-    for (open, close) in [("(", ")"), ("CAST(", " AS INT)"), ("CASE WHEN ", " THEN 1 END"), ("- ", "")] {
-        let error = parse(&nested(open, close, 200)).unwrap_err();
-        assert!(error.message.contains("nested too deeply"), "{open}: {error}");
-    }
-}
-
-/// sqlparser reads some words twice when they fail; nested, that would take for ever.
-#[test]
-fn a_mistake_in_nested_calls_is_found_in_time() {
-    for open in ["CAST(", "CASE WHEN ", "NOT (", "EXTRACT(", "TRIM(", "SUBSTRING(", "INTERVAL ("] {
-        let depth = 24;
-        let close = ")".repeat(open.matches('(').count() * depth);
-        let text = format!("SELECT {}x x{close}", open.repeat(depth));
-        let begun = std::time::Instant::now();
-        assert!(parse(&text).is_err(), "{text}");
-        assert!(begun.elapsed().as_secs() < 5, "{open} took {:?}", begun.elapsed());
-    }
-}
-
-/// Words and signs of the dialect, in any order.
-fn soup() -> impl Strategy<Value = String> {
-    let words = prop::sample::select(vec![
-        "SELECT", "FROM", "WHERE", "GROUP", "BY", "ORDER", "LIMIT", "UNION", "ALL", "WITH", "AS", "(",
-        ")", "(", ")", ",", ";", ".", "=", "+", "-", "*", "::", "[", "]", "'a'", "1", "1.5", "a", "b",
-        "\"C\"", "t", "CREATE", "SOURCE", "TABLE", "MATERIALIZED", "VIEW", "SINK", "DROP", "ALTER",
-        "RENAME", "TO", "IF", "NOT", "EXISTS", "NULL", "INT", "TIMESTAMP", "TEXT", "VARCHAR", "MAP",
-        "<", ">", "STRUCT", "ARRAY", "WATERMARK", "FOR", "METADATA", "GENERATED", "ALWAYS", "PRIMARY",
-        "KEY", "INCLUDE", "header", "offset", "FORMAT", "ENCODE", "PLAIN", "JSON", "EMIT", "CHANGES",
-        "ON", "WINDOW", "CLOSE", "TUMBLE", "HOP", "DESCRIPTOR", "INTERVAL", "SECOND", "CAST", "CASE",
-        "WHEN", "THEN", "END", "INSERT", "INTO", "VALUES", "UPDATE", "SET", "DELETE", "DEFAULT",
-        "SHOW", "EXPLAIN", "ANALYZE", "SUBSCRIBE", "OF", "COMMENT", "IS", "JOIN", "LEFT", "USING",
-        "EXTRACT", "YEAR", "TRIM", "INTERSECT", "LATERAL", "UNNEST", "OVER", "PARTITION", "FILTER",
-    ]);
-    prop::collection::vec(words, 0..30).prop_map(|words| words.join(" "))
-}
-
-/// Statements that are read, to be cut and mixed.
-const SAMPLES: &[&str] = &[
-    "CREATE SOURCE s (a INT, t TIMESTAMP METADATA FROM 'timestamp', WATERMARK FOR t AS t) WITH (a.b = 'c') FORMAT PLAIN ENCODE JSON",
-    "CREATE MATERIALIZED VIEW v WITH (pipeline = 'x') AS SELECT a, count(*) FROM TUMBLE(TABLE b, DESCRIPTOR(t), INTERVAL '1' HOUR) GROUP BY a EMIT ON WINDOW CLOSE",
-    "CREATE SINK s AS SELECT * FROM HOP((SELECT 1) x, x.a, INTERVAL '1 s', INTERVAL '2 s') WITH (connector = 'kafka') FORMAT UPSERT ENCODE CSV (delimiter = ';') KEY ENCODE TEXT",
-    "INSERT INTO t (a, b) SELECT CASE WHEN a THEN TIMESTAMP '2026-01-01' ELSE b::date END FROM u LEFT JOIN w USING (x)",
-    "SELECT a[1], (b).c, ARRAY[1, 2], EXTRACT(YEAR FROM t) FROM x, LATERAL (SELECT 1) y ORDER BY 1 LIMIT 3",
-];
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-    #[test]
-    fn any_words_are_read_or_refused_with_a_place_in_the_text(text in soup()) {
-        check_place(&text)?;
-    }
-
-    #[test]
-    fn any_text_is_read_or_refused(text in any::<String>()) {
-        check_place(&text)?;
-    }
-
-    #[test]
-    fn parts_of_statements_are_read_or_refused(
-        first in prop::sample::select(SAMPLES),
-        second in prop::sample::select(SAMPLES),
-        from in any::<prop::sample::Index>(),
-        to in any::<prop::sample::Index>(),
-    ) {
-        let first: Vec<&str> = first.split(' ').collect();
-        let second: Vec<&str> = second.split(' ').collect();
-        let mixed = [&first[..from.index(first.len() + 1)], &second[to.index(second.len() + 1)..]].concat();
-        check_place(&mixed.join("\n"))?;
-    }
-}
-
-/// Where parsing fails, the error has a place that is in the text or right behind a line of it.
-fn check_place(text: &str) -> Result<(), TestCaseError> {
-    let Err(error) = parse(text) else {
-        return Ok(());
-    };
-    prop_assert!(!error.message.is_empty());
-    let Some((line, column)) = error.place else {
-        return Err(TestCaseError::fail(format!("{error} has no place")));
-    };
-    let lines: Vec<&str> = text.split('\n').collect();
-    prop_assert!((1..=lines.len() as u64).contains(&line), "{error}");
-    let length = lines[line as usize - 1].chars().count() as u64;
-    prop_assert!((1..=length + 1).contains(&column), "{error}");
-    Ok(())
 }

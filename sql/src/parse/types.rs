@@ -4,9 +4,7 @@
 //! Timestamps hold microseconds, so TIMESTAMP becomes TIMESTAMP(6). What would be accepted and then
 //! not kept (the length of VARCHAR(20), the precision of TIMESTAMP(3)) is refused.
 
-use sqlparser::ast::{
-    ArrayElemTypeDef, DataType, ExactNumberInfo, ObjectName, StructField, TimezoneInfo,
-};
+use sqlparser::ast::{ArrayElemTypeDef, DataType, ExactNumberInfo, ObjectName, StructField, TimezoneInfo};
 
 use super::cursor::Cursor;
 use crate::error::{Error, Result};
@@ -43,9 +41,7 @@ pub(super) fn canonical(written: DataType) -> Result<DataType, String> {
         Varchar(None) | CharacterVarying(None) | CharVarying(None) => Text,
         Bytea | Bytes(None) => Bytea,
         Date => Date,
-        Time(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
-            Time(None, TimezoneInfo::None)
-        }
+        Time(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => Time(None, TimezoneInfo::None),
         Timestamp(None | Some(MICROSECONDS), zone) => {
             let zone = match zone {
                 TimezoneInfo::None | TimezoneInfo::WithoutTimeZone => TimezoneInfo::None,
@@ -60,12 +56,9 @@ pub(super) fn canonical(written: DataType) -> Result<DataType, String> {
             fields: None,
             precision: None,
         },
-        Array(
-            ArrayElemTypeDef::AngleBracket(element) | ArrayElemTypeDef::SquareBracket(element, _),
-        ) => Array(ArrayElemTypeDef::SquareBracket(
-            Box::new(canonical(*element)?),
-            None,
-        )),
+        Array(ArrayElemTypeDef::AngleBracket(element) | ArrayElemTypeDef::SquareBracket(element, _)) => {
+            Array(ArrayElemTypeDef::SquareBracket(Box::new(canonical(*element)?), None))
+        }
         Struct(fields, brackets) => {
             let fields = fields.into_iter().map(struct_field);
             Struct(fields.collect::<Result<_, _>>()?, brackets)
@@ -92,26 +85,21 @@ fn decimal(digits: ExactNumberInfo) -> Result<DataType, String> {
         ExactNumberInfo::PrecisionAndScale(precision, scale) => (precision, scale),
     };
     if !(1..=MAX_DECIMAL_DIGITS).contains(&precision) {
-        return Err(format!(
-            "DECIMAL has 1 to {MAX_DECIMAL_DIGITS} digits, not {precision}"
-        ));
+        return Err(format!("DECIMAL has 1 to {MAX_DECIMAL_DIGITS} digits, not {precision}"));
     }
     if !(0..=precision as i64).contains(&scale) {
         return Err(format!(
             "DECIMAL({precision}, …) has 0 to {precision} digits after the point, not {scale}"
         ));
     }
-    Ok(DataType::Decimal(ExactNumberInfo::PrecisionAndScale(
-        precision, scale,
-    )))
+    Ok(DataType::Decimal(ExactNumberInfo::PrecisionAndScale(precision, scale)))
 }
 
 /// What to write instead of a type that isn't there.
 fn refused(written: &DataType) -> String {
     use DataType::*;
     match written {
-        Varchar(_) | CharacterVarying(_) | CharVarying(_) | Char(_) | Character(_) | Nvarchar(_)
-        | String(_) => {
+        Varchar(_) | CharacterVarying(_) | CharVarying(_) | Char(_) | Character(_) | Nvarchar(_) | String(_) => {
             format!("{written} is not there, because lengths of text are not kept: write TEXT")
         }
         TinyInt(_) | SmallInt(_) | Int2(_) | Int(_) | Integer(_) | Int4(_) | BigInt(_) | Int8(_) => {

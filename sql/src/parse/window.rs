@@ -1,7 +1,7 @@
 //! `TUMBLE` and `HOP` in FROM, rewritten into plain SQL.
 //!
-//! A window relation becomes a derived table, so that the batch engine plans it as well as a
-//! pipeline, and no planner needs to know the words (`zero` stands for a missing offset):
+//! A window relation becomes a derived table whose last two columns are calls of marker functions
+//! (the offset is an interval of zero where none is written):
 //!
 //! ```text
 //! TUMBLE(t, c, size, offset) AS a
@@ -9,11 +9,13 @@
 //!              weir_window_end(c, size, offset) AS window_end
 //!    FROM t WHERE c IS NOT NULL) AS a
 //! HOP(t, c, slide, size, offset) AS a
-//!   (SELECT * EXCLUDE (weir_window), weir_window['window_start'] AS window_start,
-//!                                    weir_window['window_end'] AS window_end
-//!    FROM (SELECT *, unnest(weir_hop_windows(c, slide, size, offset)) AS weir_window
-//!          FROM t WHERE c IS NOT NULL)) AS a
+//!   (SELECT *, weir_hop_start(c, slide, size, offset) AS window_start,
+//!              weir_hop_end(c, slide, size, offset) AS window_end
+//!    FROM t WHERE c IS NOT NULL) AS a
 //! ```
+//!
+//! The planner takes that projection for a window as a whole; a row of HOP is in several windows, so
+//! there the markers are no functions of a row.
 //!
 //! sqlparser reads the call as a table function. What it can't read in the first argument (an alias,
 //! the word TABLE) and around the call (`TABLE(…)`) is taken out of the tokens first by [`prepare`],
@@ -22,21 +24,18 @@
 
 use std::collections::HashMap;
 
-use sqlparser::ast::{
-    AccessExpr, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, ObjectName,
-    ObjectNamePart, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, Subscript,
-    TableAlias, TableFactor, TableWithJoins, UnaryOperator, Value, WildcardAdditionalOptions,
-};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
+use sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
+    Interval, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, TableAlias,
+    TableFactor, TableWithJoins, UnaryOperator, Value, WildcardAdditionalOptions,
+};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::cursor::folded;
 use super::source::{closing, error_at, is_word, shown};
 use crate::error::{Error, Result};
 
-/// The column that HOP's windows pass through.
-const WINDOW_COLUMN: &str = "weir_window";
 const WINDOW_START: &str = "window_start";
 const WINDOW_END: &str = "window_end";
 
@@ -68,6 +67,14 @@ impl Kind {
             _ => return None,
         };
         Some((kind, ident))
+    }
+
+    /// The marker functions that give a window's start and end.
+    fn markers(self) -> [&'static str; 2] {
+        match self {
+            Kind::Tumble => ["weir_window_start", "weir_window_end"],
+            Kind::Hop => ["weir_hop_start", "weir_hop_end"],
+        }
     }
 
     fn usage(self) -> &'static str {
@@ -126,12 +133,7 @@ struct FirstArgument {
 }
 
 /// `[TABLE] name [[AS] alias]` or `(query) [[AS] alias]`, up to the comma before `close`.
-fn first_argument(
-    tokens: &[TokenWithSpan],
-    begin: usize,
-    close: usize,
-    kind: Kind,
-) -> Result<FirstArgument> {
+fn first_argument(tokens: &[TokenWithSpan], begin: usize, close: usize, kind: Kind) -> Result<FirstArgument> {
     let mut argument = FirstArgument::default();
     let mut at = begin;
     if is_word(&tokens[at].token, "TABLE") && at + 1 < close {
@@ -142,14 +144,15 @@ fn first_argument(
         at = closing(tokens, at).map_or(close, |end| end + 1);
     } else if matches!(tokens[at].token, Token::Word(_)) {
         at += 1;
-        while at + 1 < close
-            && tokens[at].token == Token::Period
-            && matches!(tokens[at + 1].token, Token::Word(_))
-        {
+        while at + 1 < close && tokens[at].token == Token::Period && matches!(tokens[at + 1].token, Token::Word(_)) {
             at += 2;
         }
     } else {
-        return Err(unexpected(&tokens[at], "a relation's name or a query in parentheses", kind));
+        return Err(unexpected(
+            &tokens[at],
+            "a relation's name or a query in parentheses",
+            kind,
+        ));
     }
     if is_word(&tokens[at].token, "AS") {
         argument.dropped.push(at);
@@ -174,10 +177,7 @@ fn first_argument(
 
 fn unexpected(token: &TokenWithSpan, what: &str, kind: Kind) -> Error {
     let found = shown(&token.token);
-    error_at(
-        format!("expected {what}, found {found}: write {}", kind.usage()),
-        token,
-    )
+    error_at(format!("expected {what}, found {found}: write {}", kind.usage()), token)
 }
 
 /// The error for a window function used as an expression.
@@ -265,10 +265,7 @@ impl Call {
         }
         let alias = self.alias(&relation);
         let from = self.from(relation);
-        let subquery = match self.kind {
-            Kind::Tumble => tumble(from, column, lengths),
-            Kind::Hop => hop(from, column, lengths),
-        };
+        let subquery = windowed(self.kind, from, column, lengths);
         Ok(TableFactor::Derived {
             lateral: false,
             subquery: Box::new(subquery),
@@ -440,60 +437,17 @@ fn is_interval(expr: &Expr) -> bool {
     }
 }
 
-fn tumble(from: TableFactor, column: Ident, lengths: Vec<Expr>) -> Query {
-    let bound = |function: &str, name: &str| {
-        let args = std::iter::once(Expr::Identifier(column.clone())).chain(lengths.clone());
-        aliased(call(function, args.collect()), name)
-    };
+/// `SELECT *, start, end FROM from WHERE column IS NOT NULL`.
+fn windowed(kind: Kind, from: TableFactor, column: Ident, lengths: Vec<Expr>) -> Query {
+    let time = Expr::Identifier(column);
+    let args: Vec<Expr> = std::iter::once(time.clone()).chain(lengths).collect();
+    let [start, end] = kind.markers();
     let projection = vec![
         SelectItem::Wildcard(WildcardAdditionalOptions::default()),
-        bound("weir_window_start", WINDOW_START),
-        bound("weir_window_end", WINDOW_END),
+        aliased(call(start, args.clone()), WINDOW_START),
+        aliased(call(end, args), WINDOW_END),
     ];
-    let has_time = Expr::IsNotNull(Box::new(Expr::Identifier(column.clone())));
-    select(projection, from, Some(has_time))
-}
-
-fn hop(from: TableFactor, column: Ident, lengths: Vec<Expr>) -> Query {
-    let time = Expr::Identifier(column);
-    let args = std::iter::once(time.clone()).chain(lengths).collect();
-    let windows = call("unnest", vec![call("weir_hop_windows", args)]);
-    let inner = select(
-        vec![
-            SelectItem::Wildcard(WildcardAdditionalOptions::default()),
-            aliased(windows, WINDOW_COLUMN),
-        ],
-        from,
-        Some(Expr::IsNotNull(Box::new(time))),
-    );
-    let without_window = WildcardAdditionalOptions {
-        opt_exclude: Some(ExcludeSelectItem::Multiple(vec![ObjectName::from(vec![
-            Ident::new(WINDOW_COLUMN),
-        ])])),
-        ..Default::default()
-    };
-    let field = |name: &str| {
-        let index = Expr::value(Value::SingleQuotedString(name.into()));
-        let field = Expr::CompoundFieldAccess {
-            root: Box::new(Expr::Identifier(Ident::new(WINDOW_COLUMN))),
-            access_chain: vec![AccessExpr::Subscript(Subscript::Index { index })],
-        };
-        aliased(field, name)
-    };
-    select(
-        vec![
-            SelectItem::Wildcard(without_window),
-            field(WINDOW_START),
-            field(WINDOW_END),
-        ],
-        TableFactor::Derived {
-            lateral: false,
-            subquery: Box::new(inner),
-            alias: None,
-            sample: None,
-        },
-        None,
-    )
+    select(projection, from, Expr::IsNotNull(Box::new(time)))
 }
 
 fn zero() -> Expr {
@@ -543,7 +497,7 @@ fn call(name: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
-fn select(projection: Vec<SelectItem>, from: TableFactor, selection: Option<Expr>) -> Query {
+fn select(projection: Vec<SelectItem>, from: TableFactor, selection: Expr) -> Query {
     let select = Select {
         select_token: AttachedToken::empty(),
         optimizer_hints: vec![],
@@ -560,7 +514,7 @@ fn select(projection: Vec<SelectItem>, from: TableFactor, selection: Option<Expr
         }],
         lateral_views: vec![],
         prewhere: None,
-        selection,
+        selection: Some(selection),
         group_by: GroupByExpr::Expressions(vec![], vec![]),
         cluster_by: vec![],
         distribute_by: vec![],

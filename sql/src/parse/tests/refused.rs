@@ -4,10 +4,22 @@ use super::refuse;
 
 #[test]
 fn clauses_that_are_not_there_yet() {
-    refuse("SELECT * FROM o JOIN r ¦FOR SYSTEM_TIME AS OF o.ts ON o.c = r.c", "FOR SYSTEM_TIME AS OF is not there yet");
-    refuse("SELECT * FROM v ¦FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-01'", "FOR SYSTEM_TIME AS OF is not there yet");
-    refuse("SELECT * FROM a ¦ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ON a.k = b.k", "ASOF JOIN is not there yet");
-    refuse("SELECT * FROM a ¦ASOF LEFT JOIN b ON a.k = b.k", "ASOF JOIN is not there yet");
+    refuse(
+        "SELECT * FROM o JOIN r ¦FOR SYSTEM_TIME AS OF o.ts ON o.c = r.c",
+        "FOR SYSTEM_TIME AS OF is not there yet",
+    );
+    refuse(
+        "SELECT * FROM v ¦FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-01'",
+        "FOR SYSTEM_TIME AS OF is not there yet",
+    );
+    refuse(
+        "SELECT * FROM a ¦ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ON a.k = b.k",
+        "ASOF JOIN is not there yet",
+    );
+    refuse(
+        "SELECT * FROM a ¦ASOF LEFT JOIN b ON a.k = b.k",
+        "ASOF JOIN is not there yet",
+    );
     refuse("SELECT * FROM v ¦WAIT FOR 'topic:0@5'", "WAIT FOR is not there yet");
 }
 
@@ -16,11 +28,22 @@ fn clauses_of_other_databases() {
     refuse("SELECT a FROM t ¦FOR UPDATE", "rows are not locked");
     refuse("SELECT a FROM t ¦FETCH FIRST 3 ROWS ONLY", "write LIMIT");
     refuse("SELECT a FROM t ¦TABLESAMPLE (10)", "TABLESAMPLE is not there");
-    refuse("SELECT a FROM t ¦TABLESAMPLE BERNOULLI (10)", "TABLESAMPLE is not there");
-    refuse("SELECT a FROM t, UNNEST(b) ¦WITH ORDINALITY", "WITH ORDINALITY is not there");
+    refuse(
+        "SELECT a FROM t ¦TABLESAMPLE BERNOULLI (10)",
+        "TABLESAMPLE is not there",
+    );
+    refuse(
+        "SELECT a FROM t, UNNEST(b) ¦WITH ORDINALITY",
+        "WITH ORDINALITY is not there",
+    );
     refuse("SELECT a INTO ¦u FROM t", "SELECT INTO is not there");
     refuse("SELECT TOP ¦3 a FROM t", "found 3");
-    refuse("SELECT a FROM t LATERAL VIEW explode(b) x AS c".replace("LATERAL", "¦LATERAL").as_str(), "write UNNEST");
+    refuse(
+        "SELECT a FROM t LATERAL VIEW explode(b) x AS c"
+            .replace("LATERAL", "¦LATERAL")
+            .as_str(),
+        "write UNNEST",
+    );
     refuse("SELECT ¦ARRAY(SELECT 1)", "aggregate with array_agg");
     refuse("SELECT a FROM ¦t WITH (NOLOCK)", "takes no WITH (…)");
     refuse("SELECT a FROM f(1) AS x(¦a INT)", "take no types");
@@ -37,17 +60,29 @@ fn statements_that_do_not_exist() {
     refuse("¦COPY t FROM 'x'", "COPY is not there");
     refuse("¦FROM t", "a query begins with SELECT");
     refuse("¦TABLE t", "write SELECT * FROM");
-    refuse("¦VACUUM", "there is no statement that begins with VACUUM; those that exist: SELECT, CREATE");
+    refuse(
+        "¦VACUUM",
+        "there is no statement that begins with VACUUM; those that exist: SELECT, CREATE",
+    );
     refuse("¦42", "expected a statement (SELECT, CREATE");
     refuse("¦\"select\" 1", "");
 }
 
 #[test]
 fn mistakes_in_queries_have_places() {
-    refuse("SELECT a\nFROM t\nWHERE ¦GROUP BY a", "expected an expression, found GROUP");
+    refuse(
+        "SELECT a\nFROM t\nWHERE ¦GROUP BY a",
+        "expected an expression, found GROUP",
+    );
     refuse("SELECT a, ¦FROM t", "found FROM");
-    refuse("SELECT a FROM t WHERE a =¦", "expected an expression, found the end of the statement");
-    refuse("SELECT a FROM t ORDER ¦a", "expected BY, found a");
+    refuse(
+        "SELECT a FROM t WHERE a =¦",
+        "expected an expression, found the end of the statement",
+    );
+    refuse(
+        "SELECT a FROM t ¦ORDER a",
+        "expected the end of the statement, found ORDER",
+    );
     refuse("SELECT a FROM t LIMIT¦", "found the end of the statement");
     refuse("SELECT count(a ¦b) FROM t", "found b");
     refuse("SELECT a b ¦c FROM t", "expected the end of the statement, found c");
@@ -59,9 +94,15 @@ fn mistakes_in_queries_have_places() {
 #[test]
 fn mistakes_in_queries_in_parentheses_have_their_own_places() {
     refuse("SELECT a FROM (SELECT a b ¦c FROM t) x", "found c");
-    refuse("SELECT a FROM (\n  SELECT a FROM t WHERE ¦) x", "expected an expression, found )");
+    refuse(
+        "SELECT a FROM (\n  SELECT a FROM t WHERE ¦) x",
+        "expected an expression, found )",
+    );
     refuse("SELECT a FROM t WHERE a IN (SELECT a FORM ¦t)", "found t");
-    refuse("WITH x AS (SELECT a FROM t WHERE a = ¦) SELECT a FROM x", "expected an expression, found )");
+    refuse(
+        "WITH x AS (SELECT a FROM t WHERE a = ¦) SELECT a FROM x",
+        "expected an expression, found )",
+    );
     refuse("SELECT (SELECT max(a ¦b) FROM t)", "found b");
 }
 
