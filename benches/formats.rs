@@ -17,18 +17,25 @@ use weir_engine::format::{Encoding, EncodingKind, decoder, encoder};
 const ROWS: usize = 8_192;
 
 fn encoding(kind: EncodingKind) -> Encoding {
-    Encoding { kind, options: BTreeMap::new() }
+    Encoding {
+        kind,
+        options: BTreeMap::new(),
+    }
 }
 
 fn some(kind: Kind, names: &[&str]) -> SchemaRef {
     let all = schema(kind);
-    let fields = names.iter().map(|name| all.field_with_name(name).expect("a column").clone());
+    let fields = names
+        .iter()
+        .map(|name| all.field_with_name(name).expect("a column").clone());
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn bids() -> RecordBatch {
     let generator = Generator::new(Config::of_events(10_000_000)).expect("a generator");
-    generator.rows(Kind::Bid, 5_000_000, ROWS, &schema(Kind::Bid)).expect("rows")
+    generator
+        .rows(Kind::Bid, 5_000_000, ROWS, &schema(Kind::Bid))
+        .expect("rows")
 }
 
 fn encoded(kind: EncodingKind, rows: &RecordBatch) -> BinaryArray {
@@ -67,12 +74,27 @@ fn formats(c: &mut Criterion) {
 
     let records = encoded(EncodingKind::Json, &rows);
     group.bench_function("floor: UTF-8 check of json bids", |b| {
-        b.iter(|| records.iter().flatten().filter(|record| std::str::from_utf8(record).is_ok()).count());
+        b.iter(|| {
+            records
+                .iter()
+                .flatten()
+                .filter(|record| std::str::from_utf8(record).is_ok())
+                .count()
+        });
     });
-    let lines: Vec<u8> = records.iter().flatten().flat_map(|record| [record, b"\n"].concat()).collect();
+    let lines: Vec<u8> = records
+        .iter()
+        .flatten()
+        .flat_map(|record| [record, b"\n"].concat())
+        .collect();
     group.bench_function("arrow's reader: json bids, 7 columns", |b| {
         b.iter_batched(
-            || arrow::json::ReaderBuilder::new(all.clone()).with_batch_size(ROWS).build_decoder().expect("a decoder"),
+            || {
+                arrow::json::ReaderBuilder::new(all.clone())
+                    .with_batch_size(ROWS)
+                    .build_decoder()
+                    .expect("a decoder")
+            },
             |mut decoder| {
                 decoder.decode(&lines).expect("rows");
                 black_box(decoder.flush().expect("rows"));
@@ -87,13 +109,20 @@ fn generators(c: &mut Criterion) {
     let events = 20_000;
     let mut group = c.benchmark_group("nexmark generator");
     group.throughput(Throughput::Elements(events));
-    let q7 = Columns { bid: Some(some(Kind::Bid, &["auction", "price", "date_time"])), ..Columns::default() };
+    let q7 = Columns {
+        bid: Some(some(Kind::Bid, &["auction", "price", "date_time"])),
+        ..Columns::default()
+    };
     let keys = Columns {
         person: Some(some(Kind::Person, &["id", "name", "city", "state"])),
         auction: Some(some(Kind::Auction, &["id", "seller", "category"])),
         bid: Some(some(Kind::Bid, &["auction", "price", "date_time"])),
     };
-    for (name, columns) in [("all columns", Columns::all()), ("few of each kind", keys), ("3 of bids", q7)] {
+    for (name, columns) in [
+        ("all columns", Columns::all()),
+        ("few of each kind", keys),
+        ("3 of bids", q7),
+    ] {
         let mut generator = Generator::new(Config::of_events(10_000_000)).expect("a generator");
         group.bench_function(name, |b| {
             b.iter(|| black_box(generator.next(events, &columns).expect("events")));

@@ -94,11 +94,7 @@ pub trait Decoder: Send {
 
 /// Makes a decoder of `columns` (the wanted subset of the declared physical columns; `declared`
 /// gives all of them in order, which CSV needs).
-pub fn decoder(
-    encoding: &Encoding,
-    declared: &SchemaRef,
-    columns: &SchemaRef,
-) -> Result<Box<dyn Decoder>> {
+pub fn decoder(encoding: &Encoding, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
     match encoding.kind {
         EncodingKind::Json => json::decoder(&encoding.options, declared, columns),
         EncodingKind::Csv => csv::decoder(&encoding.options, declared, columns),
@@ -110,12 +106,7 @@ pub fn decoder(
 /// Turns rows into one record's bytes each.
 pub trait Encoder: Send {
     /// Appends row by row; `ends` receives the end of each row's bytes in `out`.
-    fn encode(
-        &mut self,
-        rows: &RecordBatch,
-        out: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
-    ) -> Result<()>;
+    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()>;
 }
 
 /// Makes an encoder for rows of `schema`.

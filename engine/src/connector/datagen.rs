@@ -36,13 +36,7 @@ mod field;
 #[cfg(test)]
 mod tests;
 
-const OPTIONS: [&str; 5] = [
-    "rows_per_second",
-    "number_of_rows",
-    "seed",
-    "splits",
-    "start_time",
-];
+const OPTIONS: [&str; 5] = ["rows_per_second", "number_of_rows", "seed", "splits", "start_time"];
 const DEFAULT_PACE: u64 = 10;
 /// Rows a second of event time where the clock sets no pace.
 const UNPACED_RATE: u64 = 1_000;
@@ -70,11 +64,8 @@ pub fn source(spec: &ConnectorSpec, declared: &SchemaRef) -> Result<Arc<dyn Sour
     }
     let start_time_us = match options.get("start_time") {
         None => START_TIME_US,
-        Some(text) => calendar::timestamp(text.as_bytes()).map_err(|why| {
-            Error::Config(format!(
-                "option 'start_time' of connector 'datagen', '{text}': {why}"
-            ))
-        })?,
+        Some(text) => calendar::timestamp(text.as_bytes())
+            .map_err(|why| Error::Config(format!("option 'start_time' of connector 'datagen', '{text}': {why}")))?,
     };
     let event_time = EventTime {
         start_us: start_time_us,
@@ -121,11 +112,8 @@ fn split_by_field<'a>(
         if OPTIONS.contains(&name.as_str()) {
             continue;
         }
-        let parts = name
-            .strip_prefix("fields.")
-            .and_then(|rest| rest.rsplit_once('.'));
-        let Some((column, option)) = parts.filter(|(_, option)| field::OPTIONS.contains(option))
-        else {
+        let parts = name.strip_prefix("fields.").and_then(|rest| rest.rsplit_once('.'));
+        let Some((column, option)) = parts.filter(|(_, option)| field::OPTIONS.contains(option)) else {
             return Err(Error::Config(format!(
                 "unknown option '{name}' of connector 'datagen'; known: {}, and for a column fields.<column>.{}",
                 OPTIONS.join(", "),
@@ -135,19 +123,12 @@ fn split_by_field<'a>(
         // Names of options are folded to lower case, those of columns may be quoted.
         let fields = declared.fields();
         let exact = fields.iter().find(|field| field.name() == column);
-        let Some(field) = exact.or_else(|| {
-            fields
-                .iter()
-                .find(|f| f.name().eq_ignore_ascii_case(column))
-        }) else {
+        let Some(field) = exact.or_else(|| fields.iter().find(|f| f.name().eq_ignore_ascii_case(column))) else {
             return Err(Error::Config(format!(
                 "option '{name}' of connector 'datagen': there is no column '{column}'"
             )));
         };
-        by_field
-            .entry(field.name())
-            .or_default()
-            .insert(option, value);
+        by_field.entry(field.name()).or_default().insert(option, value);
     }
     Ok(by_field)
 }
@@ -166,8 +147,7 @@ impl EventTime {
         let us = seconds
             .saturating_mul(1_000_000)
             .saturating_add(rest * 1_000_000 / self.rate);
-        self.start_us
-            .saturating_add(i64::try_from(us).unwrap_or(i64::MAX))
+        self.start_us.saturating_add(i64::try_from(us).unwrap_or(i64::MAX))
     }
 }
 
@@ -200,13 +180,7 @@ impl RowMaker for Datagen {
         &self.declared
     }
 
-    fn rows(
-        &self,
-        split: u32,
-        first: Position,
-        count: usize,
-        columns: &SchemaRef,
-    ) -> Result<RecordBatch> {
+    fn rows(&self, split: u32, first: Position, count: usize, columns: &SchemaRef) -> Result<RecordBatch> {
         let numbers: Vec<u64> = (first as u64..)
             .take(count)
             .map(|p| p.wrapping_mul(self.splits).wrapping_add(split.into()))
@@ -215,17 +189,9 @@ impl RowMaker for Datagen {
             let index = self.declared.index_of(wanted.name())?;
             self.fields[index].make(&numbers)
         };
-        let arrays = columns
-            .fields()
-            .iter()
-            .map(column)
-            .collect::<Result<Vec<_>>>()?;
+        let arrays = columns.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(count));
-        Ok(RecordBatch::try_new_with_options(
-            columns.clone(),
-            arrays,
-            &options,
-        )?)
+        Ok(RecordBatch::try_new_with_options(columns.clone(), arrays, &options)?)
     }
 
     fn pace(&self) -> Option<f64> {
@@ -243,11 +209,6 @@ fn with_nulls(
     if rate <= 0.0 {
         return Ok(array);
     }
-    let nulls: NullBuffer = numbers
-        .iter()
-        .map(|n| field::unit(bits(stream, *n)) >= rate)
-        .collect();
-    Ok(make_array(
-        array.to_data().into_builder().nulls(Some(nulls)).build()?,
-    ))
+    let nulls: NullBuffer = numbers.iter().map(|n| field::unit(bits(stream, *n)) >= rate).collect();
+    Ok(make_array(array.to_data().into_builder().nulls(Some(nulls)).build()?))
 }

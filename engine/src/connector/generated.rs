@@ -10,8 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::{
-    Bound, Payload, Position, Positions, SourceConnector, SourceReader, Split, SplitId, SplitRead,
-    Start, Wanted,
+    Bound, Payload, Position, Positions, SourceConnector, SourceReader, Split, SplitId, SplitRead, Start, Wanted,
 };
 use crate::{Error, Result};
 
@@ -33,13 +32,7 @@ pub(super) trait RowMaker: Send + Sync {
     fn declared(&self) -> &SchemaRef;
 
     /// Rows `first .. first + count` of a split, with these columns.
-    fn rows(
-        &self,
-        split: u32,
-        first: Position,
-        count: usize,
-        columns: &SchemaRef,
-    ) -> Result<RecordBatch>;
+    fn rows(&self, split: u32, first: Position, count: usize, columns: &SchemaRef) -> Result<RecordBatch>;
 
     /// How many rows from `first` on go into a read of `budget`.
     fn portion(&self, first: Position, budget: usize) -> usize {
@@ -60,9 +53,7 @@ pub(super) struct Generated<M> {
 
 impl<M: RowMaker> Generated<M> {
     pub(super) fn new(maker: M) -> Self {
-        Generated {
-            maker: Arc::new(maker),
-        }
+        Generated { maker: Arc::new(maker) }
     }
 
     fn split(&self, number: u32) -> Split {
@@ -79,9 +70,7 @@ impl<M: RowMaker> Generated<M> {
 
     /// Checks that positions are of splits there are.
     fn check(&self, positions: &Positions) -> Result<()> {
-        let bad = |id: &SplitId, position: Position| {
-            position < 0 || !self.all().any(|(_, split)| split.id == *id)
-        };
+        let bad = |id: &SplitId, position: Position| position < 0 || !self.all().any(|(_, split)| split.id == *id);
         match positions.iter().find(|(id, position)| bad(id, **position)) {
             None => Ok(()),
             Some((id, position)) => Err(Error::Config(format!(
@@ -140,12 +129,7 @@ impl<M: RowMaker + 'static> SourceConnector for Generated<M> {
         }
     }
 
-    fn open(
-        &self,
-        from: &Positions,
-        until: Option<&Positions>,
-        wanted: &Wanted,
-    ) -> Result<Box<dyn SourceReader>> {
+    fn open(&self, from: &Positions, until: Option<&Positions>, wanted: &Wanted) -> Result<Box<dyn SourceReader>> {
         self.check(from)?;
         let splits = self.all().map(|(number, split)| {
             let at = from.get(&split.id).copied().unwrap_or(0);
@@ -165,10 +149,7 @@ impl<M: RowMaker + 'static> SourceConnector for Generated<M> {
         });
         Ok(Box::new(GeneratedReader {
             splits: splits.collect(),
-            columns: wanted
-                .columns
-                .clone()
-                .unwrap_or_else(|| self.maker.declared().clone()),
+            columns: wanted.columns.clone().unwrap_or_else(|| self.maker.declared().clone()),
             maker: Arc::clone(&self.maker),
             opened: Instant::now(),
             last_read: None,
@@ -214,16 +195,12 @@ impl<M: RowMaker> GeneratedReader<M> {
                 }
             };
             let portion = self.maker.portion(open.at, budget);
-            let count =
-                left.min(due)
-                    .clamp(0, i64::try_from(portion).unwrap_or(i64::MAX)) as usize;
+            let count = left.min(due).clamp(0, i64::try_from(portion).unwrap_or(i64::MAX)) as usize;
             open.ended = count as i64 == left;
             if count == 0 && !open.ended {
                 continue;
             }
-            let rows = self
-                .maker
-                .rows(open.number, open.at, count, &self.columns)?;
+            let rows = self.maker.rows(open.number, open.at, count, &self.columns)?;
             let first = open.at;
             open.at += count as Position;
             reads.push(SplitRead {
@@ -243,15 +220,9 @@ impl<M: RowMaker> GeneratedReader<M> {
             return Duration::ZERO;
         };
         let due = |open: &OpenSplit| (open.at - open.opened_at) as f64 / pace;
-        let next = self
-            .splits
-            .iter()
-            .filter(|open| !open.ended)
-            .map(due)
-            .reduce(f64::min);
+        let next = self.splits.iter().filter(|open| !open.ended).map(due).reduce(f64::min);
         let next = next.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        next.unwrap_or(Duration::MAX)
-            .saturating_sub(self.opened.elapsed())
+        next.unwrap_or(Duration::MAX).saturating_sub(self.opened.elapsed())
     }
 }
 

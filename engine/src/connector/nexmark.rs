@@ -25,15 +25,7 @@ pub(super) mod random;
 #[cfg(test)]
 mod tests;
 
-const OPTIONS: [&str; 7] = [
-    "table",
-    "events",
-    "rate",
-    "seed",
-    "splits",
-    "base_time",
-    "out_of_order",
-];
+const OPTIONS: [&str; 7] = ["table", "events", "rate", "seed", "splits", "base_time", "out_of_order"];
 /// Events a second of event time where the stream is endless and no rate is given.
 const ENDLESS_RATE: u64 = 1_000_000;
 
@@ -77,14 +69,22 @@ fn kind(options: &BTreeMap<String, String>, declared: &SchemaRef) -> Result<Kind
     };
     let kind = match options.get("table") {
         Some(name) => Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            Error::Config(format!("option 'table' of connector 'nexmark' is 'person', 'auction' or 'bid', not '{name}'"))
+            Error::Config(format!(
+                "option 'table' of connector 'nexmark' is 'person', 'auction' or 'bid', not '{name}'"
+            ))
         })?,
         None => match Kind::ALL.into_iter().filter(has_all).collect::<Vec<_>>()[..] {
             [kind] => kind,
-            [] => return Err(Error::Config(format!("no nexmark table has all these columns; {}", tables()))),
+            [] => {
+                return Err(Error::Config(format!(
+                    "no nexmark table has all these columns; {}",
+                    tables()
+                )));
+            }
             _ => {
                 return Err(Error::Config(
-                    "more than one nexmark table has these columns; say table = 'person', 'auction' or 'bid'".to_owned(),
+                    "more than one nexmark table has these columns; say table = 'person', 'auction' or 'bid'"
+                        .to_owned(),
                 ));
             }
         },
@@ -143,11 +143,8 @@ fn config(options: &BTreeMap<String, String>) -> Result<(Option<u64>, Config)> {
     }
     let base_time_us = match options.get("base_time") {
         None => Config::BASE_TIME_US,
-        Some(text) => calendar::timestamp(text.as_bytes()).map_err(|why| {
-            Error::Config(format!(
-                "option 'base_time' of connector 'nexmark', '{text}': {why}"
-            ))
-        })?,
+        Some(text) => calendar::timestamp(text.as_bytes())
+            .map_err(|why| Error::Config(format!("option 'base_time' of connector 'nexmark', '{text}': {why}")))?,
     };
     let config = Config {
         seed: whole("seed")?.unwrap_or(0),
@@ -189,13 +186,7 @@ impl RowMaker for Nexmark {
         &self.declared
     }
 
-    fn rows(
-        &self,
-        split: u32,
-        first: Position,
-        count: usize,
-        columns: &SchemaRef,
-    ) -> Result<RecordBatch> {
+    fn rows(&self, split: u32, first: Position, count: usize, columns: &SchemaRef) -> Result<RecordBatch> {
         self.generator
             .rows_of_split(split, self.kind, first as u64, count, columns)
     }

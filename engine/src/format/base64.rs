@@ -18,10 +18,7 @@ const VALUES: [u8; 256] = {
 /// Appends `bytes` as base64.
 pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     for chunk in bytes.chunks(3) {
-        let word = chunk
-            .iter()
-            .fold(0u32, |word, &byte| word << 8 | u32::from(byte))
-            << (8 * (3 - chunk.len()));
+        let word = chunk.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let letter = ALPHABET[(word >> (18 - 6 * place) & 63) as usize];
             out.push(if place <= chunk.len() { letter } else { b'=' });

@@ -11,11 +11,7 @@ use super::{Decoded, Decoder, Encoder};
 use crate::Result;
 
 /// Makes a decoder of `columns`, a subset of `declared`, which is one BYTEA column.
-pub fn decoder(
-    options: &Options,
-    declared: &SchemaRef,
-    columns: &SchemaRef,
-) -> Result<Box<dyn Decoder>> {
+pub fn decoder(options: &Options, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
     options::known("BYTES", options, &[])?;
     one_column("BYTES", declared, Some((&DataType::Binary, "BYTEA")))?;
     Ok(Box::new(Whole {
@@ -49,12 +45,7 @@ impl Decoder for Whole {
 }
 
 impl Encoder for Whole {
-    fn encode(
-        &mut self,
-        rows: &RecordBatch,
-        out: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
-    ) -> Result<()> {
+    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
         let values: &BinaryArray = rows.column(0).as_binary();
         for row in 0..values.len() {
             if values.is_valid(row) {
@@ -73,8 +64,7 @@ mod tests {
 
     #[test]
     fn bytes_go_through_untouched() {
-        let columns: SchemaRef =
-            Arc::new(Schema::new(vec![Field::new("b", DataType::Binary, true)]));
+        let columns: SchemaRef = Arc::new(Schema::new(vec![Field::new("b", DataType::Binary, true)]));
         let records = BinaryArray::from_opt_vec(vec![Some(b"\xff\x00"), None, Some(b"")]);
         let decoded = decoder(&Options::new(), &columns, &columns)
             .unwrap()
@@ -87,10 +77,7 @@ mod tests {
             .unwrap()
             .encode(&rows, &mut out, &mut ends)
             .unwrap();
-        assert_eq!(
-            (out.as_slice(), ends.as_slice()),
-            (&b"\xff\x00"[..], &[2, 2, 2][..])
-        );
+        assert_eq!((out.as_slice(), ends.as_slice()), (&b"\xff\x00"[..], &[2, 2, 2][..]));
 
         let none: SchemaRef = Arc::new(Schema::empty());
         assert!(decoder(&Options::new(), &none, &none).is_err());

@@ -35,8 +35,7 @@ fn civil_from_days(days: i64) -> (i64, u64, u64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -62,9 +61,7 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 #[inline]
 fn two_digits(text: &[u8]) -> Option<i64> {
     match text {
-        [a @ b'0'..=b'9', b @ b'0'..=b'9', ..] => {
-            Some(i64::from(a - b'0') * 10 + i64::from(b - b'0'))
-        }
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', ..] => Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
         _ => None,
     }
 }
@@ -128,20 +125,13 @@ fn leading_time(text: &[u8]) -> Option<(i64, &[u8])> {
     let [b'.', digits @ ..] = rest else {
         return Some((whole_us, rest));
     };
-    let count = digits
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if count == 0 {
         return None;
     }
     let mut fraction_us = 0;
     for place in 0..6 {
-        let digit = if place < count {
-            digits[place] - b'0'
-        } else {
-            0
-        };
+        let digit = if place < count { digits[place] - b'0' } else { 0 };
         fraction_us = fraction_us * 10 + i64::from(digit);
     }
     Some((whole_us + fraction_us, &digits[count..]))
@@ -288,10 +278,7 @@ pub(crate) fn push_date(out: &mut Vec<u8>, days: i64) {
         push_padded(out, year as u64, 4);
     } else {
         out.push(if year < 0 { b'-' } else { b'+' });
-        let digits = year
-            .unsigned_abs()
-            .checked_ilog10()
-            .map_or(1, |log| log as usize + 1);
+        let digits = year.unsigned_abs().checked_ilog10().map_or(1, |log| log as usize + 1);
         push_padded(out, year.unsigned_abs(), digits.max(4));
     }
     out.push(b'-');
@@ -382,10 +369,7 @@ mod tests {
         let at = |text: &str| timestamp(text.as_bytes());
         assert_eq!(at("1970-01-01T00:00:00Z"), Ok(0));
         assert_eq!(at("2024-02-29 12:34:56.789"), Ok(1_709_210_096_789_000));
-        assert_eq!(
-            at("2024-02-29T12:34:56.789123999+02:00"),
-            Ok(1_709_202_896_789_123)
-        );
+        assert_eq!(at("2024-02-29T12:34:56.789123999+02:00"), Ok(1_709_202_896_789_123));
         assert_eq!(at("2024-02-29t12:34:56-0530"), Ok(1_709_229_896_000_000));
         assert_eq!(at("2024-02-29 12:34+01"), Ok(1_709_206_440_000_000));
         assert_eq!(at("2024-02-29"), Ok(1_709_164_800_000_000));
@@ -429,24 +413,11 @@ mod tests {
     #[test]
     fn intervals() {
         let of = IntervalMonthDayNano::new;
-        assert_eq!(
-            interval("P1Y2M3DT4H5M6.5S"),
-            Ok(of(14, 3, 14_706_500_000_000))
-        );
+        assert_eq!(interval("P1Y2M3DT4H5M6.5S"), Ok(of(14, 3, 14_706_500_000_000)));
         assert_eq!(interval("P-1Y3DT-0.25S"), Ok(of(-12, 3, -250_000_000)));
         assert_eq!(interval("P2W"), Ok(of(0, 14, 0)));
         assert_eq!(interval("1 day 2 hours"), Ok(of(0, 1, 7_200_000_000_000)));
-        for bad in [
-            "",
-            "P",
-            "PT",
-            "P1",
-            "P1H",
-            "PT1D",
-            "P1.5D",
-            "P99999999999Y",
-            "soon",
-        ] {
+        for bad in ["", "P", "PT", "P1", "P1H", "PT1D", "P1.5D", "P99999999999Y", "soon"] {
             assert_eq!(interval(bad), Err(NO_INTERVAL), "{bad:?}");
         }
         assert_eq!(written(|out| push_interval(out, of(0, 0, 0))), "PT0S");
@@ -454,10 +425,7 @@ mod tests {
             written(|out| push_interval(out, of(14, 3, 14_706_500_000_000))),
             "P1Y2M3DT4H5M6.5S"
         );
-        assert_eq!(
-            written(|out| push_interval(out, of(-1, 0, -1))),
-            "P-1MT-0.000000001S"
-        );
+        assert_eq!(written(|out| push_interval(out, of(-1, 0, -1))), "P-1MT-0.000000001S");
     }
 
     #[test]

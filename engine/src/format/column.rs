@@ -7,16 +7,15 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, ListArray,
-    MapArray, PrimitiveArray, StringArray, StructArray, Time64MicrosecondArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, ListArray, MapArray,
+    PrimitiveArray, StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::array::{BooleanBufferBuilder, NullBufferBuilder};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, FieldRef, Fields, Int8Type, Int16Type, Int32Type,
-    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Date32Type, FieldRef, Fields, Int8Type, Int16Type, Int32Type, Int64Type,
+    IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 
 use super::json::keys::Keys;
@@ -148,10 +147,7 @@ impl Spans {
 
     fn finish(&mut self) -> (OffsetBuffer<i32>, arrow::buffer::Buffer) {
         let fresh = Vec::with_capacity(self.bytes.len());
-        (
-            self.ends.finish(),
-            std::mem::replace(&mut self.bytes, fresh).into(),
-        )
+        (self.ends.finish(), std::mem::replace(&mut self.bytes, fresh).into())
     }
 }
 
@@ -181,13 +177,7 @@ macro_rules! each_vector {
 
 impl Column {
     /// An empty column of `data_type`. `encode` is named in the error for a type it can't give.
-    pub(crate) fn new(
-        encode: &str,
-        name: &str,
-        data_type: &DataType,
-        nullable: bool,
-        unit: EpochUnit,
-    ) -> Result<Self> {
+    pub(crate) fn new(encode: &str, name: &str, data_type: &DataType, nullable: bool, unit: EpochUnit) -> Result<Self> {
         let child = |field: &FieldRef| {
             Column::new(
                 encode,
@@ -244,17 +234,13 @@ impl Column {
                 }
             }
             DataType::Map(entry, sorted) => match entry.data_type() {
-                DataType::Struct(pair)
-                    if pair.len() == 2 && pair[0].data_type() == &DataType::Utf8 =>
-                {
-                    Data::Map {
-                        entry: entry.clone(),
-                        sorted: *sorted,
-                        ends: Ends::new(),
-                        keys: Box::new(child(&pair[0])?),
-                        values: Box::new(child(&pair[1])?),
-                    }
-                }
+                DataType::Struct(pair) if pair.len() == 2 && pair[0].data_type() == &DataType::Utf8 => Data::Map {
+                    entry: entry.clone(),
+                    sorted: *sorted,
+                    ends: Ends::new(),
+                    keys: Box::new(child(&pair[0])?),
+                    values: Box::new(child(&pair[1])?),
+                },
                 _ => return refuse(),
             },
             _ => return refuse(),
@@ -314,9 +300,7 @@ impl Column {
                 base64::decode(text.as_bytes(), &mut spans.bytes)?;
                 spans.close();
             }
-            Data::Timestamp { values, .. } => {
-                values.push(calendar::timestamp(text.trim().as_bytes())?)
-            }
+            Data::Timestamp { values, .. } => values.push(calendar::timestamp(text.trim().as_bytes())?),
             Data::Date(values) => values.push(calendar::date(text.trim().as_bytes())?),
             Data::Time(values) => values.push(calendar::time(text.trim().as_bytes())?),
             Data::Interval(values) => values.push(calendar::interval(text.trim())?),
@@ -393,10 +377,9 @@ impl Column {
                 values,
                 precision,
                 scale,
-            } => Arc::new(
-                Decimal128Array::new(take(values).into(), nulls)
-                    .with_precision_and_scale(*precision, *scale)?,
-            ),
+            } => {
+                Arc::new(Decimal128Array::new(take(values).into(), nulls).with_precision_and_scale(*precision, *scale)?)
+            }
             Data::Text(spans) => {
                 let (ends, bytes) = spans.finish();
                 Arc::new(StringArray::try_new(ends, bytes, nulls)?)
@@ -407,10 +390,9 @@ impl Column {
             }
             Data::Date(values) => primitive::<Date32Type>(values, nulls),
             Data::Time(values) => Arc::new(Time64MicrosecondArray::new(take(values).into(), nulls)),
-            Data::Timestamp { values, zone, .. } => Arc::new(
-                TimestampMicrosecondArray::new(take(values).into(), nulls)
-                    .with_timezone_opt(zone.clone()),
-            ),
+            Data::Timestamp { values, zone, .. } => {
+                Arc::new(TimestampMicrosecondArray::new(take(values).into(), nulls).with_timezone_opt(zone.clone()))
+            }
             Data::Interval(values) => primitive::<IntervalMonthDayNanoType>(values, nulls),
             Data::List { item, ends, values } => Arc::new(ListArray::try_new(
                 item.clone(),
@@ -418,19 +400,9 @@ impl Column {
                 values.finish()?,
                 nulls,
             )?),
-            Data::Struct {
-                fields, children, ..
-            } => {
-                let arrays = children
-                    .iter_mut()
-                    .map(Column::finish)
-                    .collect::<Result<Vec<_>>>()?;
-                Arc::new(StructArray::try_new_with_length(
-                    fields.clone(),
-                    arrays,
-                    nulls,
-                    len,
-                )?)
+            Data::Struct { fields, children, .. } => {
+                let arrays = children.iter_mut().map(Column::finish).collect::<Result<Vec<_>>>()?;
+                Arc::new(StructArray::try_new_with_length(fields.clone(), arrays, nulls, len)?)
             }
             Data::Map {
                 entry,
@@ -442,11 +414,7 @@ impl Column {
                 let DataType::Struct(pair) = entry.data_type() else {
                     return Err(Error::internal("a map's entries are a struct"));
                 };
-                let entries = StructArray::try_new(
-                    pair.clone(),
-                    vec![keys.finish()?, values.finish()?],
-                    None,
-                )?;
+                let entries = StructArray::try_new(pair.clone(), vec![keys.finish()?, values.finish()?], None)?;
                 Arc::new(MapArray::try_new(
                     entry.clone(),
                     ends.finish(),
@@ -464,10 +432,7 @@ fn take<T>(values: &mut Vec<T>) -> Vec<T> {
     std::mem::replace(values, fresh)
 }
 
-fn primitive<T: ArrowPrimitiveType>(
-    values: &mut Vec<T::Native>,
-    nulls: Option<NullBuffer>,
-) -> ArrayRef {
+fn primitive<T: ArrowPrimitiveType>(values: &mut Vec<T::Native>, nulls: Option<NullBuffer>) -> ArrayRef {
     Arc::new(PrimitiveArray::<T>::new(take(values).into(), nulls))
 }
 

@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
-use super::column::{Column, Data};
-use super::json::decode::{document, unfit};
+use super::column::Column;
+use super::json::decode::text_value;
 use super::json::encode::{Cells, Form};
 use super::json::scan::{Fault, Scan};
 use super::options::{self, EpochUnit, Options};
@@ -24,22 +24,14 @@ const DECODE_OPTIONS: [&str; 5] = ["delimiter", "quote", "null", "header", "time
 const ENCODE_OPTIONS: [&str; 4] = ["delimiter", "quote", "null", "header"];
 
 /// Makes a decoder of `columns`, a subset of `declared`.
-pub fn decoder(
-    options: &Options,
-    declared: &SchemaRef,
-    columns: &SchemaRef,
-) -> Result<Box<dyn Decoder>> {
+pub fn decoder(options: &Options, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
     options::known("CSV", options, &DECODE_OPTIONS)?;
     let unit = EpochUnit::of("CSV", options)?;
     let column = |field: &arrow::datatypes::FieldRef| {
         let column = Column::new("CSV", field.name(), field.data_type(), true, unit)?;
         Ok((field.name().clone(), column))
     };
-    let columns_made = columns
-        .fields()
-        .iter()
-        .map(column)
-        .collect::<Result<Vec<_>>>()?;
+    let columns_made = columns.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
     if declared.fields().is_empty() {
         return Err(Error::Config(
             "ENCODE CSV needs declared columns: fields are matched by position".to_owned(),
@@ -85,9 +77,11 @@ impl Style {
                 "options 'delimiter' and 'quote' of ENCODE CSV are the same character".to_owned(),
             ));
         }
-        if style.null.bytes().any(|byte| {
-            byte == style.delimiter || byte == style.quote || matches!(byte, b'\n' | b'\r')
-        }) {
+        if style
+            .null
+            .bytes()
+            .any(|byte| byte == style.delimiter || byte == style.quote || matches!(byte, b'\n' | b'\r'))
+        {
             return Err(Error::Config(
                 "option 'null' of ENCODE CSV must not contain the delimiter, the quote or a line end".to_owned(),
             ));
@@ -97,11 +91,7 @@ impl Style {
 
     /// Calls `each` with every field: its index, its first byte's place, its text, and whether it
     /// is quoted. Returns how many there are.
-    fn split(
-        &self,
-        line: &str,
-        mut each: impl FnMut(usize, usize, Cow<'_, str>, bool) -> Scan<()>,
-    ) -> Scan<usize> {
+    fn split(&self, line: &str, mut each: impl FnMut(usize, usize, Cow<'_, str>, bool) -> Scan<()>) -> Scan<usize> {
         let bytes = line.as_bytes();
         let mut at = 0;
         for index in 0.. {
@@ -110,10 +100,9 @@ impl Style {
                 let text = self.quoted(line, &mut at)?;
                 each(index, start, text, true)?;
             } else {
-                at = bytes[at..]
-                    .iter()
-                    .position(|byte| *byte == self.delimiter)
-                    .map_or(bytes.len(), |n| at + n);
+                at = line[at..]
+                    .find(char::from(self.delimiter))
+                    .map_or(bytes.len(), |length| at + length);
                 each(index, start, Cow::Borrowed(&line[start..at]), false)?;
             }
             if at == bytes.len() {
@@ -131,11 +120,8 @@ impl Style {
         let mut text = Cow::Borrowed("");
         let mut from = opening + 1;
         loop {
-            let Some(length) = bytes[from..].iter().position(|byte| *byte == self.quote) else {
-                return Err(Fault::new(
-                    opening,
-                    "the quoted field beginning here has no end",
-                ));
+            let Some(length) = line[from..].find(char::from(self.quote)) else {
+                return Err(Fault::new(opening, "the quoted field beginning here has no end"));
             };
             let quote = from + length;
             match &mut text {
@@ -148,10 +134,7 @@ impl Style {
                     from = quote + 2;
                 }
                 Some(byte) if *byte != self.delimiter => {
-                    return Err(Fault::new(
-                        quote + 1,
-                        "expected the delimiter after a quoted field",
-                    ));
+                    return Err(Fault::new(quote + 1, "expected the delimiter after a quoted field"));
                 }
                 _ => {
                     *at = quote + 1;
@@ -187,7 +170,7 @@ impl CsvDecoder {
                 column.append_null();
                 return Ok(());
             }
-            cell(column, at, &text).map_err(|fault| fault.in_field(name))
+            text_value(column, at, &text).map_err(|fault| fault.in_field(name))
         })?;
         if found != targets.len() {
             let cause = format!(
@@ -200,34 +183,12 @@ impl CsvDecoder {
     }
 }
 
-/// Appends a field that is not NULL.
-fn cell(column: &mut Column, at: usize, text: &str) -> Scan<()> {
-    let number = matches!(column.data, Data::Timestamp { .. })
-        && text
-            .trim()
-            .strip_prefix('-')
-            .unwrap_or(text.trim())
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.');
-    match column.data {
-        Data::List { .. } | Data::Struct { .. } | Data::Map { .. } => document(text, column),
-        _ if number => column
-            .append_number(text.trim())
-            .map_err(|why| unfit(at, text, column, why)),
-        _ => column
-            .append_text(text)
-            .map_err(|why| unfit(at, text, column, why)),
-    }
-}
-
 impl Decoder for CsvDecoder {
     fn decode(&mut self, records: &BinaryArray) -> Result<Decoded> {
         let mut errors = Vec::new();
         for row in 0..records.len() {
             if records.is_null(row) {
-                self.columns
-                    .iter_mut()
-                    .for_each(|(_, column)| column.append_null());
+                self.columns.iter_mut().for_each(|(_, column)| column.append_null());
                 continue;
             }
             if let Err(fault) = self.record(records.value(row)) {
@@ -260,8 +221,7 @@ impl CsvEncoder {
     fn quote(&self, out: &mut Vec<u8>, start: usize) {
         let (quote, delimiter) = (self.style.quote, self.style.delimiter);
         let text = &out[start..];
-        let special =
-            |byte: &u8| *byte == quote || *byte == delimiter || matches!(byte, b'\n' | b'\r');
+        let special = |byte: &u8| *byte == quote || *byte == delimiter || matches!(byte, b'\n' | b'\r');
         if text != self.style.null.as_bytes() && !text.iter().any(special) {
             return;
         }
@@ -278,12 +238,7 @@ impl CsvEncoder {
 }
 
 impl Encoder for CsvEncoder {
-    fn encode(
-        &mut self,
-        rows: &RecordBatch,
-        out: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
-    ) -> Result<()> {
+    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
         let arrays = self.form.of(rows)?;
         let columns = arrays.iter().map(Cells::new).collect::<Result<Vec<_>>>()?;
         for row in 0..rows.num_rows() {
@@ -332,15 +287,9 @@ mod tests {
     }
 
     /// The rows as text, NULL for null, and the causes of errors.
-    fn decode(
-        given: &[(&str, &str)],
-        columns: &SchemaRef,
-        records: &[&str],
-    ) -> (Vec<Vec<String>>, Vec<String>) {
+    fn decode(given: &[(&str, &str)], columns: &SchemaRef, records: &[&str]) -> (Vec<Vec<String>>, Vec<String>) {
         let mut decoder = decoder(&options(given), columns, columns).unwrap();
-        let decoded = decoder
-            .decode(&BinaryArray::from_iter_values(records))
-            .unwrap();
+        let decoded = decoder.decode(&BinaryArray::from_iter_values(records)).unwrap();
         let cell = |column: &arrow::array::ArrayRef, row| match column.is_null(row) {
             true => "NULL".to_owned(),
             false => array_value_to_string(column, row).unwrap(),
@@ -348,14 +297,7 @@ mod tests {
         let rows = (0..records.len())
             .map(|row| decoded.columns.iter().map(|c| cell(c, row)).collect())
             .collect();
-        (
-            rows,
-            decoded
-                .errors
-                .into_iter()
-                .map(|error| error.cause)
-                .collect(),
-        )
+        (rows, decoded.errors.into_iter().map(|error| error.cause).collect())
     }
 
     #[test]
@@ -392,11 +334,7 @@ mod tests {
     #[test]
     fn bad_lines_say_where() {
         let columns = schema(&[("a", DataType::Int64), ("b", DataType::Utf8)]);
-        let (rows, errors) = decode(
-            &[],
-            &columns,
-            &["1", "1,2,3", "x,y", "1,\"y", "1,\"y\"z", "7,ok"],
-        );
+        let (rows, errors) = decode(&[], &columns, &["1", "1,2,3", "x,y", "1,\"y", "1,\"y\"z", "7,ok"]);
         assert_eq!(
             errors,
             [
@@ -418,12 +356,7 @@ mod tests {
         let (rows, errors) = decode(&given, &columns, &["\\N\t", "'\\N'\t'it''s'"]);
         assert!(errors.is_empty());
         assert_eq!(rows, [["NULL", ""], ["\\N", "it's"]]);
-        let refused = |given| {
-            decoder(&options(given), &columns, &columns)
-                .err()
-                .unwrap()
-                .to_string()
-        };
+        let refused = |given| decoder(&options(given), &columns, &columns).err().unwrap().to_string();
         assert_eq!(
             refused(&[("separator", ",")]),
             "unknown option 'separator' of ENCODE CSV; known: delimiter, quote, null, header, timestamp.unit"
@@ -436,16 +369,10 @@ mod tests {
 
     #[test]
     fn only_wanted_columns_are_read() {
-        let declared = schema(&[
-            ("a", DataType::Int64),
-            ("b", DataType::Utf8),
-            ("c", DataType::Utf8),
-        ]);
+        let declared = schema(&[("a", DataType::Int64), ("b", DataType::Utf8), ("c", DataType::Utf8)]);
         let wanted = schema(&[("c", DataType::Utf8)]);
         let mut decoder = decoder(&Options::new(), &declared, &wanted).unwrap();
-        let decoded = decoder
-            .decode(&BinaryArray::from_iter_values(["x,y,z"]))
-            .unwrap();
+        let decoded = decoder.decode(&BinaryArray::from_iter_values(["x,y,z"])).unwrap();
         assert!(decoded.errors.is_empty());
         assert_eq!(*decoded.columns[0], StringArray::from(vec!["z"]));
     }

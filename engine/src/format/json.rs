@@ -34,11 +34,7 @@ pub(crate) mod scan;
 mod tests;
 
 /// Makes a decoder of `columns`, a subset of `declared`.
-pub fn decoder(
-    options: &Options,
-    declared: &SchemaRef,
-    columns: &SchemaRef,
-) -> Result<Box<dyn Decoder>> {
+pub fn decoder(options: &Options, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
     options::known("JSON", options, &["timestamp.unit"])?;
     let unit = EpochUnit::of("JSON", options)?;
     Ok(Box::new(JsonDecoder::new(declared, columns, unit)?))

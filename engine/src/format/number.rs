@@ -77,9 +77,7 @@ pub(crate) fn scaled(text: &[u8], scale: i32, excess: Excess) -> Result<i128, Wh
                 } else if mantissa == 0 {
                     (mantissa, held_zeros) = (digit, 0);
                 } else {
-                    match power_of_ten(held_zeros + 1)
-                        .and_then(|p| mantissa.checked_mul(p)?.checked_add(digit))
-                    {
+                    match power_of_ten(held_zeros + 1).and_then(|p| mantissa.checked_mul(p)?.checked_add(digit)) {
                         Some(more) => mantissa = more,
                         None => overflow = true,
                     }
@@ -133,9 +131,9 @@ fn read_exponent(text: &[u8]) -> Result<i64, Why> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(NOT_A_NUMBER);
     }
-    let value = digits.iter().fold(0i64, |value, digit| {
-        (value * 10 + i64::from(digit - b'0')).min(10_000)
-    });
+    let value = digits
+        .iter()
+        .fold(0i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(10_000));
     Ok(if negative { -value } else { value })
 }
 
@@ -258,11 +256,7 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, value: i128, scale: i8) {
     }
     let scale = usize::from(scale.unsigned_abs());
     let (whole, fraction) = digits.split_at(digits.len().saturating_sub(scale));
-    out.extend_from_slice(if whole.is_empty() {
-        b"0"
-    } else {
-        whole.as_bytes()
-    });
+    out.extend_from_slice(if whole.is_empty() { b"0" } else { whole.as_bytes() });
     out.push(b'.');
     out.resize(out.len() + scale - fraction.len(), b'0');
     out.extend_from_slice(fraction.as_bytes());
@@ -284,9 +278,7 @@ mod tests {
         assert_eq!(integer::<i32>(b"40.00"), Ok(40));
         assert_eq!(integer::<i32>(b"4.5"), Err("it is not a whole number"));
         assert_eq!(integer::<i32>(b"007"), Ok(7));
-        for bad in [
-            "", "-", "+", "1x", "x", "1e", "1e+", ".", "--1", "1 ", "1.2.3", "e5",
-        ] {
+        for bad in ["", "-", "+", "1x", "x", "1e", "1e+", ".", "--1", "1 ", "1.2.3", "e5"] {
             assert_eq!(integer::<i32>(bad.as_bytes()), Err(NOT_A_NUMBER), "{bad:?}");
         }
     }
@@ -319,10 +311,7 @@ mod tests {
         assert_eq!(float64("-Infinity"), Ok(f64::NEG_INFINITY));
         assert!(float64("NaN").is_ok_and(f64::is_nan));
         // Halfway between two REALs when read as a DOUBLE first.
-        assert_eq!(
-            float32("0.5000000298023224"),
-            Ok("0.5000000298023224".parse().unwrap())
-        );
+        assert_eq!(float32("0.5000000298023224"), Ok("0.5000000298023224".parse().unwrap()));
         assert_eq!(float32("1e39"), Err(OUT_OF_RANGE));
     }
 

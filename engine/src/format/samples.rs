@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
-    Int8Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, MapArray,
-    RecordBatch, StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
-    UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array,
+    Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, MapArray, RecordBatch, StringArray,
+    StructArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, IntervalMonthDayNano, Schema};
@@ -62,12 +61,9 @@ impl Draw {
 
     pub(super) fn text(&mut self) -> String {
         const PIECES: [&str; 16] = [
-            "", "a", "word", "\"", "\\", "\n", "\r\n", "\u{0}", "\u{1f}", "é", "😀", ",", ";", " ",
-            "null", "\\u0041",
+            "", "a", "word", "\"", "\\", "\n", "\r\n", "\u{0}", "\u{1f}", "é", "😀", ",", ";", " ", "null", "\\u0041",
         ];
-        (0..self.below(6))
-            .map(|_| PIECES[self.below(16) as usize])
-            .collect()
+        (0..self.below(6)).map(|_| PIECES[self.below(16) as usize]).collect()
     }
 
     fn bytes(&mut self) -> Vec<u8> {
@@ -75,18 +71,14 @@ impl Draw {
     }
 
     fn values<T>(&mut self, rows: usize, mut one: impl FnMut(&mut Draw) -> T) -> Vec<Option<T>> {
-        (0..rows)
-            .map(|_| (self.below(5) > 0).then(|| one(self)))
-            .collect()
+        (0..rows).map(|_| (self.below(5) > 0).then(|| one(self))).collect()
     }
 }
 
 /// Rows with one column per kind.
 pub(super) fn batch(draw: &mut Draw, kinds: &[usize], rows: usize) -> RecordBatch {
     let columns: Vec<_> = kinds.iter().map(|kind| array(draw, *kind, rows)).collect();
-    let field = |(i, column): (usize, &ArrayRef)| {
-        Field::new(format!("c{i}"), column.data_type().clone(), true)
-    };
+    let field = |(i, column): (usize, &ArrayRef)| Field::new(format!("c{i}"), column.data_type().clone(), true);
     let schema = Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>());
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
@@ -106,9 +98,7 @@ fn array(draw: &mut Draw, kind: usize, rows: usize) -> ArrayRef {
         9 => Arc::new(Float32Array::from(draw.values(rows, |d| d.float() as f32))),
         10 => Arc::new(Float64Array::from(draw.values(rows, Draw::float))),
         11 => {
-            let values = Decimal128Array::from(
-                draw.values(rows, |d| i128::from(d.integer()) * 1_000_000_007),
-            );
+            let values = Decimal128Array::from(draw.values(rows, |d| i128::from(d.integer()) * 1_000_000_007));
             Arc::new(values.with_precision_and_scale(38, 9).unwrap())
         }
         12 => Arc::new(StringArray::from(draw.values(rows, Draw::text))),
@@ -117,17 +107,11 @@ fn array(draw: &mut Draw, kind: usize, rows: usize) -> ArrayRef {
         15 => Arc::new(Time64MicrosecondArray::from(
             draw.values(rows, |d| d.below(86_400_000_000) as i64),
         )),
-        16 => Arc::new(TimestampMicrosecondArray::from(
-            draw.values(rows, Draw::integer),
-        )),
-        17 => Arc::new(
-            TimestampMicrosecondArray::from(draw.values(rows, Draw::integer))
-                .with_timezone("+00:00"),
-        ),
+        16 => Arc::new(TimestampMicrosecondArray::from(draw.values(rows, Draw::integer))),
+        17 => Arc::new(TimestampMicrosecondArray::from(draw.values(rows, Draw::integer)).with_timezone("+00:00")),
         18 => {
-            let interval = |d: &mut Draw| {
-                IntervalMonthDayNano::new(d.integer() as i32, d.integer() as i32, d.integer())
-            };
+            let interval =
+                |d: &mut Draw| IntervalMonthDayNano::new(d.integer() as i32, d.integer() as i32, d.integer());
             Arc::new(IntervalMonthDayNanoArray::from(draw.values(rows, interval)))
         }
         19 => list(draw, rows),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int32Array, Int64Array,
-    StringBuilder, Time64MicrosecondArray, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int32Array, Int64Array, StringBuilder,
+    Time64MicrosecondArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, FieldRef, TimeUnit};
@@ -18,16 +18,7 @@ use crate::format::number::{self, Excess};
 use crate::format::options::EpochUnit;
 use crate::{Error, Result};
 
-pub(super) const OPTIONS: [&str; 8] = [
-    "kind",
-    "start",
-    "end",
-    "min",
-    "max",
-    "length",
-    "values",
-    "null_rate",
-];
+pub(super) const OPTIONS: [&str; 8] = ["kind", "start", "end", "min", "max", "length", "values", "null_rate"];
 /// Longest random TEXT and BYTEA.
 const MAX_LENGTH: usize = 1 << 20;
 
@@ -88,28 +79,19 @@ impl Field {
     /// After how many rows a sequence is at its end.
     pub(super) fn end(&self) -> Option<u64> {
         let rows = match &self.values {
-            Values::Sequence { start, step, end } => {
-                end.saturating_sub(*start).div_euclid(*step) + 1
-            }
-            Values::FloatSequence {
-                start,
-                end: Some(end),
-            } => (end - start).floor() as i128 + 1,
+            Values::Sequence { start, step, end } => end.saturating_sub(*start).div_euclid(*step) + 1,
+            Values::FloatSequence { start, end: Some(end) } => (end - start).floor() as i128 + 1,
             _ => return None,
         };
         // What nobody lives to see is no end.
-        u64::try_from(rows.max(0))
-            .ok()
-            .filter(|rows| *rows < 1 << 62)
+        u64::try_from(rows.max(0)).ok().filter(|rows| *rows < 1 << 62)
     }
 
     /// The values of the rows with these numbers.
     pub(super) fn make(&self, numbers: &[u64]) -> Result<ArrayRef> {
         let draw = |n: &u64| bits(self.values_stream, *n);
         let array: ArrayRef = match &self.values {
-            Values::EventTime(event_time) => {
-                self.whole(numbers.iter().map(|n| event_time.of(*n).into()))?
-            }
+            Values::EventTime(event_time) => self.whole(numbers.iter().map(|n| event_time.of(*n).into()))?,
             Values::Sequence { start, step, .. } => self.whole(
                 numbers
                     .iter()
@@ -118,8 +100,7 @@ impl Field {
             Values::Range { min, max } => {
                 let span = max.wrapping_sub(*min) as u128 + 1;
                 let value = |n: &u64| {
-                    let draw =
-                        u128::from(draw(n)) << 64 | u128::from(bits(!self.values_stream, *n));
+                    let draw = u128::from(draw(n)) << 64 | u128::from(bits(!self.values_stream, *n));
                     // For narrow ranges the upper half alone decides, and nothing overflows.
                     let offset = match u64::try_from(span) {
                         Ok(span) => ((draw >> 64) * u128::from(span)) >> 64,
@@ -129,12 +110,8 @@ impl Field {
                 };
                 self.whole(numbers.iter().map(value))?
             }
-            Values::FloatSequence { start, .. } => {
-                self.float(numbers.iter().map(|n| start + *n as f64))?
-            }
-            Values::FloatRange { min, max } => {
-                self.float(numbers.iter().map(|n| min + (max - min) * unit(draw(n))))?
-            }
+            Values::FloatSequence { start, .. } => self.float(numbers.iter().map(|n| start + *n as f64))?,
+            Values::FloatRange { min, max } => self.float(numbers.iter().map(|n| min + (max - min) * unit(draw(n))))?,
             Values::Boolean => Arc::new(BooleanArray::from_iter(
                 numbers.iter().map(|n| Some(draw(n) >> 63 != 0)),
             )),
@@ -159,11 +136,7 @@ impl Field {
             }
             Values::OneOf(values) => {
                 let index = |n: &u64| below(draw(n), values.len() as u64);
-                take(
-                    values,
-                    &UInt64Array::from_iter_values(numbers.iter().map(index)),
-                    None,
-                )?
+                take(values, &UInt64Array::from_iter_values(numbers.iter().map(index)), None)?
             }
         };
         with_nulls(array, self.null_rate, self.nulls_stream, numbers)
@@ -173,10 +146,9 @@ impl Field {
     fn whole(&self, values: impl Iterator<Item = i128>) -> Result<ArrayRef> {
         let in_64_bits = |value: i128| value.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         Ok(match &self.data_type {
-            DataType::Decimal128(precision, scale) => Arc::new(
-                Decimal128Array::from_iter_values(values)
-                    .with_precision_and_scale(*precision, *scale)?,
-            ),
+            DataType::Decimal128(precision, scale) => {
+                Arc::new(Decimal128Array::from_iter_values(values).with_precision_and_scale(*precision, *scale)?)
+            }
             DataType::UInt64 => Arc::new(UInt64Array::from_iter_values(
                 values.map(|value| value.clamp(0, u64::MAX.into()) as u64),
             )),
@@ -184,12 +156,9 @@ impl Field {
                 let values = TimestampMicrosecondArray::from_iter_values(values.map(in_64_bits));
                 Arc::new(values.with_timezone_opt(zone.clone()))
             }
-            DataType::Time64(_) => Arc::new(Time64MicrosecondArray::from_iter_values(
-                values.map(in_64_bits),
-            )),
+            DataType::Time64(_) => Arc::new(Time64MicrosecondArray::from_iter_values(values.map(in_64_bits))),
             DataType::Date32 => {
-                let days =
-                    Int32Array::from_iter_values(values.map(|value| in_64_bits(value) as i32));
+                let days = Int32Array::from_iter_values(values.map(|value| in_64_bits(value) as i32));
                 cast(&days, &DataType::Date32)?
             }
             other => cast(&Int64Array::from_iter_values(values.map(in_64_bits)), other)?,
@@ -197,10 +166,7 @@ impl Field {
     }
 
     fn float(&self, values: impl Iterator<Item = f64>) -> Result<ArrayRef> {
-        Ok(cast(
-            &Float64Array::from_iter_values(values),
-            &self.data_type,
-        )?)
+        Ok(cast(&Float64Array::from_iter_values(values), &self.data_type)?)
     }
 }
 
@@ -262,18 +228,12 @@ impl Asked<'_> {
                 format!("{} has no sequence; use 'random'", sql_type(self.data_type)),
             )),
             None if matches!(self.data_type, DataType::Timestamp(..)) && !self.is_ranged() => {
-                self.only(
-                    &[],
-                    "an event time, which start_time and rows_per_second give",
-                )?;
+                self.only(&[], "an event time, which start_time and rows_per_second give")?;
                 Ok(Values::EventTime(event_time))
             }
             None | Some("random") if is_float => {
                 self.only(&["min", "max"], "random numbers")?;
-                let (min, max) = (
-                    self.float("min")?.unwrap_or(0.0),
-                    self.float("max")?.unwrap_or(1.0),
-                );
+                let (min, max) = (self.float("min")?.unwrap_or(0.0), self.float("max")?.unwrap_or(1.0));
                 if min > max {
                     Err(self.wrong("min", "it is above max"))
                 } else {
@@ -294,9 +254,7 @@ impl Asked<'_> {
         let length = || match self.options.get("length").map(|text| text.parse::<usize>()) {
             None => Ok(10),
             Some(Ok(length)) if length <= MAX_LENGTH => Ok(length),
-            Some(_) => {
-                Err(self.wrong("length", format!("it is a whole number up to {MAX_LENGTH}")))
-            }
+            Some(_) => Err(self.wrong("length", format!("it is a whole number up to {MAX_LENGTH}"))),
         };
         match self.data_type {
             DataType::Boolean => self.only(&[], "BOOLEAN").map(|()| Values::Boolean),
@@ -322,22 +280,12 @@ impl Asked<'_> {
         if self.options.contains_key("kind") {
             return Err(self.wrong("kind", "leave it out where 'values' are given"));
         }
-        let mut column = Column::new(
-            "datagen",
-            self.name,
-            self.data_type,
-            true,
-            EpochUnit::Milliseconds,
-        )?;
+        let mut column = Column::new("datagen", self.name, self.data_type, true, EpochUnit::Milliseconds)?;
         for text in self.options["values"].split(',') {
             column.append_text(text.trim()).map_err(|why| {
                 self.wrong(
                     "values",
-                    format!(
-                        "'{}' is no {}: {why}",
-                        text.trim(),
-                        sql_type(self.data_type)
-                    ),
+                    format!("'{}' is no {}: {why}", text.trim(), sql_type(self.data_type)),
                 )
             })?;
         }
@@ -350,10 +298,7 @@ impl Asked<'_> {
         let step = match self.data_type {
             DataType::Decimal128(_, scale) if *scale > 0 => 10i128.pow(scale.unsigned_abs().into()),
             DataType::Timestamp(..) | DataType::Time64(_) => {
-                return Err(self.wrong(
-                    "kind",
-                    "a time has no sequence; leave 'kind' out for event times",
-                ));
+                return Err(self.wrong("kind", "a time has no sequence; leave 'kind' out for event times"));
             }
             _ => 1,
         };
@@ -371,10 +316,7 @@ impl Asked<'_> {
         self.only(&["min", "max"], "random values")?;
         let (least, most) = self.limits().unwrap_or_default();
         let (from, to) = match self.data_type {
-            DataType::Decimal128(_, scale) => (
-                0,
-                10i128.saturating_pow(3 + u32::try_from(*scale).unwrap_or(0)),
-            ),
+            DataType::Decimal128(_, scale) => (0, 10i128.saturating_pow(3 + u32::try_from(*scale).unwrap_or(0))),
             DataType::Date32 => (19_723, 19_723 + 365),
             DataType::Time64(_) => (0, calendar::US_PER_DAY.into()),
             DataType::Timestamp(..) => {
@@ -397,9 +339,7 @@ impl Asked<'_> {
             DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
             DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
             DataType::Int32 | DataType::Date32 => (i32::MIN.into(), i32::MAX.into()),
-            DataType::Int64 | DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                (i64::MIN.into(), i64::MAX.into())
-            }
+            DataType::Int64 | DataType::Timestamp(TimeUnit::Microsecond, _) => (i64::MIN.into(), i64::MAX.into()),
             DataType::UInt8 => (0, u8::MAX.into()),
             DataType::UInt16 => (0, u16::MAX.into()),
             DataType::UInt32 => (0, u32::MAX.into()),
@@ -423,16 +363,12 @@ impl Asked<'_> {
             DataType::Date32 => calendar::date(bytes).map(i128::from),
             DataType::Time64(_) => calendar::time(bytes).map(i128::from),
             DataType::Timestamp(..) => calendar::timestamp(bytes).map(i128::from),
-            DataType::Decimal128(_, scale) => {
-                number::scaled(bytes, i32::from(*scale), Excess::Refuse)
-            }
+            DataType::Decimal128(_, scale) => number::scaled(bytes, i32::from(*scale), Excess::Refuse),
             _ => number::scaled(bytes, 0, Excess::Refuse),
         };
         let (least, most) = self.limits().unwrap_or_default();
         match value {
-            Ok(value) if value < least || value > most => {
-                Err(self.wrong(option, number::OUT_OF_RANGE))
-            }
+            Ok(value) if value < least || value > most => Err(self.wrong(option, number::OUT_OF_RANGE)),
             Ok(value) => Ok(Some(value)),
             Err(why) => Err(self.wrong(option, why)),
         }

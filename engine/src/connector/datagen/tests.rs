@@ -4,15 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{
-    DataType, Field, Float64Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
-};
+use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
 
 use crate::connector::conformance::source_conformance;
-use crate::connector::{
-    self, Bound, ConnectorSpec, Payload, Positions, SourceConnector, SplitId, Start, Wanted,
-};
+use crate::connector::{self, Bound, ConnectorSpec, Payload, Positions, SourceConnector, SplitId, Start, Wanted};
 
 fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
     Arc::new(Schema::new(
@@ -23,10 +19,7 @@ fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
     ))
 }
 
-fn source(
-    options: &[(&str, &str)],
-    columns: &SchemaRef,
-) -> crate::Result<Arc<dyn SourceConnector>> {
+fn source(options: &[(&str, &str)], columns: &SchemaRef) -> crate::Result<Arc<dyn SourceConnector>> {
     let options = options
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -42,18 +35,10 @@ fn source(
 
 /// The first rows of split 0, made at once.
 fn rows(options: &[(&str, &str)], columns: &[(&str, DataType)], count: usize) -> RecordBatch {
-    let options: Vec<_> = options
-        .iter()
-        .copied()
-        .chain([("rows_per_second", "0")])
-        .collect();
+    let options: Vec<_> = options.iter().copied().chain([("rows_per_second", "0")]).collect();
     let source = source(&options, &schema(columns)).unwrap();
     let mut reader = source
-        .open(
-            &source.resolve(&Start::Earliest).unwrap(),
-            None,
-            &Wanted::default(),
-        )
+        .open(&source.resolve(&Start::Earliest).unwrap(), None, &Wanted::default())
         .unwrap();
     let read = reader.read(count, Duration::ZERO).unwrap().remove(0);
     match read.payload {
@@ -72,11 +57,7 @@ fn timestamp() -> DataType {
 
 #[test]
 fn it_keeps_the_promises_of_sources() {
-    let columns = schema(&[
-        ("id", DataType::Int64),
-        ("word", DataType::Utf8),
-        ("at", timestamp()),
-    ]);
+    let columns = schema(&[("id", DataType::Int64), ("word", DataType::Utf8), ("at", timestamp())]);
     let bounded = [
         ("rows_per_second", "0"),
         ("number_of_rows", "101"),
@@ -118,27 +99,14 @@ fn sequences_count_and_end() {
         ("fields.d.start", "0.5"),
     ];
     let rows = rows(&options, &columns, 100);
-    assert_eq!(
-        rows.column(0).as_primitive::<Int32Type>().values()[..],
-        [5, 6, 7, 8]
-    );
-    assert_eq!(
-        array_value_to_string(rows.column(1), 2).unwrap(),
-        "2024-03-01"
-    );
+    assert_eq!(rows.column(0).as_primitive::<Int32Type>().values()[..], [5, 6, 7, 8]);
+    assert_eq!(array_value_to_string(rows.column(1), 2).unwrap(), "2024-03-01");
     assert_eq!(array_value_to_string(rows.column(2), 3).unwrap(), "3.50");
 
     // A sequence is one over all splits.
-    let options = [
-        ("fields.id.kind", "sequence"),
-        ("fields.id.end", "6"),
-        ("splits", "2"),
-    ];
+    let options = [("fields.id.kind", "sequence"), ("fields.id.end", "6"), ("splits", "2")];
     let first = self::rows(&options, &[("id", DataType::Int64)], 100);
-    assert_eq!(
-        first.column(0).as_primitive::<Int64Type>().values()[..],
-        [0, 2, 4, 6]
-    );
+    assert_eq!(first.column(0).as_primitive::<Int64Type>().values()[..], [0, 2, 4, 6]);
 }
 
 #[test]
@@ -182,9 +150,7 @@ fn random_values_keep_their_range() {
         (-3..=3).map(count).collect::<Vec<_>>()
     );
     assert_eq!(count(4), 0);
-    let unsigned = rows
-        .column(1)
-        .as_primitive::<arrow::datatypes::UInt64Type>();
+    let unsigned = rows.column(1).as_primitive::<arrow::datatypes::UInt64Type>();
     assert!(unsigned.values().iter().all(|value| *value >= u64::MAX - 1));
     assert!(
         rows.column(2)
@@ -213,18 +179,9 @@ fn random_values_keep_their_range() {
         "{}",
         rows.column(5).null_count()
     );
-    let wide = rows
-        .column(6)
-        .as_primitive::<arrow::datatypes::Decimal128Type>();
-    assert!(
-        wide.values()
-            .iter()
-            .all(|value| value.unsigned_abs() < 10u128.pow(38))
-    );
-    assert!(
-        wide.values().iter().any(|value| *value < 0)
-            && wide.values().iter().any(|value| *value > 0)
-    );
+    let wide = rows.column(6).as_primitive::<arrow::datatypes::Decimal128Type>();
+    assert!(wide.values().iter().all(|value| value.unsigned_abs() < 10u128.pow(38)));
+    assert!(wide.values().iter().any(|value| *value < 0) && wide.values().iter().any(|value| *value > 0));
 }
 
 #[test]
@@ -263,9 +220,7 @@ fn every_type_of_a_column_is_made() {
         assert!(distinct.len() > 1, "{data_type}");
     }
     let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
-    assert!(
-        refused(&[], &[("l", list)]).contains("column 'l': connector 'datagen' makes no BIGINT[]")
-    );
+    assert!(refused(&[], &[("l", list)]).contains("column 'l': connector 'datagen' makes no BIGINT[]"));
 }
 
 #[test]
@@ -280,11 +235,7 @@ fn event_time_goes_with_the_rows() {
     )
     .unwrap();
     let mut reader = source
-        .open(
-            &source.resolve(&Start::Earliest).unwrap(),
-            None,
-            &Wanted::default(),
-        )
+        .open(&source.resolve(&Start::Earliest).unwrap(), None, &Wanted::default())
         .unwrap();
     let mut times = Vec::new();
     loop {
@@ -292,9 +243,7 @@ fn event_time_goes_with_the_rows() {
             let Payload::Rows { rows, .. } = &read.payload else {
                 panic!("datagen makes rows")
             };
-            times.extend(
-                (0..rows.num_rows()).map(|row| array_value_to_string(rows.column(0), row).unwrap()),
-            );
+            times.extend((0..rows.num_rows()).map(|row| array_value_to_string(rows.column(0), row).unwrap()));
             if read.ended {
                 assert_eq!(
                     times,
@@ -319,11 +268,7 @@ fn the_clock_sets_the_pace() {
     .unwrap();
     let begin = Instant::now();
     let mut reader = source
-        .open(
-            &source.resolve(&Start::Earliest).unwrap(),
-            None,
-            &Wanted::default(),
-        )
+        .open(&source.resolve(&Start::Earliest).unwrap(), None, &Wanted::default())
         .unwrap();
     let (mut count, mut reads) = (0, 0);
     while begin.elapsed() < Duration::from_millis(500) {
@@ -343,27 +288,15 @@ fn the_clock_sets_the_pace() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
-    let columns = [
-        ("id", DataType::Int64),
-        ("t", DataType::Utf8),
-        ("at", timestamp()),
-    ];
+    let columns = [("id", DataType::Int64), ("t", DataType::Utf8), ("at", timestamp())];
     for (option, value, part) in [
         ("rows", "1", "known: rows_per_second, number_of_rows"),
         ("fields.id.step", "1", "fields.<column>.kind"),
         ("fields.no.kind", "random", "there is no column 'no'"),
-        (
-            "fields.id.kind",
-            "fibonacci",
-            "it is 'sequence' or 'random'",
-        ),
+        ("fields.id.kind", "fibonacci", "it is 'sequence' or 'random'"),
         ("fields.id.min", "x", "it is not a number"),
         ("fields.id.max", "9223372036854775808", "it is out of range"),
-        (
-            "fields.id.length",
-            "3",
-            "it means nothing for random values",
-        ),
+        ("fields.id.length", "3", "it means nothing for random values"),
         ("fields.id.values", "1,b", "'b' is no BIGINT"),
         ("fields.id.null_rate", "2", "it is a share"),
         ("fields.t.kind", "sequence", "TEXT has no sequence"),
@@ -377,8 +310,5 @@ fn what_makes_no_sense_is_refused() {
         let error = refused(&[(option, value)], &columns);
         assert!(error.contains(part), "{option} = {value}: {error}");
     }
-    assert!(
-        refused(&[("fields.id.min", "2"), ("fields.id.max", "1")], &columns)
-            .contains("it is above max")
-    );
+    assert!(refused(&[("fields.id.min", "2"), ("fields.id.max", "1")], &columns).contains("it is above max"));
 }

@@ -7,9 +7,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{
-    ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
@@ -37,8 +35,7 @@ const BID_BYTES: u64 = 100;
 const MAX_EVENTS: u64 = 1 << 50;
 
 const FIRST_NAMES: [&str; 11] = [
-    "Alice", "Bruno", "Carla", "David", "Elena", "Felix", "Grace", "Henri", "Irene", "Jonas",
-    "Katja",
+    "Alice", "Bruno", "Carla", "David", "Elena", "Felix", "Grace", "Henri", "Irene", "Jonas", "Katja",
 ];
 const LAST_NAMES: [&str; 9] = [
     "Adams", "Becker", "Carver", "Dalton", "Evans", "Fischer", "Garcia", "Hansen", "Ito",
@@ -139,21 +136,14 @@ pub fn schema(kind: Kind) -> SchemaRef {
             "category",
             "extra",
         ],
-        Kind::Bid => &[
-            "auction",
-            "bidder",
-            "price",
-            "channel",
-            "url",
-            "date_time",
-            "extra",
-        ],
+        Kind::Bid => &["auction", "bidder", "price", "channel", "url", "date_time", "extra"],
     };
     let field = |name: &&str| {
         let data_type = match *name {
             "date_time" | "expires" => DataType::Timestamp(TimeUnit::Microsecond, None),
-            "id" | "initial_bid" | "reserve" | "seller" | "category" | "auction" | "bidder"
-            | "price" => DataType::Int64,
+            "id" | "initial_bid" | "reserve" | "seller" | "category" | "auction" | "bidder" | "price" => {
+                DataType::Int64
+            }
             _ => DataType::Utf8,
         };
         Field::new(*name, data_type, false)
@@ -326,13 +316,7 @@ impl Generator {
     ///
     /// # Errors
     /// If a column is not one of the kind, or the numbers are beyond 2^50.
-    pub fn rows(
-        &self,
-        kind: Kind,
-        first: u64,
-        count: usize,
-        columns: &SchemaRef,
-    ) -> Result<RecordBatch> {
+    pub fn rows(&self, kind: Kind, first: u64, count: usize, columns: &SchemaRef) -> Result<RecordBatch> {
         self.rows_of_split(self.config.split, kind, first, count, columns)
     }
 
@@ -356,9 +340,8 @@ impl Generator {
         }
         let numbers = self.numbers(split.into(), kind, first, count);
         let make = |name: &String| {
-            self.column(kind, name, &numbers).ok_or_else(|| {
-                Error::Config(format!("a nexmark {} has no column '{name}'", kind.name()))
-            })
+            self.column(kind, name, &numbers)
+                .ok_or_else(|| Error::Config(format!("a nexmark {} has no column '{name}'", kind.name())))
         };
         let arrays = columns
             .fields()
@@ -400,9 +383,7 @@ impl Generator {
             }),
             (Kind::Person, "email_address") => self.emails(numbers),
             (Kind::Person, "credit_card") => self.credit_cards(numbers),
-            (Kind::Person, "city") => texts(numbers, 8, |n, out| {
-                out.extend_from_slice(self.city(n).as_bytes())
-            }),
+            (Kind::Person, "city") => texts(numbers, 8, |n, out| out.extend_from_slice(self.city(n).as_bytes())),
             (Kind::Person, "state") => {
                 let stream = self.stream(kind, Draw::State);
                 texts(numbers, 2, |n, out| {
@@ -414,21 +395,14 @@ impl Generator {
                 (8 + first.len() + 1 + last.len() + 17 + 19 + self.city(n).len() + 2) as u64
             }),
             (Kind::Auction, "id") => integers(numbers, |n| FIRST_ID + newest_auction(n)),
-            (Kind::Auction, "item_name") => {
-                self.words(numbers, Draw::Item, |n| self.item_length(n))
-            }
-            (Kind::Auction, "description") => {
-                self.words(numbers, Draw::Description, |n| self.description_length(n))
-            }
+            (Kind::Auction, "item_name") => self.words(numbers, Draw::Item, |n| self.item_length(n)),
+            (Kind::Auction, "description") => self.words(numbers, Draw::Description, |n| self.description_length(n)),
             (Kind::Auction, "initial_bid") => {
                 let stream = self.stream(kind, Draw::InitialBid);
                 integers(numbers, |n| self.prices.at(bits(stream, n)))
             }
             (Kind::Auction, "reserve") => {
-                let (initial, over) = (
-                    self.stream(kind, Draw::InitialBid),
-                    self.stream(kind, Draw::Reserve),
-                );
+                let (initial, over) = (self.stream(kind, Draw::InitialBid), self.stream(kind, Draw::Reserve));
                 integers(numbers, |n| {
                     self.prices.at(bits(initial, n)) + self.prices.at(bits(over, n))
                 })
@@ -437,8 +411,7 @@ impl Generator {
                 let stream = self.stream(kind, Draw::Expires);
                 let horizon_us = (OPEN_AUCTIONS * BLOCK / 3 * 1_000_000 / self.config.rate).max(1);
                 times(numbers, |n| {
-                    let length_us =
-                        (u128::from(bits(stream, n)) * u128::from(2 * horizon_us)) >> 64;
+                    let length_us = (u128::from(bits(stream, n)) * u128::from(2 * horizon_us)) >> 64;
                     self.event_time(n) + 1 + length_us as i64
                 })
             }
@@ -448,9 +421,7 @@ impl Generator {
             }
             (Kind::Auction, "category") => {
                 let stream = self.stream(kind, Draw::Category);
-                integers(numbers, |n| {
-                    FIRST_CATEGORY + below(bits(stream, n), CATEGORIES)
-                })
+                integers(numbers, |n| FIRST_CATEGORY + below(bits(stream, n), CATEGORIES))
             }
             (Kind::Auction, "extra") => self.extras(kind, numbers, AUCTION_BYTES, |n| {
                 48 + (self.item_length(n) + self.description_length(n)) as u64
@@ -469,15 +440,11 @@ impl Generator {
             }
             (Kind::Bid, "channel") => {
                 let (channels, stream) = (self.channels(), self.stream(kind, Draw::Channel));
-                texts(numbers, 10, |n, out| {
-                    channels.names.push(channel(bits(stream, n)), out)
-                })
+                texts(numbers, 10, |n, out| channels.names.push(channel(bits(stream, n)), out))
             }
             (Kind::Bid, "url") => {
                 let (channels, stream) = (self.channels(), self.stream(kind, Draw::Channel));
-                texts(numbers, 72, |n, out| {
-                    channels.urls.push(channel(bits(stream, n)), out)
-                })
+                texts(numbers, 72, |n, out| channels.urls.push(channel(bits(stream, n)), out))
             }
             (Kind::Bid, "extra") => self.extras(kind, numbers, BID_BYTES, |_| 32),
             _ => return None,
@@ -498,8 +465,7 @@ impl Generator {
             n / group * group + (n % group * self.shuffle + group / 2) % group
         };
         let (seconds, rest) = (n / self.config.rate, n % self.config.rate);
-        self.config.base_time_us
-            + (seconds * 1_000_000 + rest * 1_000_000 / self.config.rate) as i64
+        self.config.base_time_us + (seconds * 1_000_000 + rest * 1_000_000 / self.config.rate) as i64
     }
 
     fn name(&self, n: u64) -> (&'static str, &'static str) {
@@ -546,19 +512,11 @@ impl Generator {
 
     fn words(&self, numbers: &[u64], draw: Draw, length: impl Fn(u64) -> usize) -> ArrayRef {
         let stream = self.stream(Kind::Auction, draw);
-        texts(numbers, 52, |n, out| {
-            push_words(out, bits(stream, n), length(n))
-        })
+        texts(numbers, 52, |n, out| push_words(out, bits(stream, n), length(n)))
     }
 
     /// Letters that fill a row of `bytes_without` up to `bytes`, give or take a fifth of them.
-    fn extras(
-        &self,
-        kind: Kind,
-        numbers: &[u64],
-        bytes: u64,
-        bytes_without: impl Fn(u64) -> u64,
-    ) -> ArrayRef {
+    fn extras(&self, kind: Kind, numbers: &[u64], bytes: u64, bytes_without: impl Fn(u64) -> u64) -> ArrayRef {
         let stream = self.stream(kind, Draw::Extra);
         texts(numbers, bytes as usize, |n, out| {
             let missing = bytes.saturating_sub(bytes_without(n));
@@ -625,9 +583,7 @@ fn channel(draw: u64) -> usize {
 
 #[inline]
 fn integers(numbers: &[u64], value: impl Fn(u64) -> u64) -> ArrayRef {
-    Arc::new(Int64Array::from_iter_values(
-        numbers.iter().map(|n| value(*n) as i64),
-    ))
+    Arc::new(Int64Array::from_iter_values(numbers.iter().map(|n| value(*n) as i64)))
 }
 
 #[inline]
@@ -647,11 +603,7 @@ fn texts(numbers: &[u64], mean_length: usize, push: impl Fn(u64, &mut Vec<u8>)) 
         push(*n, &mut bytes);
         ends.push(bytes.len() as i32);
     }
-    Arc::new(StringArray::new(
-        OffsetBuffer::new(ends.into()),
-        bytes.into(),
-        None,
-    ))
+    Arc::new(StringArray::new(OffsetBuffer::new(ends.into()), bytes.into(), None))
 }
 
 /// `round(100 · 10^(6u))` for u uniform in 0 … 1, by multiplying three factors from tables. Tables and
@@ -660,11 +612,7 @@ struct Prices([Vec<f64>; 3]);
 
 impl Prices {
     /// 10^(6 / 2^10), 10^(6 / 2^20), 10^(6 / 2^30).
-    const STEPS: [f64; 3] = [
-        1.013_583_133_334_066,
-        1.000_013_175_584_384_4,
-        1.000_000_012_866_697,
-    ];
+    const STEPS: [f64; 3] = [1.013_583_133_334_066, 1.000_013_175_584_384_4, 1.000_000_012_866_697];
 
     fn new() -> Prices {
         let table = |step: f64| {
@@ -713,11 +661,9 @@ impl Words {
 impl Channels {
     fn new(stream: u64) -> Channels {
         let named = NAMED_CHANNELS.len();
-        let names = Words::of(named + CHANNELS, |index, out| {
-            match NAMED_CHANNELS.get(index) {
-                Some(name) => out.extend_from_slice(name.as_bytes()),
-                None => out.extend_from_slice(format!("channel-{}", index - named).as_bytes()),
-            }
+        let names = Words::of(named + CHANNELS, |index, out| match NAMED_CHANNELS.get(index) {
+            Some(name) => out.extend_from_slice(name.as_bytes()),
+            None => out.extend_from_slice(format!("channel-{}", index - named).as_bytes()),
         });
         let urls = Words::of(named + CHANNELS, |index, out| {
             let draw = bits(stream, index as u64);

@@ -67,12 +67,8 @@ mod tests {
         push_letters(&mut text, 7, 260_003);
         assert_eq!(text.len(), 260_003);
         let mut counts = [0u32; 26];
-        text.iter()
-            .for_each(|letter| counts[usize::from(letter - b'a')] += 1);
-        assert!(
-            counts.iter().all(|count| (8_500..11_500).contains(count)),
-            "{counts:?}"
-        );
+        text.iter().for_each(|letter| counts[usize::from(letter - b'a')] += 1);
+        assert!(counts.iter().all(|count| (8_500..11_500).contains(count)), "{counts:?}");
         let mut words = Vec::new();
         push_words(&mut words, 7, 1_000);
         let spaces = words.iter().filter(|byte| **byte == b' ').count();
@@ -85,10 +81,7 @@ mod tests {
         for number in 0..100_000 {
             counts[below(bits(stream(1, 2), number), 100) as usize] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (850..1_150).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (850..1_150).contains(count)), "{counts:?}");
         let same = (0..1_000)
             .filter(|n| bits(stream(1, 2), *n) == bits(stream(1, 3), *n))
             .count();

@@ -70,10 +70,7 @@ fn kinds_follow_the_event_number() {
     for kind in Kind::ALL {
         for row in 0..200 {
             let event = kind.event_of(row);
-            assert_eq!(
-                (kind.rows_of(event), kind.rows_of(event + 1)),
-                (row, row + 1)
-            );
+            assert_eq!((kind.rows_of(event), kind.rows_of(event + 1)), (row, row + 1));
         }
     }
 }
@@ -88,14 +85,9 @@ fn ids_count_up_and_times_follow_the_rate() {
     );
     assert!(integers(&persons, "id").iter().copied().eq(1_000..11_000));
     assert!(integers(&auctions, "id").iter().copied().eq(1_000..31_000));
-    for (kind, rows) in [
-        (Kind::Person, &persons),
-        (Kind::Auction, &auctions),
-        (Kind::Bid, &bids),
-    ] {
+    for (kind, rows) in [(Kind::Person, &persons), (Kind::Auction, &auctions), (Kind::Bid, &bids)] {
         // 50,000 events a second are 20 µs apart.
-        let expected = (0..rows.num_rows() as u64)
-            .map(|row| Config::BASE_TIME_US + 20 * kind.event_of(row) as i64);
+        let expected = (0..rows.num_rows() as u64).map(|row| Config::BASE_TIME_US + 20 * kind.event_of(row) as i64);
         assert!(times(rows, "date_time").iter().copied().eq(expected));
     }
 }
@@ -117,10 +109,7 @@ fn sellers_and_bidders_are_hot_or_recent() {
                 .iter()
                 .all(|person| hot(person) || (person.0 - 999..=person.0 + 10).contains(&person.1))
         );
-        assert!(
-            people.iter().any(|(newest, id)| id > newest),
-            "some are yet to come"
-        );
+        assert!(people.iter().any(|(newest, id)| id > newest), "some are yet to come");
         assert!(people.iter().all(|(_, id)| *id >= 0));
     }
 }
@@ -131,20 +120,11 @@ fn bids_are_for_hot_or_open_auctions() {
     let auctions: Vec<(i64, i64)> = integers(&bids, "auction")
         .iter()
         .enumerate()
-        .map(|(row, id)| {
-            (
-                (Kind::Bid.event_of(row as u64) / 50) as i64 * 3 + 2,
-                id - 1_000,
-            )
-        })
+        .map(|(row, id)| ((Kind::Bid.event_of(row as u64) / 50) as i64 * 3 + 2, id - 1_000))
         .collect();
     let hot = |(newest, id): &(i64, i64)| *id == newest / 100 * 100;
     // One in 111 of the others hits the hot one by chance.
-    assert!(near(
-        share(auctions.iter().copied(), hot),
-        0.5 + 0.5 / 111.0,
-        0.01
-    ));
+    assert!(near(share(auctions.iter().copied(), hot), 0.5 + 0.5 / 111.0, 0.01));
     assert!(
         auctions
             .iter()
@@ -157,28 +137,17 @@ fn bids_are_for_hot_or_open_auctions() {
 fn prices_are_log_uniform() {
     let bids = rows(Kind::Bid, 1_000_000);
     let prices = integers(&bids, "price");
-    assert!(
-        prices
-            .iter()
-            .all(|price| (100..=100_000_000).contains(price))
-    );
+    assert!(prices.iter().all(|price| (100..=100_000_000).contains(price)));
     for power in 3..8 {
         let below = share(prices, |price| **price < 10i64.pow(power));
-        assert!(
-            near(below, f64::from(power - 2) / 6.0, 0.01),
-            "10^{power}: {below}"
-        );
+        assert!(near(below, f64::from(power - 2) / 6.0, 0.01), "10^{power}: {below}");
     }
     let auctions = rows(Kind::Auction, 1_000_000);
     let over = integers(&auctions, "reserve")
         .iter()
         .zip(integers(&auctions, "initial_bid"))
         .map(|(r, i)| r - i);
-    assert!(near(
-        share(over, |over| (100..100_000).contains(over)),
-        0.5,
-        0.02
-    ));
+    assert!(near(share(over, |over| (100..100_000).contains(over)), 0.5, 0.02));
 }
 
 #[test]
@@ -227,16 +196,12 @@ fn texts_have_their_forms() {
             .iter()
             .all(|email| email.len() == 17 && email.ends_with(".com"))
     );
-    assert!(
-        texts(&persons, "credit_card")
-            .iter()
-            .all(|card| card.len() == 19
-                && card.bytes().enumerate().all(|(i, byte)| if i % 5 == 4 {
-                    byte == b' '
-                } else {
-                    byte.is_ascii_digit()
-                }))
-    );
+    assert!(texts(&persons, "credit_card").iter().all(|card| card.len() == 19
+        && card.bytes().enumerate().all(|(i, byte)| if i % 5 == 4 {
+            byte == b' '
+        } else {
+            byte.is_ascii_digit()
+        })));
 
     let auctions = rows(Kind::Auction, 500_000);
     assert!(
@@ -257,11 +222,7 @@ fn texts_have_their_forms() {
     assert_eq!(distinct(&bids, "channel"), 10_004);
     let mut url_of = std::collections::BTreeMap::new();
     for (channel, url) in channels.iter().zip(&urls) {
-        assert_eq!(
-            url_of.entry(*channel).or_insert(*url),
-            url,
-            "a channel has one url"
-        );
+        assert_eq!(url_of.entry(*channel).or_insert(*url), url, "a channel has one url");
         let path = url.strip_prefix("https://www.nexmark.com/").unwrap();
         let parts: Vec<_> = path.split('/').collect();
         assert_eq!(parts.len(), 4);
@@ -273,21 +234,13 @@ fn texts_have_their_forms() {
         );
     }
     let unnamed = url_of.iter().filter(|(channel, _)| !named(channel));
-    assert!(near(
-        share(unnamed, |(_, url)| url.contains("&channel_id=")),
-        0.9,
-        0.02
-    ));
+    assert!(near(share(unnamed, |(_, url)| url.contains("&channel_id=")), 0.9, 0.02));
 }
 
 #[test]
 fn json_has_the_sizes_of_the_benchmark() {
     let mut whole = 0.0;
-    for (kind, expected) in [
-        (Kind::Person, 319.0),
-        (Kind::Auction, 651.0),
-        (Kind::Bid, 257.0),
-    ] {
+    for (kind, expected) in [(Kind::Person, 319.0), (Kind::Auction, 651.0), (Kind::Bid, 257.0)] {
         // From the middle of a run of ten millions.
         let count = 40_000;
         let generator = generator(Config::of_events(10_000_000));
@@ -320,20 +273,14 @@ fn any_cut_gives_the_same_rows() {
         auctions.push(events.auction.unwrap());
         bids.push(events.bid.unwrap());
     }
-    for (whole, pieces) in [
-        (&whole.person, persons),
-        (&whole.auction, auctions),
-        (&whole.bid, bids),
-    ] {
+    for (whole, pieces) in [(&whole.person, persons), (&whole.auction, auctions), (&whole.bid, bids)] {
         let whole = whole.as_ref().unwrap();
         assert_eq!(*whole, concat_batches(&whole.schema(), &pieces).unwrap());
     }
     // A column is the same whatever else is made.
     let bid = whole.bid.unwrap();
     let some: SchemaRef = Arc::new(bid.schema().project(&[4, 0]).unwrap());
-    let again = generator(config)
-        .rows(Kind::Bid, 0, bid.num_rows(), &some)
-        .unwrap();
+    let again = generator(config).rows(Kind::Bid, 0, bid.num_rows(), &some).unwrap();
     assert_eq!(again, bid.project(&[4, 0]).unwrap());
     let other = generator(Config::of_events(20_000))
         .rows(Kind::Bid, 0, bid.num_rows(), &schema(Kind::Bid))
@@ -352,9 +299,7 @@ fn the_events_never_change() {
     };
     let text = |column: &str| {
         let bytes = texts(&bids, column).into_iter().flat_map(str::bytes);
-        bytes.fold(0i64, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(byte.into())
-        })
+        bytes.fold(0i64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
     };
     let found = (
         sum("auction"),
@@ -390,19 +335,10 @@ fn splits_share_the_events() {
         };
         let own = config.events_of_split(events);
         total += own;
-        parts.push(
-            generator(config)
-                .next(own, &Columns::all())
-                .unwrap()
-                .bid
-                .unwrap(),
-        );
+        parts.push(generator(config).next(own, &Columns::all()).unwrap().bid.unwrap());
     }
     assert_eq!(total, events);
-    let mut prices: Vec<_> = parts
-        .iter()
-        .flat_map(|part| integers(part, "price"))
-        .collect();
+    let mut prices: Vec<_> = parts.iter().flat_map(|part| integers(part, "price")).collect();
     let mut expected: Vec<_> = integers(&whole, "price").iter().collect();
     prices.sort_unstable();
     expected.sort_unstable();
@@ -419,18 +355,13 @@ fn times_are_shuffled_within_groups() {
         };
         let made = generator(config).next(events, &Columns::all()).unwrap();
         let mut all: Vec<(u64, i64)> = Vec::new();
-        for (kind, rows) in Kind::ALL
-            .into_iter()
-            .zip([made.person, made.auction, made.bid])
-        {
+        for (kind, rows) in Kind::ALL.into_iter().zip([made.person, made.auction, made.bid]) {
             let rows = rows.unwrap();
             all.extend(
                 times(&rows, "date_time")
                     .iter()
                     .enumerate()
-                    .map(|(row, us)| {
-                        (kind.event_of(row as u64), (us - Config::BASE_TIME_US) / 100)
-                    }),
+                    .map(|(row, us)| (kind.event_of(row as u64), (us - Config::BASE_TIME_US) / 100)),
             );
         }
         all.sort_unstable();
@@ -444,10 +375,7 @@ fn times_are_shuffled_within_groups() {
     }
 }
 
-fn source(
-    options: &[(&str, &str)],
-    columns: &SchemaRef,
-) -> crate::Result<Arc<dyn connector::SourceConnector>> {
+fn source(options: &[(&str, &str)], columns: &SchemaRef) -> crate::Result<Arc<dyn connector::SourceConnector>> {
     let options = options
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -489,11 +417,7 @@ fn reads_of_all_kinds_cover_the_same_events() {
     let sources = Kind::ALL.map(|kind| source(&[("events", "100000")], &schema(kind)).unwrap());
     let mut readers = sources.map(|source| {
         source
-            .open(
-                &source.resolve(&Start::Earliest).unwrap(),
-                None,
-                &Wanted::default(),
-            )
+            .open(&source.resolve(&Start::Earliest).unwrap(), None, &Wanted::default())
             .unwrap()
     });
     for turn in 1..=5 {
@@ -545,9 +469,6 @@ fn columns_tell_the_table() {
         ("out_of_order", "0"),
         ("base_time", "now"),
     ] {
-        assert!(
-            refused(&[(option, value)], &bid).contains("nexmark"),
-            "{option}"
-        );
+        assert!(refused(&[(option, value)], &bid).contains("nexmark"), "{option}");
     }
 }

@@ -26,11 +26,7 @@ pub(super) struct JsonDecoder {
 }
 
 impl JsonDecoder {
-    pub(super) fn new(
-        declared: &SchemaRef,
-        wanted: &SchemaRef,
-        unit: EpochUnit,
-    ) -> Result<JsonDecoder> {
+    pub(super) fn new(declared: &SchemaRef, wanted: &SchemaRef, unit: EpochUnit) -> Result<JsonDecoder> {
         let columns = wanted
             .fields()
             .iter()
@@ -73,31 +69,34 @@ impl Decoder for JsonDecoder {
                 }
             }
         }
-        let columns = self
-            .columns
-            .iter_mut()
-            .map(Column::finish)
-            .collect::<Result<_>>()?;
+        let columns = self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?;
         Ok(Decoded { columns, errors })
     }
 }
 
-/// Appends a whole text as one value, as CSV has nested values in a cell.
-pub(crate) fn document(text: &str, column: &mut Column) -> Scan<()> {
-    let mut reader = Reader::new(text);
-    reader.space();
-    value(&mut reader, column, 0)?;
-    reader.finish()
+/// Appends a value that stands alone as text, a CSV field or a whole record: nested ones as JSON,
+/// digits as a TIMESTAMP by `timestamp.unit`, all else as SQL reads its text.
+pub(crate) fn text_value(column: &mut Column, at: usize, text: &str) -> Scan<()> {
+    let counts = |text: &str| {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    };
+    match column.data {
+        Data::List { .. } | Data::Struct { .. } | Data::Map { .. } => {
+            let mut reader = Reader::new(text);
+            reader.space();
+            value(&mut reader, column, 0)?;
+            reader.finish()
+        }
+        Data::Timestamp { .. } if counts(text.trim()) => column
+            .append_number(text.trim())
+            .map_err(|why| unfit(at, text, column, why)),
+        _ => column.append_text(text).map_err(|why| unfit(at, text, column, why)),
+    }
 }
 
 /// Reads an object whose fields fill `columns` at `row`; those without a field get NULL.
-fn object(
-    reader: &mut Reader<'_>,
-    keys: &mut Keys,
-    columns: &mut [Column],
-    row: usize,
-    depth: u32,
-) -> Scan<()> {
+fn object(reader: &mut Reader<'_>, keys: &mut Keys, columns: &mut [Column], row: usize, depth: u32) -> Scan<()> {
     reader.open(depth)?;
     keys.begin();
     let mut filled = 0;
@@ -120,8 +119,7 @@ fn object(
                     continue;
                 }
                 keys.fills(target, index);
-                value(reader, column, depth + 1)
-                    .map_err(|fault| fault.in_field(keys.name(index)))?;
+                value(reader, column, depth + 1).map_err(|fault| fault.in_field(keys.name(index)))?;
             }
         }
         more = reader.more_members()?;
@@ -129,17 +127,11 @@ fn object(
     if filled == columns.len() {
         return Ok(());
     }
-    for (index, column) in columns
-        .iter_mut()
-        .enumerate()
-        .filter(|(_, column)| column.len() == row)
-    {
+    for (index, column) in columns.iter_mut().enumerate().filter(|(_, column)| column.len() == row) {
         if !column.nullable {
-            return Err(Fault::new(
-                reader.at - 1,
-                "the field is missing, but its type is NOT NULL",
-            )
-            .in_field(keys.name(index)));
+            return Err(
+                Fault::new(reader.at - 1, "the field is missing, but its type is NOT NULL").in_field(keys.name(index)),
+            );
         }
         column.append_null();
     }
@@ -161,9 +153,7 @@ fn value(reader: &mut Reader<'_>, column: &mut Column, depth: u32) -> Scan<()> {
             }
             let at = reader.at;
             let text = reader.number()?;
-            column
-                .append_number(text)
-                .map_err(|why| unfit(at, text, column, why))
+            column.append_number(text).map_err(|why| unfit(at, text, column, why))
         }
         b'{' | b'[' => nested(reader, column, depth),
         b'n' => {
@@ -206,9 +196,7 @@ fn string(reader: &mut Reader<'_>, column: &mut Column) -> Scan<()> {
             let mut bytes = Vec::new();
             unescape(quoted.raw, at, &mut bytes)?;
             let text = String::from_utf8_lossy(&bytes);
-            column
-                .append_text(&text)
-                .map_err(|why| unfit(at, &text, column, why))
+            column.append_text(&text).map_err(|why| unfit(at, &text, column, why))
         }
         _ => column
             .append_text(quoted.raw)
@@ -241,12 +229,8 @@ fn nested(reader: &mut Reader<'_>, column: &mut Column, depth: u32) -> Scan<()> 
     let (start, row) = (reader.at, column.len());
     let is_object = reader.peek() == b'{';
     match &mut column.data {
-        Data::Struct { children, keys, .. } if is_object => {
-            object(reader, keys, children, row, depth)?
-        }
-        Data::Map {
-            ends, keys, values, ..
-        } if is_object => {
+        Data::Struct { children, keys, .. } if is_object => object(reader, keys, children, row, depth)?,
+        Data::Map { ends, keys, values, .. } if is_object => {
             map(reader, keys, values, depth)?;
             ends.push(keys.len());
         }
@@ -258,9 +242,7 @@ fn nested(reader: &mut Reader<'_>, column: &mut Column, depth: u32) -> Scan<()> 
         }
         Data::Text(spans) => {
             reader.skip(depth)?;
-            spans
-                .bytes
-                .extend_from_slice(reader.since(start).as_bytes());
+            spans.bytes.extend_from_slice(reader.since(start).as_bytes());
             spans.close();
         }
         _ => {
@@ -268,10 +250,7 @@ fn nested(reader: &mut Reader<'_>, column: &mut Column, depth: u32) -> Scan<()> 
                 sql_type(&column.data_type),
                 if is_object { "an object" } else { "an array" },
             );
-            return Err(Fault::new(
-                start,
-                format!("expected {expected}, found {found}"),
-            ));
+            return Err(Fault::new(start, format!("expected {expected}, found {found}")));
         }
     }
     column.nulls.append_non_null();
@@ -285,8 +264,7 @@ fn map(reader: &mut Reader<'_>, keys: &mut Column, values: &mut Column, depth: u
     reader.members(depth, |reader, key| {
         let name = map_key(reader, key.raw, key.escaped)?;
         let name = name.as_deref().unwrap_or(key.raw);
-        keys.append_text(name)
-            .map_err(|why| Fault::new(reader.at, why))?;
+        keys.append_text(name).map_err(|why| Fault::new(reader.at, why))?;
         value(reader, values, depth + 1).map_err(|fault| fault.in_field(name))
     })?;
     if !has_equal_keys(keys, first) {
@@ -344,13 +322,10 @@ fn has_equal_keys(keys: &Column, first: usize) -> bool {
 
 /// A fault about a text that is not of the column's type.
 #[cold]
-pub(crate) fn unfit(at: usize, text: &str, column: &Column, why: &str) -> Box<Fault> {
+fn unfit(at: usize, text: &str, column: &Column, why: &str) -> Box<Fault> {
     let mut shown: String = text.chars().take(SHOWN).collect();
     if shown.len() < text.len() {
         shown.push('…');
     }
-    Fault::new(
-        at,
-        format!("'{shown}' is no {}: {why}", sql_type(&column.data_type)),
-    )
+    Fault::new(at, format!("'{shown}' is no {}: {why}", sql_type(&column.data_type)))
 }

@@ -6,11 +6,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
-    Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, ListArray, MapArray, RecordBatch, StringArray,
-    Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array,
-    UInt64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int8Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, MapArray, RecordBatch,
+    StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
@@ -44,12 +42,7 @@ impl JsonEncoder {
 }
 
 impl Encoder for JsonEncoder {
-    fn encode(
-        &mut self,
-        rows: &RecordBatch,
-        out: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
-    ) -> Result<()> {
+    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>, ends: &mut Vec<usize>) -> Result<()> {
         let arrays = self.form.of(rows)?;
         let cells = arrays.iter().map(Cells::new).collect::<Result<Vec<_>>>()?;
         for row in 0..rows.num_rows() {
@@ -130,19 +123,13 @@ impl Form {
     /// The columns of `rows`, cast where needed.
     pub(crate) fn of(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
         if rows.num_columns() != self.targets.len() {
-            return Err(Error::internal(
-                "an encoder was given rows of another schema",
-            ));
+            return Err(Error::internal("an encoder was given rows of another schema"));
         }
         let column = |(array, target): (&ArrayRef, &DataType)| match array.data_type() == target {
             true => Ok(Arc::clone(array)),
             false => Ok(cast(array, target)?),
         };
-        rows.columns()
-            .iter()
-            .zip(&self.targets)
-            .map(column)
-            .collect()
+        rows.columns().iter().zip(&self.targets).map(column).collect()
     }
 }
 
@@ -157,21 +144,12 @@ fn canonical(data_type: &DataType) -> Option<DataType> {
         )))
     };
     Some(match data_type {
-        T::Null
-        | T::Boolean
-        | T::Float32
-        | T::Float64
-        | T::Utf8
-        | T::Binary
-        | T::Date32
-        | T::Decimal128(..) => data_type.clone(),
-        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => {
+        T::Null | T::Boolean | T::Float32 | T::Float64 | T::Utf8 | T::Binary | T::Date32 | T::Decimal128(..) => {
             data_type.clone()
         }
+        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => data_type.clone(),
         T::Float16 => T::Float32,
-        T::Decimal32(precision, scale) | T::Decimal64(precision, scale) => {
-            T::Decimal128(*precision, *scale)
-        }
+        T::Decimal32(precision, scale) | T::Decimal64(precision, scale) => T::Decimal128(*precision, *scale),
         T::LargeUtf8 | T::Utf8View => T::Utf8,
         T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => T::Binary,
         T::Date64 => T::Date32,
@@ -238,12 +216,8 @@ impl<'a> Cells<'a> {
             DataType::Binary => Values::Binary(array.as_binary()),
             DataType::Date32 => Values::Date(array.as_primitive()),
             DataType::Time64(TimeUnit::Microsecond) => Values::Time(array.as_primitive()),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                Values::Timestamp(array.as_primitive())
-            }
-            DataType::Interval(IntervalUnit::MonthDayNano) => {
-                Values::Interval(array.as_primitive())
-            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(array.as_primitive()),
+            DataType::Interval(IntervalUnit::MonthDayNano) => Values::Interval(array.as_primitive()),
             DataType::List(_) => {
                 let list = array.as_list();
                 Values::List(list, Box::new(Cells::new(list.values())?))
@@ -266,9 +240,7 @@ impl<'a> Cells<'a> {
                 )
             }
             other => {
-                return Err(Error::internal(format!(
-                    "values of type {other} can't be written"
-                )));
+                return Err(Error::internal(format!("values of type {other} can't be written")));
             }
         };
         Ok(Cells {
@@ -291,11 +263,7 @@ impl<'a> Cells<'a> {
             Values::Text(array) => return push_string(array.value(row).as_bytes(), out),
             Values::Float32(array) => !array.value(row).is_finite(),
             Values::Float64(array) => !array.value(row).is_finite(),
-            Values::Binary(_)
-            | Values::Date(_)
-            | Values::Time(_)
-            | Values::Timestamp(_)
-            | Values::Interval(_) => true,
+            Values::Binary(_) | Values::Date(_) | Values::Time(_) | Values::Timestamp(_) | Values::Interval(_) => true,
             _ => false,
         };
         if in_quotes {
@@ -311,9 +279,7 @@ impl<'a> Cells<'a> {
     pub(crate) fn push_text(&self, row: usize, out: &mut Vec<u8>) {
         match &self.values {
             Values::Null => {}
-            Values::Boolean(array) => {
-                out.extend_from_slice(if array.value(row) { b"true" } else { b"false" })
-            }
+            Values::Boolean(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
             Values::Int8(array) => number::push_integer(out, array.value(row).into()),
             Values::Int16(array) => number::push_integer(out, array.value(row).into()),
             Values::Int32(array) => number::push_integer(out, array.value(row).into()),

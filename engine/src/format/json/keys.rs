@@ -151,15 +151,8 @@ impl Keys {
 
     /// Finds the column of a name: the same name, else one that differs in ASCII case only.
     fn target(&self, name: &[u8]) -> Target {
-        let exact = self
-            .names
-            .iter()
-            .find(|(declared, _)| declared.as_bytes() == name);
-        let found = exact.or_else(|| {
-            self.names
-                .iter()
-                .find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name))
-        });
+        let exact = self.names.iter().find(|(declared, _)| declared.as_bytes() == name);
+        let found = exact.or_else(|| self.names.iter().find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name)));
         Target {
             column: found.and_then(|(_, column)| *column),
             exact: exact.is_some(),

@@ -198,16 +198,10 @@ impl<'a> Reader<'a> {
                     self.escape()?;
                 }
                 Some(_) => {
-                    return Err(Fault::new(
-                        self.at,
-                        "a control character in a string must be escaped",
-                    ));
+                    return Err(Fault::new(self.at, "a control character in a string must be escaped"));
                 }
                 None => {
-                    return Err(Fault::new(
-                        start - 1,
-                        "the string beginning here has no end",
-                    ));
+                    return Err(Fault::new(start - 1, "the string beginning here has no end"));
                 }
             }
         }
@@ -216,16 +210,8 @@ impl<'a> Reader<'a> {
     /// Passes one escape, checking its form.
     fn escape(&mut self) -> Scan<()> {
         self.at += match self.rest() {
-            [
-                _,
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
-                ..,
-            ] => 2,
-            [_, b'u', digits @ ..]
-                if digits.len() >= 4 && digits[..4].iter().all(u8::is_ascii_hexdigit) =>
-            {
-                6
-            }
+            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+            [_, b'u', digits @ ..] if digits.len() >= 4 && digits[..4].iter().all(u8::is_ascii_hexdigit) => 6,
             _ => return Err(Fault::new(self.at, "bad escape in a string")),
         };
         Ok(())
@@ -240,9 +226,7 @@ impl<'a> Reader<'a> {
         let digits = &rest[usize::from(negative)..];
         let (mut value, mut count) = (0i64, 0);
         loop {
-            let digit = digits
-                .get(count)
-                .map_or(255, |byte| byte.wrapping_sub(b'0'));
+            let digit = digits.get(count).map_or(255, |byte| byte.wrapping_sub(b'0'));
             if digit > 9 {
                 break;
             }
@@ -312,11 +296,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes an array, calling `each` at the first byte of every element with its index.
-    pub(crate) fn elements(
-        &mut self,
-        depth: u32,
-        mut each: impl FnMut(&mut Self, usize) -> Scan<()>,
-    ) -> Scan<()> {
+    pub(crate) fn elements(&mut self, depth: u32, mut each: impl FnMut(&mut Self, usize) -> Scan<()>) -> Scan<()> {
         self.open(depth)?;
         if self.take(b']') {
             return Ok(());
@@ -336,11 +316,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes an object, calling `each` at the first byte of every value with its key.
-    pub(crate) fn members(
-        &mut self,
-        depth: u32,
-        mut each: impl FnMut(&mut Self, Quoted<'a>) -> Scan<()>,
-    ) -> Scan<()> {
+    pub(crate) fn members(&mut self, depth: u32, mut each: impl FnMut(&mut Self, Quoted<'a>) -> Scan<()>) -> Scan<()> {
         self.open(depth)?;
         if self.take(b'}') {
             return Ok(());
@@ -427,10 +403,7 @@ pub(crate) fn unescape(raw: &str, at: usize, out: &mut Vec<u8>) -> Scan<()> {
             b't' => b'\t',
             b'u' => {
                 let Some((character, length)) = code_point(rest) else {
-                    return Err(Fault::new(
-                        at + end,
-                        "a \\u escape is half of a surrogate pair",
-                    ));
+                    return Err(Fault::new(at + end, "a \\u escape is half of a surrogate pair"));
                 };
                 out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 from += length;
@@ -458,9 +431,9 @@ fn code_point(text: &[u8]) -> Option<(char, usize)> {
 }
 
 fn hex(text: &[u8]) -> Option<u32> {
-    text.get(..4)?.iter().try_fold(0, |value, &digit| {
-        Some(value << 4 | char::from(digit).to_digit(16)?)
-    })
+    text.get(..4)?
+        .iter()
+        .try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
 }
 
 #[cfg(test)]
@@ -543,11 +516,7 @@ mod tests {
             Err("byte 3: expected nothing after the value, found 'x'".to_owned())
         );
         let deep = "[".repeat(1_000_000);
-        assert!(
-            skipped(&deep)
-                .unwrap_err()
-                .starts_with("byte 128: more than 128")
-        );
+        assert!(skipped(&deep).unwrap_err().starts_with("byte 128: more than 128"));
     }
 
     #[test]
@@ -558,17 +527,9 @@ mod tests {
                 .map(|()| String::from_utf8(out).unwrap())
                 .map_err(|fault| fault.to_string())
         };
-        assert_eq!(
-            value(r#"a\"\\\/\b\f\n\r\tz"#),
-            Ok("a\"\\/\u{8}\u{c}\n\r\tz".to_owned())
-        );
+        assert_eq!(value(r#"a\"\\\/\b\f\n\r\tz"#), Ok("a\"\\/\u{8}\u{c}\n\r\tz".to_owned()));
         assert_eq!(value(r"\u00e9\ud83d\ude00\u0041"), Ok("é😀A".to_owned()));
-        for lone in [
-            r"xx\ud83d",
-            r"xx\ud83dxxxxxx",
-            r"xx\ud83d\u0041",
-            r"xx\ude00",
-        ] {
+        for lone in [r"xx\ud83d", r"xx\ud83dxxxxxx", r"xx\ud83d\u0041", r"xx\ude00"] {
             assert_eq!(
                 value(lone),
                 Err("byte 2: a \\u escape is half of a surrogate pair".to_owned())

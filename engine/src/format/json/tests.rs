@@ -25,9 +25,7 @@ fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
 
 fn decode(schema: &SchemaRef, records: &[&str]) -> Decoded {
     let mut decoder = json::decoder(&Options::new(), schema, schema).unwrap();
-    decoder
-        .decode(&BinaryArray::from_iter_values(records))
-        .unwrap()
+    decoder.decode(&BinaryArray::from_iter_values(records)).unwrap()
 }
 
 /// The only value of a column of `data_type` made from `value`, as text; or the error.
@@ -43,9 +41,7 @@ fn one_with(options: &[(&str, &str)], data_type: DataType, value: &str) -> Resul
         .collect();
     let mut decoder = json::decoder(&options, &schema, &schema).unwrap();
     let record = format!("{{\"v\":{value}}}");
-    let decoded = decoder
-        .decode(&BinaryArray::from_iter_values([&record]))
-        .unwrap();
+    let decoded = decoder.decode(&BinaryArray::from_iter_values([&record])).unwrap();
     match decoded.errors.first() {
         Some(error) => {
             assert!(decoded.columns[0].is_null(0));
@@ -81,11 +77,7 @@ fn timestamp() -> DataType {
 
 #[test]
 fn records_fill_columns_by_name() {
-    let columns = schema(&[
-        ("id", DataType::Int64),
-        ("name", DataType::Utf8),
-        ("at", timestamp()),
-    ]);
+    let columns = schema(&[("id", DataType::Int64), ("name", DataType::Utf8), ("at", timestamp())]);
     let decoded = decode(
         &columns,
         &[
@@ -109,10 +101,7 @@ fn records_fill_columns_by_name() {
     );
     let day = 1_704_067_200_000_000;
     let at = decoded.columns[2].as_primitive::<TimestampMicrosecondType>();
-    assert_eq!(
-        at.iter().collect::<Vec<_>>(),
-        [Some(day), Some(day), None, None]
-    );
+    assert_eq!(at.iter().collect::<Vec<_>>(), [Some(day), Some(day), None, None]);
 }
 
 #[test]
@@ -132,17 +121,9 @@ fn a_bad_record_disturbs_no_other() {
         r#"{"a":7,"m":{"k":5}"#,
         r#"{"a":7} {}"#,
     ];
-    let records: Vec<_> = bad
-        .iter()
-        .flat_map(|bad| [good, bad])
-        .chain([good])
-        .collect();
+    let records: Vec<_> = bad.iter().flat_map(|bad| [good, bad]).chain([good]).collect();
     let decoded = decode(&columns, &records);
-    let causes: Vec<_> = decoded
-        .errors
-        .iter()
-        .map(|error| error.cause.as_str())
-        .collect();
+    let causes: Vec<_> = decoded.errors.iter().map(|error| error.cause.as_str()).collect();
     assert_eq!(
         causes,
         [
@@ -153,11 +134,7 @@ fn a_bad_record_disturbs_no_other() {
         ]
     );
     assert_eq!(
-        decoded
-            .errors
-            .iter()
-            .map(|error| error.index)
-            .collect::<Vec<_>>(),
+        decoded.errors.iter().map(|error| error.index).collect::<Vec<_>>(),
         [1, 3, 5, 7]
     );
     let alone = decode(&columns, &[good]);
@@ -177,11 +154,7 @@ fn tombstones_are_null_without_error() {
     let columns = schema(&[("a", DataType::Int64)]);
     let mut decoder = json::decoder(&Options::new(), &columns, &columns).unwrap();
     let decoded = decoder
-        .decode(&BinaryArray::from_opt_vec(vec![
-            None,
-            Some(b"{\"a\":1}"),
-            Some(b""),
-        ]))
+        .decode(&BinaryArray::from_opt_vec(vec![None, Some(b"{\"a\":1}"), Some(b"")]))
         .unwrap();
     assert_eq!(decoded.columns[0].null_count(), 2);
     assert_eq!(decoded.errors.len(), 1);
@@ -222,10 +195,7 @@ fn names_match_exactly_first_then_in_any_case() {
     let wanted = schema(&[("Id", DataType::Int64)]);
     let mut decoder = json::decoder(&Options::new(), &columns, &wanted).unwrap();
     let decoded = decoder
-        .decode(&BinaryArray::from_iter_values([
-            r#"{"id":2}"#,
-            r#"{"ID":4}"#,
-        ]))
+        .decode(&BinaryArray::from_iter_values([r#"{"id":2}"#, r#"{"ID":4}"#]))
         .unwrap();
     assert_eq!(
         decoded.columns[0]
@@ -241,19 +211,10 @@ fn of_equal_names_the_last_wins() {
     let columns = schema(&[("v", list_of(DataType::Utf8)), ("n", DataType::Int64)]);
     let decoded = decode(
         &columns,
-        &[
-            r#"{"v":["a","b"],"n":1,"v":["c"],"n":null}"#,
-            r#"{"v":["d"]}"#,
-        ],
+        &[r#"{"v":["a","b"],"n":1,"v":["c"],"n":null}"#, r#"{"v":["d"]}"#],
     );
-    assert_eq!(
-        array_value_to_string(&decoded.columns[0], 0).unwrap(),
-        "[c]"
-    );
-    assert_eq!(
-        array_value_to_string(&decoded.columns[0], 1).unwrap(),
-        "[d]"
-    );
+    assert_eq!(array_value_to_string(&decoded.columns[0], 0).unwrap(), "[c]");
+    assert_eq!(array_value_to_string(&decoded.columns[0], 1).unwrap(), "[d]");
     assert!(decoded.columns[1].is_null(0));
 
     let columns = schema(&[("m", map_of(DataType::Int64))]);
@@ -265,10 +226,7 @@ fn of_equal_names_the_last_wins() {
             &format!("{{\"m\":{{{}}}}}", many.join(",")),
         ],
     );
-    assert_eq!(
-        array_value_to_string(&decoded.columns[0], 0).unwrap(),
-        "{a: 2, b: 3}"
-    );
+    assert_eq!(array_value_to_string(&decoded.columns[0], 0).unwrap(), "{a: 2, b: 3}");
     let large = decoded.columns[0].as_map().value(1);
     assert_eq!(large.len(), 20);
     assert_eq!(
@@ -287,10 +245,7 @@ fn field_order_may_change_and_keys_may_be_many() {
             _ => format!("{{\"b\":1,\"x\":{{\"a\":0}},\"a\":{i}}}"),
         })
         .collect();
-    let decoded = decode(
-        &columns,
-        &records.iter().map(String::as_str).collect::<Vec<_>>(),
-    );
+    let decoded = decode(&columns, &records.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(decoded.errors.is_empty());
     assert!(
         decoded.columns[0]
@@ -313,10 +268,7 @@ fn numbers() {
     assert_eq!(one(DataType::Int32, "4.0"), Ok("4".into()));
     assert_eq!(
         one(DataType::Int16, "40000"),
-        Err(
-            "not the JSON declared: field 'v', byte 5: '40000' is no SMALLINT: it is out of range"
-                .into()
-        )
+        Err("not the JSON declared: field 'v', byte 5: '40000' is no SMALLINT: it is out of range".into())
     );
     assert_eq!(
         one(DataType::Int64, "9223372036854775808"),
@@ -325,20 +277,10 @@ fn numbers() {
     assert_eq!(one(DataType::Float64, "0.1"), Ok("0.1".into()));
     assert_eq!(one(DataType::Float64, "\"-Infinity\""), Ok("-inf".into()));
     assert!(one(DataType::Float64, "1e400").is_err());
-    assert_eq!(
-        one(DataType::Decimal128(5, 2), "123.450"),
-        Ok("123.45".into())
-    );
-    assert_eq!(
-        one(DataType::Decimal128(38, 0), &"9".repeat(38)),
-        Ok("9".repeat(38))
-    );
+    assert_eq!(one(DataType::Decimal128(5, 2), "123.450"), Ok("123.45".into()));
+    assert_eq!(one(DataType::Decimal128(38, 0), &"9".repeat(38)), Ok("9".repeat(38)));
     let refused = one(DataType::Decimal128(5, 2), "1.234").unwrap_err();
-    assert!(
-        refused.ends_with(
-            "'1.234' is no DECIMAL(5,2): it has more digits after the point than the type"
-        )
-    );
+    assert!(refused.ends_with("'1.234' is no DECIMAL(5,2): it has more digits after the point than the type"));
     assert!(
         one(DataType::Decimal128(5, 2), "1000")
             .unwrap_err()
@@ -381,10 +323,7 @@ fn other_types() {
     assert!(one(DataType::Boolean, "1").is_err());
     assert_eq!(one(DataType::Binary, "\"AP8=\""), Ok("00ff".into()));
     assert!(one(DataType::Binary, "\"AP8!\"").is_err());
-    assert_eq!(
-        one(DataType::Date32, "\"2024-02-29\""),
-        Ok("2024-02-29".into())
-    );
+    assert_eq!(one(DataType::Date32, "\"2024-02-29\""), Ok("2024-02-29".into()));
     assert!(
         one(DataType::Date32, "19782")
             .unwrap_err()
@@ -416,10 +355,7 @@ fn other_types() {
     }
     assert!(one(timestamp(), "1e40").is_err());
     assert_eq!(
-        one(
-            list_of(struct_of(&[("a", DataType::Int64)])),
-            "[{\"a\":1},null,{}]"
-        ),
+        one(list_of(struct_of(&[("a", DataType::Int64)])), "[{\"a\":1},null,{}]"),
         Ok("[{a: 1}, , {a: }]".into())
     );
     assert!(
@@ -440,11 +376,7 @@ fn what_is_not_null_inside_a_column_is_checked() {
     assert_eq!(one(strict.clone(), "{\"a\":1}"), Ok("{a: 1}".into()));
     assert_eq!(one(strict.clone(), "null"), Ok("NULL".into()));
     for bad in ["{}", "{\"a\":null}"] {
-        assert!(
-            one(strict.clone(), bad)
-                .unwrap_err()
-                .contains("field 'v.a'")
-        );
+        assert!(one(strict.clone(), bad).unwrap_err().contains("field 'v.a'"));
     }
     let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, false)));
     assert!(one(list, "[1,null]").unwrap_err().contains("field 'v[1]'"));
@@ -467,12 +399,7 @@ fn bad_utf_8_is_found() {
 fn options_are_known_or_refused() {
     let columns = schema(&[("a", DataType::Int64)]);
     let with = |name: &str, value: &str| Options::from([(name.to_owned(), value.to_owned())]);
-    let error = |options: &Options| {
-        json::decoder(options, &columns, &columns)
-            .err()
-            .unwrap()
-            .to_string()
-    };
+    let error = |options: &Options| json::decoder(options, &columns, &columns).err().unwrap().to_string();
     assert_eq!(
         error(&with("delimiter", ",")),
         "unknown option 'delimiter' of ENCODE JSON; known: timestamp.unit"
@@ -506,8 +433,7 @@ fn encode(rows: &RecordBatch) -> Vec<String> {
         .unwrap();
     assert_eq!(ends.len(), rows.num_rows());
     let mut start = 4;
-    let record =
-        |end| String::from_utf8(out[std::mem::replace(&mut start, end)..end].to_vec()).unwrap();
+    let record = |end| String::from_utf8(out[std::mem::replace(&mut start, end)..end].to_vec()).unwrap();
     ends.into_iter().map(record).collect()
 }
 
@@ -563,8 +489,7 @@ fn field() -> impl Strategy<Value = (String, Value)> {
         leaf.prop_recursive(3, 16, 4, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                proptest::collection::vec((".{0,3}", inner), 0..4)
-                    .prop_map(|pairs| pairs.into_iter().collect()),
+                proptest::collection::vec((".{0,3}", inner), 0..4).prop_map(|pairs| pairs.into_iter().collect()),
             ]
         })
     };
