@@ -14,8 +14,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{binary, col, lit};
 use weir_engine::change::ChangeBatch;
 use weir_engine::graph::{
-    AggregateCall, AggregateFunction, AggregateSpec, JoinKind, JoinSpec, MapSpec, Node, NodeId,
-    NodeKind, OrderKey, TopNSpec, WindowSpec,
+    AggregateCall, AggregateFunction, AggregateSpec, JoinKind, JoinSpec, MapSpec, Node, NodeId, NodeKind, OrderKey,
+    TopNSpec, WindowSpec,
 };
 use weir_engine::operator::{Operator, Step, TaskContext, build};
 use weir_state::{MemoryStore, RelationId, WriteBatch};
@@ -31,14 +31,11 @@ fn spread(n: usize) -> i64 {
 }
 
 fn node(kind: NodeKind, types: &[DataType], append_only: bool) -> Node {
-    let field =
-        |(n, data_type): (usize, &DataType)| Field::new(format!("c{n}"), data_type.clone(), true);
+    let field = |(n, data_type): (usize, &DataType)| Field::new(format!("c{n}"), data_type.clone(), true);
     Node {
         kind,
         inputs: Vec::new(),
-        schema: Arc::new(Schema::new(
-            types.iter().enumerate().map(field).collect::<Vec<_>>(),
-        )),
+        schema: Arc::new(Schema::new(types.iter().enumerate().map(field).collect::<Vec<_>>())),
         append_only,
         key: None,
         has_watermark: true,
@@ -85,9 +82,7 @@ fn measure(
     change: impl Fn(usize) -> Vec<Vec<ChangeBatch>>,
 ) {
     let changes: Vec<_> = (0..steps).map(&change).collect();
-    let rows = |step: &Vec<Vec<ChangeBatch>>| -> usize {
-        step.iter().flatten().map(ChangeBatch::num_rows).sum()
-    };
+    let rows = |step: &Vec<Vec<ChangeBatch>>| -> usize { step.iter().flatten().map(ChangeBatch::num_rows).sum() };
     let mut group = criterion.benchmark_group("operators");
     group.throughput(Throughput::Elements(rows(&changes[0]) as u64));
     group.sample_size(20);
@@ -133,28 +128,10 @@ fn joins(criterion: &mut Criterion) {
     };
     let cases: [(&str, &[DataType], JoinKind, bool, bool); 5] = [
         ("join one to one", &plain, JoinKind::Inner, false, false),
-        (
-            "join one to one, checkpoints",
-            &plain,
-            JoinKind::Inner,
-            false,
-            true,
-        ),
-        (
-            "join one to one, wide rows",
-            &wide,
-            JoinKind::Inner,
-            false,
-            false,
-        ),
+        ("join one to one, checkpoints", &plain, JoinKind::Inner, false, true),
+        ("join one to one, wide rows", &wide, JoinKind::Inner, false, false),
         ("left join", &plain, JoinKind::Left, false, false),
-        (
-            "left join with a condition",
-            &plain,
-            JoinKind::Left,
-            true,
-            false,
-        ),
+        ("left join with a condition", &plain, JoinKind::Left, true, false),
     ];
     for (name, types, kind, has_residual, checkpoint) in cases {
         let side = input(types, true);
@@ -185,9 +162,7 @@ fn joins(criterion: &mut Criterion) {
                 let inputs = vec![Vec::new(), vec![rows(from..from + ROWS)]];
                 operator.step(&STEP, inputs).expect("a step");
             }
-            operator
-                .checkpoint(&mut WriteBatch::new())
-                .expect("a checkpoint");
+            operator.checkpoint(&mut WriteBatch::new()).expect("a checkpoint");
             operator
         };
         measure(criterion, name, 64, checkpoint, begin, |step| {
@@ -249,23 +224,14 @@ fn top_ns(criterion: &mut Criterion) {
             let inputs = vec![vec![counts(from, 0)]];
             operator.step(&STEP, inputs).expect("a step");
         }
-        operator
-            .checkpoint(&mut WriteBatch::new())
-            .expect("a checkpoint");
+        operator.checkpoint(&mut WriteBatch::new()).expect("a checkpoint");
         operator
     };
     let steps_per_round = GROUPS / (ROWS / 2);
-    measure(
-        criterion,
-        "top 1 of 100 partitions, updated",
-        64,
-        true,
-        begin,
-        |step| {
-            let (from, count) = (step * (ROWS / 2), (step / steps_per_round) as i64);
-            vec![vec![counts(from, count).negate(), counts(from, count + 1)]]
-        },
-    );
+    measure(criterion, "top 1 of 100 partitions, updated", 64, true, begin, |step| {
+        let (from, count) = (step * (ROWS / 2), (step / steps_per_round) as i64);
+        vec![vec![counts(from, count).negate(), counts(from, count + 1)]]
+    });
 }
 
 fn aggregates(criterion: &mut Criterion) {
@@ -335,19 +301,10 @@ fn stateless(criterion: &mut Criterion) {
         };
         let types = [&types[..], &[time.clone(), time.clone()]].concat();
         let window = node(NodeKind::Window(spec), &types, true);
-        measure(
-            criterion,
-            name,
-            8,
-            false,
-            || operator(&window, &[&rows]),
-            change,
-        );
+        measure(criterion, name, 8, false, || operator(&window, &[&rows]), change);
     }
     let column = |n: usize| col(&format!("c{n}"), &rows.schema).expect("a column");
-    let half = |expr: Arc<dyn PhysicalExpr>| {
-        binary(expr, Op::Lt, lit(1i64 << 47), &rows.schema).expect("a condition")
-    };
+    let half = |expr: Arc<dyn PhysicalExpr>| binary(expr, Op::Lt, lit(1i64 << 47), &rows.schema).expect("a condition");
     let spec = MapSpec {
         filter: Some(half(column(0))),
         exprs: vec![column(1), column(0)],

@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir_engine::change::{ChangeBatch, consolidate};
 use weir_engine::row::{RowCodec, Rows};
@@ -18,18 +16,12 @@ fn batches() -> Vec<(&'static str, RecordBatch)> {
     let spread = |row: usize| (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
     let rows = || (0..ROWS).map(spread);
     let numbers: ArrayRef = Arc::new(rows().map(|n| n as i64).collect::<Int64Array>());
-    let some: ArrayRef = Arc::new(
-        rows()
-            .map(|n| (n % 8 > 0).then_some(n as i64))
-            .collect::<Int64Array>(),
-    );
+    let some: ArrayRef = Arc::new(rows().map(|n| (n % 8 > 0).then_some(n as i64)).collect::<Int64Array>());
     let texts: ArrayRef = Arc::new(StringArray::from_iter_values(
         rows().map(|n| format!("user-{}", n % 100_000)),
     ));
     let long = "the quick brown fox jumps over the lazy dog and then over it once more";
-    let long_texts: ArrayRef = Arc::new(StringArray::from_iter_values(
-        rows().map(|n| format!("{long} {n}")),
-    ));
+    let long_texts: ArrayRef = Arc::new(StringArray::from_iter_values(rows().map(|n| format!("{long} {n}"))));
     let floats: ArrayRef = Arc::new(rows().map(|n| n as f64 / 7.0).collect::<Float64Array>());
     let times = rows().map(|n| n as i64);
     let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(times));
@@ -43,10 +35,7 @@ fn batches() -> Vec<(&'static str, RecordBatch)> {
         ("i64 x 2", batch(&[&numbers, &times])),
         ("text", batch(&[&texts])),
         ("long text", batch(&[&long_texts])),
-        (
-            "bid",
-            batch(&[&numbers, &numbers, &numbers, &texts, &times]),
-        ),
+        ("bid", batch(&[&numbers, &numbers, &numbers, &texts, &times])),
         ("mixed", batch(&[&some, &texts, &floats, &long_texts])),
     ]
 }
@@ -73,9 +62,7 @@ fn rows(criterion: &mut Criterion) {
             bencher.iter(|| codec.decode(rows.iter()).expect("the codec's rows"));
         });
         let mut hashes = Vec::new();
-        group.bench_function("hash", |bencher| {
-            bencher.iter(|| hash_rows_into(&rows, &mut hashes))
-        });
+        group.bench_function("hash", |bencher| bencher.iter(|| hash_rows_into(&rows, &mut hashes)));
     }
 }
 

@@ -24,11 +24,7 @@ const LAYERS: [(&str, &str, &[&str]); 5] = [
     ("state", "weir-state", &[]),
     ("engine", "weir-engine", &["weir-state"]),
     ("sql", "weir-sql", &["weir-engine", "weir-state"]),
-    (
-        "server",
-        "weir-server",
-        &["weir-sql", "weir-engine", "weir-state"],
-    ),
+    ("server", "weir-server", &["weir-sql", "weir-engine", "weir-state"]),
     ("shell", "weir", &["weir-server"]),
 ];
 
@@ -143,32 +139,21 @@ fn a_crate_uses_only_lower_layers() {
     let mut found = Vec::new();
     let texts = rust_tree();
     for (folder, package, lower) in LAYERS {
-        let forbidden = |name: &str| {
-            name != package
-                && !lower.contains(&name)
-                && LAYERS.iter().any(|(_, other, _)| *other == name)
-        };
+        let forbidden =
+            |name: &str| name != package && !lower.contains(&name) && LAYERS.iter().any(|(_, other, _)| *other == name);
         for (at, name) in dependencies(folder) {
             if forbidden(&name) {
-                found.push(format!(
-                    "{folder}/Cargo.toml:{at}: {package} must not depend on {name}"
-                ));
+                found.push(format!("{folder}/Cargo.toml:{at}: {package} must not depend on {name}"));
             }
         }
-        for text in texts
-            .iter()
-            .filter(|text| text.under(&[&format!("{folder}/")]))
-        {
+        for text in texts.iter().filter(|text| text.under(&[&format!("{folder}/")])) {
             for (at, code) in text.code() {
                 for (_, other, _) in LAYERS
                     .iter()
                     .filter(|(_, other, _)| *other != "weir" && forbidden(other))
                 {
                     if names_crate(code, other) {
-                        found.push(format!(
-                            "{}:{at}: {package} must not name {other}",
-                            text.path
-                        ));
+                        found.push(format!("{}:{at}: {package} must not name {other}", text.path));
                     }
                 }
             }
@@ -259,13 +244,7 @@ fn a_file_begins_with_its_purpose() {
     expect_none(
         "The first line of each source file says what it is for, behind `//!`.",
         silent
-            .map(|text| {
-                format!(
-                    "{}:1: {:?}",
-                    text.path,
-                    text.text.lines().next().unwrap_or_default()
-                )
-            })
+            .map(|text| format!("{}:1: {:?}", text.path, text.text.lines().next().unwrap_or_default()))
             .collect(),
     );
 }
@@ -300,10 +279,7 @@ fn a_name_says_what_is_inside() {
             }
         }
     }
-    expect_none(
-        "Files and modules are named after what they are about.",
-        found,
-    );
+    expect_none("Files and modules are named after what they are about.", found);
 }
 
 fn is_empty_name(name: &str) -> bool {
@@ -315,11 +291,7 @@ fn is_empty_name(name: &str) -> bool {
 #[test]
 fn nothing_is_left_for_later() {
     // In halves, so that this file doesn't find itself.
-    let marks = [
-        concat!("TO", "DO"),
-        concat!("FIX", "ME"),
-        concat!("X", "XX"),
-    ];
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
     let macros = [
         concat!("todo", "!("),
         concat!("unimplemented", "!("),
@@ -350,18 +322,12 @@ fn only_the_shell_prints() {
     };
     for text in rust_tree().iter().filter(|text| !may(text)) {
         for (at, code) in text.code() {
-            for name in ["print!", "println!"]
-                .iter()
-                .filter(|name| has_word(code, name))
-            {
+            for name in ["print!", "println!"].iter().filter(|name| has_word(code, name)) {
                 found.push(format!("{}:{at}: {name}", text.path));
             }
         }
     }
-    expect_none(
-        "Standard output belongs to the shell; elsewhere use `tracing`.",
-        found,
-    );
+    expect_none("Standard output belongs to the shell; elsewhere use `tracing`.", found);
 }
 
 #[test]
@@ -384,10 +350,7 @@ fn no_path_of_one_machine() {
             }
         }
     }
-    expect_none(
-        "Paths are relative, from the environment, or from `tempfile`.",
-        found,
-    );
+    expect_none("Paths are relative, from the environment, or from `tempfile`.", found);
 }
 
 /// Whether an absolute path in `line` begins with `place`.
@@ -415,10 +378,7 @@ fn no_registry_is_named() {
         concat!("archive.ubuntu", ".com"),
     ];
     let texts = tree();
-    let found = lines_with(
-        texts.iter().filter(|text| text.path != "Cargo.lock"),
-        &hosts,
-    );
+    let found = lines_with(texts.iter().filter(|text| text.path != "Cargo.lock"), &hosts);
     expect_none(
         "Package registries are used through their clients, never by address.",
         found,
@@ -460,30 +420,17 @@ fn links_in_documents_lead_somewhere() {
 #[test]
 fn the_rules_see_what_they_forbid() {
     assert!(names_crate("use some_crate::Status;", "some-crate"));
-    assert!(names_crate(
-        "    let x = some_crate::config::new();",
-        "some-crate"
-    ));
+    assert!(names_crate("    let x = some_crate::config::new();", "some-crate"));
     assert!(names_crate("use other::some_crate::ast;", "some-crate"));
     assert!(names_crate("pub use some_crate;", "some-crate"));
     assert!(!names_crate("use awesome_crate::x;", "some-crate"));
     assert!(!names_crate("let some_crate = 1;", "some-crate"));
     assert!(has_path(concat!("see /wo", "rk/x"), concat!("/wo", "rk")));
-    assert!(!has_path(
-        concat!("a/wo", "rk/x /wo", "rkers"),
-        concat!("/wo", "rk")
-    ));
+    assert!(!has_path(concat!("a/wo", "rk/x /wo", "rkers"), concat!("/wo", "rk")));
     assert!(has_word("println!(1)", "println!"));
     assert!(!has_word("eprintln!(1)", "println!"));
     assert!(is_empty_name("test_utils") && !is_empty_name("utility"));
-    assert_eq!(
-        normal(Path::new("docs/../README.md")),
-        PathBuf::from("README.md")
-    );
+    assert_eq!(normal(Path::new("docs/../README.md")), PathBuf::from("README.md"));
     assert!(anchors("# A b: c!\n").contains("a-b-c"));
-    assert!(
-        dependencies("shell")
-            .iter()
-            .any(|(_, name)| name == "weir-server")
-    );
+    assert!(dependencies("shell").iter().any(|(_, name)| name == "weir-server"));
 }

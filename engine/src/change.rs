@@ -50,11 +50,7 @@ impl ChangeBatch {
     pub fn new(rows: RecordBatch, weights: Weights) -> Self {
         let weights = match weights {
             Weights::Each(each) => {
-                assert_eq!(
-                    each.len(),
-                    rows.num_rows(),
-                    "a change batch needs a weight per row"
-                );
+                assert_eq!(each.len(), rows.num_rows(), "a change batch needs a weight per row");
                 if each.iter().all(|weight| *weight == 1) {
                     Weights::Ones
                 } else {
@@ -149,11 +145,7 @@ impl ChangeBatch {
     /// # Panics
     /// If `rows` has another number of rows.
     pub fn with_rows(self, rows: RecordBatch) -> Self {
-        assert_eq!(
-            rows.num_rows(),
-            self.num_rows(),
-            "weights belong to as many rows"
-        );
+        assert_eq!(rows.num_rows(), self.num_rows(), "weights belong to as many rows");
         Self {
             rows,
             weights: self.weights,
@@ -190,8 +182,7 @@ impl ChangeBatch {
     /// If an index is null or beyond the last row.
     pub fn take(&self, indices: &UInt32Array) -> Result<Self> {
         let rows = self.num_rows();
-        if indices.null_count() > 0 || indices.values().iter().any(|index| *index as usize >= rows)
-        {
+        if indices.null_count() > 0 || indices.values().iter().any(|index| *index as usize >= rows) {
             return Err(Error::internal(format!(
                 "a row index that is null or beyond {rows} rows"
             )));
@@ -204,18 +195,9 @@ impl ChangeBatch {
             .collect::<Result<Vec<_>, _>>()?;
         let weights = match &self.weights {
             Weights::Ones => Weights::Ones,
-            Weights::Each(each) => Weights::Each(
-                indices
-                    .values()
-                    .iter()
-                    .map(|index| each[*index as usize])
-                    .collect(),
-            ),
+            Weights::Each(each) => Weights::Each(indices.values().iter().map(|index| each[*index as usize]).collect()),
         };
-        Ok(Self::new(
-            record_batch(self.schema(), columns, indices.len())?,
-            weights,
-        ))
+        Ok(Self::new(record_batch(self.schema(), columns, indices.len())?, weights))
     }
 
     /// `length` rows from `offset` on, without copying.
@@ -242,10 +224,7 @@ impl ChangeBatch {
             return Ok(only.clone());
         }
         let rows = compute::concat_batches(schema, batches.iter().map(|batch| &batch.rows))?;
-        let weights = if batches
-            .iter()
-            .all(|batch| matches!(batch.weights, Weights::Ones))
-        {
+        let weights = if batches.iter().all(|batch| matches!(batch.weights, Weights::Ones)) {
             Weights::Ones
         } else {
             let mut each = Vec::with_capacity(rows.num_rows());
@@ -271,15 +250,9 @@ impl ChangeBatch {
 }
 
 /// A record batch that knows its number of rows even without columns (`count(*)` needs none).
-pub(crate) fn record_batch(
-    schema: SchemaRef,
-    columns: Vec<ArrayRef>,
-    num_rows: usize,
-) -> Result<RecordBatch> {
+pub(crate) fn record_batch(schema: SchemaRef, columns: Vec<ArrayRef>, num_rows: usize) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(num_rows));
-    Ok(RecordBatch::try_new_with_options(
-        schema, columns, &options,
-    )?)
+    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
 }
 
 /// Sums equal rows and drops those whose weight becomes 0. The rows keep the order in which each
@@ -296,30 +269,18 @@ pub fn consolidate(batches: &[ChangeBatch]) -> Result<ChangeBatch> {
     let schema = first.schema();
     let whole = ChangeBatch::concat(&schema, batches)?;
     if u32::try_from(whole.num_rows()).is_err() {
-        return Err(Error::internal(
-            "more than 2^32 rows to consolidate at once",
-        ));
+        return Err(Error::internal("more than 2^32 rows to consolidate at once"));
     }
     let codec = RowCodec::for_schema(&schema)?;
     let rows = codec.encode(whole.rows.columns(), whole.num_rows())?;
     let sums = sum_equal(&rows, &whole)?;
-    let kept: Vec<(u32, i64)> = sums
-        .into_iter()
-        .filter(|(_, weight)| *weight != 0)
-        .collect();
+    let kept: Vec<(u32, i64)> = sums.into_iter().filter(|(_, weight)| *weight != 0).collect();
     if kept.len() == whole.num_rows() {
         return Ok(whole);
     }
-    let indices: UInt32Array = kept
-        .iter()
-        .map(|(index, _)| *index)
-        .collect::<Vec<_>>()
-        .into();
+    let indices: UInt32Array = kept.iter().map(|(index, _)| *index).collect::<Vec<_>>().into();
     let weights = kept.iter().map(|(_, weight)| *weight).collect();
-    Ok(ChangeBatch::new(
-        whole.take(&indices)?.rows,
-        Weights::Each(weights),
-    ))
+    Ok(ChangeBatch::new(whole.take(&indices)?.rows, Weights::Each(weights)))
 }
 
 /// For each distinct row the index of its first appearance, ascending, and its summed weight.
@@ -335,9 +296,9 @@ fn sum_equal(rows: &Rows, batch: &ChangeBatch) -> Result<Vec<(u32, i64)>> {
         match places.entry(*hash, same, rehash) {
             Entry::Occupied(entry) => {
                 let sum = &mut sums[*entry.get() as usize].1;
-                *sum = sum.checked_add(weight).ok_or_else(|| {
-                    Error::Data("a row is repeated more than 2^63 times".to_string())
-                })?;
+                *sum = sum
+                    .checked_add(weight)
+                    .ok_or_else(|| Error::Data("a row is repeated more than 2^63 times".to_string()))?;
             }
             Entry::Vacant(entry) => {
                 entry.insert(sums.len() as u32);

@@ -192,12 +192,7 @@ pub trait SourceConnector: Send + Sync {
 
     /// Opens a reader at `from`. Splits found later (new partitions, new files) begin at their
     /// oldest record and are reported by reads. `until` ends each named split.
-    fn open(
-        &self,
-        from: &Positions,
-        until: Option<&Positions>,
-        wanted: &Wanted,
-    ) -> Result<Box<dyn SourceReader>>;
+    fn open(&self, from: &Positions, until: Option<&Positions>, wanted: &Wanted) -> Result<Box<dyn SourceReader>>;
 
     /// Whether records carry columns already (`Payload::Rows`), so that no format is used.
     fn makes_rows(&self) -> bool {

@@ -328,11 +328,7 @@ impl NodeKind {
     pub fn has_state(&self) -> bool {
         matches!(
             self,
-            NodeKind::Aggregate(_)
-                | NodeKind::Join(_)
-                | NodeKind::TopN(_)
-                | NodeKind::Gate(_)
-                | NodeKind::Upsert(_)
+            NodeKind::Aggregate(_) | NodeKind::Join(_) | NodeKind::TopN(_) | NodeKind::Gate(_) | NodeKind::Upsert(_)
         )
     }
 }

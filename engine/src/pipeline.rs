@@ -17,10 +17,7 @@ use crossbeam_channel::bounded;
 use parking_lot::Mutex;
 use weir_state::changelog::{self, Follower};
 use weir_state::pipelines;
-use weir_state::{
-    DmlCommit, Epoch, Instance, Keyspace, MemoryStore, PipelineId, RelationId, Store, WriteBatch,
-    keys,
-};
+use weir_state::{DmlCommit, Epoch, Instance, Keyspace, MemoryStore, PipelineId, RelationId, Store, WriteBatch, keys};
 
 use crate::connector;
 use crate::connector::{Bound, Start};
@@ -45,7 +42,7 @@ mod subscription;
 mod supervisor;
 mod tables;
 
-pub use delivery::SinkRun;
+pub use delivery::{SinkRun, SinkStatus};
 pub use output::moved_rows;
 pub use snapshot::{Batches, Snapshot, errors_relation};
 pub use status::{LagRow, OperatorRow, PipelineRow, ViewState};
@@ -131,28 +128,17 @@ impl Engine {
 
     /// Starts views and sinks at their last epochs, after all sources and tables were added.
     /// `paused` stay stopped.
-    pub fn restore(
-        &self,
-        views: Vec<ViewSpec>,
-        sinks: Vec<SinkRun>,
-        paused: &BTreeSet<RelationId>,
-    ) -> Result<()> {
+    pub fn restore(&self, views: Vec<ViewSpec>, sinks: Vec<SinkRun>, paused: &BTreeSet<RelationId>) -> Result<()> {
         let store = self.shared.instance.store().clone();
         for follower in Follower::load(store.as_ref())? {
-            self.shared.publication.follow(
-                follower.relation,
-                &follower.name,
-                Some(follower.delivered),
-            );
+            self.shared
+                .publication
+                .follow(follower.relation, &follower.name, Some(follower.delivered));
         }
-        let mut left: HashMap<RelationId, ViewSpec> = views
-            .into_iter()
-            .map(|view| (view.relation, view))
-            .collect();
+        let mut left: HashMap<RelationId, ViewSpec> = views.into_iter().map(|view| (view.relation, view)).collect();
         {
             let mut relations = self.shared.relations.write();
-            left.values()
-                .for_each(|view| relations.add_view(view.clone()));
+            left.values().for_each(|view| relations.add_view(view.clone()));
         }
         for sink in sinks.iter().filter(|sink| sink.follow == sink.relation) {
             self.follow_own_query(sink);
@@ -162,11 +148,7 @@ impl Engine {
                 let name = runtime::follower_name(record.id);
                 self.shared.publication.follow(*view, &name, Some(*epoch));
             }
-            let known: Vec<ViewSpec> = record
-                .views
-                .iter()
-                .filter_map(|view| left.remove(view))
-                .collect();
+            let known: Vec<ViewSpec> = record.views.iter().filter_map(|view| left.remove(view)).collect();
             record.views = known.iter().map(|view| view.relation).collect();
             if known.is_empty() {
                 let mut batch = WriteBatch::new();
@@ -269,10 +251,7 @@ impl Engine {
         self.detach(view, false)?;
         let mut relations = self.shared.relations.write();
         relations.views.remove(&view);
-        let parked = relations
-            .parked
-            .iter()
-            .position(|parked| parked.views.contains(&view));
+        let parked = relations.parked.iter().position(|parked| parked.views.contains(&view));
         if let Some(at) = parked {
             let parked = &mut relations.parked[at];
             parked.views.remove(&view);
@@ -381,9 +360,7 @@ impl Engine {
         let name = delivery::follower_name(sink.relation);
         let noted = Follower::load(store.as_ref()).unwrap_or_default();
         if !noted.iter().any(|follower| follower.name == name) {
-            self.shared
-                .publication
-                .follow(sink.follow, &name, Some(Epoch::ZERO));
+            self.shared.publication.follow(sink.follow, &name, Some(Epoch::ZERO));
         }
     }
 
@@ -472,10 +449,7 @@ impl Engine {
             let (_, host) = publication.host(view)?;
             (host.attached && host.epoch > Epoch::ZERO && host.dml >= commit).then_some(())
         };
-        self.shared
-            .publication
-            .wait(Instant::now() + patience, ready)
-            .is_some()
+        self.shared.publication.wait(Instant::now() + patience, ready).is_some()
     }
 
     /// The last DML commit.
@@ -485,12 +459,7 @@ impl Engine {
 
     /// Follows a view: its present rows (unless `snapshot` is false), then its changes; or, with
     /// `after`, the changes after an epoch that the client has.
-    pub fn subscribe(
-        &self,
-        view: RelationId,
-        after: Option<Epoch>,
-        snapshot: bool,
-    ) -> Result<Subscription> {
+    pub fn subscribe(&self, view: RelationId, after: Option<Epoch>, snapshot: bool) -> Result<Subscription> {
         let spec = self
             .shared
             .view(view)
@@ -513,9 +482,7 @@ impl Engine {
         let pipeline = PipelineId(id.0);
         let home: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let follower = format!("query {id}");
-        self.shared
-            .publication
-            .follow(id, &follower, Some(Epoch::ZERO));
+        self.shared.publication.follow(id, &follower, Some(Epoch::ZERO));
         self.shared.relations.write().add_view(spec.clone());
         let stored = spec.stored();
         self.shared
@@ -532,6 +499,102 @@ impl Engine {
     /// An id for a push query, for planning it.
     pub fn next_query() -> RelationId {
         RelationId(NEXT_QUERY.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Every view and how it stands.
+    pub fn pipelines(&self) -> Vec<PipelineRow> {
+        let relations = self.shared.relations.read();
+        let views: Vec<(RelationId, String)> = relations
+            .views
+            .iter()
+            .map(|(id, entry)| (*id, entry.spec.name.clone()))
+            .collect();
+        drop(relations);
+        let mut rows: Vec<PipelineRow> = views
+            .into_iter()
+            .filter_map(|(id, name)| self.pipeline_row(id, name))
+            .collect();
+        rows.sort_by_key(|row| row.view);
+        rows
+    }
+
+    fn pipeline_row(&self, view: RelationId, name: String) -> Option<PipelineRow> {
+        let state = self.shared.view_state(view)?;
+        let host = self.shared.publication.host(view);
+        let pipeline = host.as_ref().map(|(id, _)| *id);
+        let handle = pipeline.and_then(|id| self.shared.pipelines.read().get(&id).cloned());
+        let status = handle.as_ref().map(|handle| handle.status.lock());
+        Some(PipelineRow {
+            pipeline,
+            view,
+            name,
+            state,
+            epoch: host.map(|(_, host)| host.epoch).unwrap_or_default(),
+            watermark_us: status
+                .as_ref()
+                .and_then(|status| status.watermarks.get(&view).copied().flatten()),
+            last_progress_us: status.as_ref().map_or(0, |status| status.last_progress_us),
+            trouble: status.as_ref().and_then(|status| status.trouble.clone()),
+        })
+    }
+
+    /// Every split that a pipeline reads.
+    pub fn lag(&self) -> Vec<LagRow> {
+        let now_us = runtime::clock_us();
+        let mut rows = Vec::new();
+        for (pipeline, handle) in self.shared.pipelines.read().iter() {
+            let status = handle.status.lock();
+            for (source, state) in &status.sources {
+                for (split, progress) in &state.splits {
+                    let behind = |us: i64| (now_us - us) as f64 / 1e6;
+                    rows.push(LagRow {
+                        pipeline: *pipeline,
+                        source: *source,
+                        name: state.name.clone(),
+                        split: split.to_string(),
+                        position: state.committed.get(split).copied().unwrap_or(progress.position),
+                        end: state.ends.get(split).copied(),
+                        watermark_us: progress.watermark,
+                        lag_seconds: progress.watermark.map(behind),
+                        rows: state.rows,
+                        skipped: state.skipped,
+                    });
+                }
+            }
+        }
+        rows
+    }
+
+    /// Every node of every running view.
+    pub fn operators(&self) -> Vec<OperatorRow> {
+        let mut rows = Vec::new();
+        for handle in self.shared.pipelines.read().values() {
+            for (at, operator, counters, stats) in &handle.status.lock().operators {
+                rows.push(OperatorRow {
+                    view: at.view,
+                    name: self.shared.view(at.view).map(|view| view.name).unwrap_or_default(),
+                    node: at.node.0,
+                    operator,
+                    rows_in: counters.rows_in,
+                    rows_out: counters.rows_out,
+                    late_applied: stats.late_applied,
+                    late_dropped: stats.late_dropped,
+                    without_event_time: stats.without_event_time,
+                    state_bytes: stats.state_bytes,
+                    state_entries: stats.state_entries,
+                    busy_us: counters.busy_us,
+                });
+            }
+        }
+        rows
+    }
+
+    /// How a running sink stands; `None` for those that are stopped, or keep nothing outside.
+    pub fn sink_status(&self, sink: RelationId) -> Option<SinkStatus> {
+        self.deliveries
+            .lock()
+            .get(&sink)
+            .map(|delivery| delivery.status.lock().clone())
     }
 
     /// The store, for the catalog.

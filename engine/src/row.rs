@@ -98,10 +98,7 @@ impl RowCodec {
     /// # Errors
     /// If a field's type has no encoding.
     pub fn new(fields: Vec<RowField>) -> Result<Self> {
-        let columns = fields
-            .iter()
-            .map(Column::new)
-            .collect::<Result<Arc<[Column]>>>()?;
+        let columns = fields.iter().map(Column::new).collect::<Result<Arc<[Column]>>>()?;
         let fixed_width = columns.iter().map(Column::fixed_width).sum();
         Ok(Self {
             fields: fields.into(),
@@ -124,13 +121,9 @@ impl RowCodec {
     /// If a column's type has no encoding; the message names the column.
     pub fn for_schema(schema: &Schema) -> Result<Self> {
         for field in schema.fields() {
-            Column::new(&RowField::ascending(field.data_type().clone())).map_err(|error| {
-                match error {
-                    Error::Config(cause) => {
-                        Error::Config(format!("column '{}': {cause}", field.name()))
-                    }
-                    other => other,
-                }
+            Column::new(&RowField::ascending(field.data_type().clone())).map_err(|error| match error {
+                Error::Config(cause) => Error::Config(format!("column '{}': {cause}", field.name())),
+                other => other,
             })?;
         }
         Self::new(
@@ -166,12 +159,7 @@ impl RowCodec {
     ///
     /// # Errors
     /// As [`RowCodec::encode`]; then `rows` is as before.
-    pub fn encode_into(
-        &self,
-        columns: &[ArrayRef],
-        num_rows: usize,
-        rows: &mut Rows,
-    ) -> Result<()> {
+    pub fn encode_into(&self, columns: &[ArrayRef], num_rows: usize, rows: &mut Rows) -> Result<()> {
         if columns.len() != self.columns.len() {
             return Err(Error::internal(format!(
                 "{} columns for a row codec of {}",
@@ -224,16 +212,14 @@ impl RowCodec {
     /// # Panics
     /// If the codec has fewer fields.
     pub fn prefix_len(&self, row: &[u8], fields: usize) -> Result<usize> {
-        nested::fields_len(&self.columns[..fields], row, 0)
-            .ok_or_else(|| damaged("it is shorter than its fields"))
+        nested::fields_len(&self.columns[..fields], row, 0).ok_or_else(|| damaged("it is shorter than its fields"))
     }
 }
 
 fn encode_fixed_width(ready: &[(&Column, Ready)], num_rows: usize, width: usize, rows: &mut Rows) {
     let start = rows.data.len();
     rows.data.resize(start + num_rows * width, 0);
-    rows.offsets
-        .extend((1..=num_rows).map(|row| start + row * width));
+    rows.offsets.extend((1..=num_rows).map(|row| start + row * width));
     let mut at = 0;
     for (column, ready) in ready {
         let data = &mut rows.data[start..];
@@ -252,10 +238,7 @@ fn encode_fixed_width(ready: &[(&Column, Ready)], num_rows: usize, width: usize,
 /// The new offsets hold first each row's length, then its begin, at last its end: while columns
 /// are written they are the rows' cursors.
 fn encode_variable_width(ready: &[(&Column, Ready)], num_rows: usize, rows: &mut Rows) {
-    let fixed_part = ready
-        .iter()
-        .filter_map(|(column, _)| column.fixed_width())
-        .sum();
+    let fixed_part = ready.iter().filter_map(|(column, _)| column.fixed_width()).sum();
     let before = rows.offsets.len();
     rows.offsets.resize(before + num_rows, fixed_part);
     let cursors = &mut rows.offsets[before..];
@@ -300,18 +283,9 @@ impl Target<'_> {
     /// Hands each row's `width` bytes to `write`, together with its value. Inlined so that `width`
     /// is a constant in the loops.
     #[inline(always)]
-    fn each<V>(
-        self,
-        width: usize,
-        values: impl Iterator<Item = V>,
-        mut write: impl FnMut(V, &mut [u8]),
-    ) {
+    fn each<V>(self, width: usize, values: impl Iterator<Item = V>, mut write: impl FnMut(V, &mut [u8])) {
         match self {
-            Target::Strided {
-                data,
-                stride,
-                at: _,
-            } if stride == width => {
+            Target::Strided { data, stride, at: _ } if stride == width => {
                 for (slot, value) in data.chunks_exact_mut(width).zip(values) {
                     write(value, slot);
                 }
@@ -379,11 +353,7 @@ impl Column {
     fn new(field: &RowField) -> Result<Self> {
         Ok(Self {
             data_type: field.data_type.clone(),
-            null: if field.nulls_first {
-                NULL_FIRST
-            } else {
-                NULL_LAST
-            },
+            null: if field.nulls_first { NULL_FIRST } else { NULL_LAST },
             flip: if field.descending { 0xff } else { 0 },
             kind: Self::kind_of(field)?,
         })
@@ -395,10 +365,7 @@ impl Column {
         Ok(match &field.data_type {
             Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary | BinaryView => Kind::Bytes,
             Struct(fields) => {
-                let types: Vec<_> = fields
-                    .iter()
-                    .map(|field| field.data_type().clone())
-                    .collect();
+                let types: Vec<_> = fields.iter().map(|field| field.data_type().clone()).collect();
                 Kind::Struct(RowCodec::for_types(&types)?)
             }
             List(of) | LargeList(of) | Map(of, _) => Kind::List(one(of.data_type())?),
@@ -435,9 +402,7 @@ impl Column {
         match &self.kind {
             Kind::Fixed(_) if same => Ok(Ready::Fixed(array.clone())),
             Kind::Bytes if same => Ok(Ready::Bytes(bytes::Ready::new(array))),
-            Kind::Dictionary(values) if same => {
-                values.prepare(&compute::cast(array, &values.data_type)?)
-            }
+            Kind::Dictionary(values) if same => values.prepare(&compute::cast(array, &values.data_type)?),
             Kind::Struct(fields) => Ok(Ready::Nested(nested::Ready::of_struct(fields, array)?)),
             Kind::List(element) => Ok(Ready::Nested(nested::Ready::of_list(element, array)?)),
             _ => Err(mismatch(&self.data_type, array)),
@@ -513,9 +478,7 @@ impl Rows {
 
     /// The rows' bytes, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.offsets
-            .windows(2)
-            .map(|ends| &self.data[ends[0]..ends[1]])
+        self.offsets.windows(2).map(|ends| &self.data[ends[0]..ends[1]])
     }
 
     /// Appends a row of these bytes.

@@ -47,10 +47,7 @@ pub fn hash_key(key: &[u8]) -> u64 {
         4..8 => (read_4(rest, 0), read_4(rest, rest.len() - 4)),
         1..4 => {
             let middle = u64::from(rest[rest.len() / 2]);
-            (
-                u64::from(rest[0]) << 8 | middle,
-                u64::from(rest[rest.len() - 1]),
-            )
+            (u64::from(rest[0]) << 8 | middle, u64::from(rest[rest.len() - 1]))
         }
         0 => (0, 0),
     };
@@ -116,22 +113,14 @@ pub fn shards_of(task: usize, tasks: usize) -> Range<usize> {
 ///
 /// # Errors
 /// If `tasks` isn't 1 to [`SHARDS`], or the codec isn't for these columns.
-pub fn deal(
-    batch: &ChangeBatch,
-    codec: &RowCodec,
-    key_columns: &[usize],
-    tasks: usize,
-) -> Result<Vec<ChangeBatch>> {
+pub fn deal(batch: &ChangeBatch, codec: &RowCodec, key_columns: &[usize], tasks: usize) -> Result<Vec<ChangeBatch>> {
     if !(1..=SHARDS).contains(&tasks) {
         return Err(Error::internal(format!("can't deal to {tasks} tasks")));
     }
     if tasks == 1 {
         return Ok(vec![batch.clone()]);
     }
-    let columns: Vec<ArrayRef> = key_columns
-        .iter()
-        .map(|c| batch.column(*c).clone())
-        .collect();
+    let columns: Vec<ArrayRef> = key_columns.iter().map(|c| batch.column(*c).clone()).collect();
     let rows = codec.encode(&columns, batch.num_rows())?;
     let mut dealt = vec![Vec::with_capacity(batch.num_rows() / tasks + 1); tasks];
     for (index, row) in rows.iter().enumerate() {

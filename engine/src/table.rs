@@ -223,12 +223,7 @@ impl KeyedTable {
     /// # Errors
     /// If the store can't be read, a key belongs to a shard of another task, or its bucket is
     /// closed.
-    pub fn resolve<S: Slots>(
-        &mut self,
-        keys: Keys<'_>,
-        slots: &mut S,
-        out: &mut Vec<Slot>,
-    ) -> Result<()> {
+    pub fn resolve<S: Slots>(&mut self, keys: Keys<'_>, slots: &mut S, out: &mut Vec<Slot>) -> Result<()> {
         self.check(keys)?;
         out.clear();
         out.reserve(keys.len());
@@ -256,12 +251,7 @@ impl KeyedTable {
     ///
     /// # Errors
     /// If the store can't be read.
-    pub fn lookup<S: Slots>(
-        &mut self,
-        keys: Keys<'_>,
-        slots: &mut S,
-        out: &mut Vec<Option<Slot>>,
-    ) -> Result<()> {
+    pub fn lookup<S: Slots>(&mut self, keys: Keys<'_>, slots: &mut S, out: &mut Vec<Option<Slot>>) -> Result<()> {
         self.check(keys)?;
         out.clear();
         out.reserve(keys.len());
@@ -346,10 +336,7 @@ impl KeyedTable {
     fn is_complete(&self, hash: u64, key: &[u8], bucket: Option<i64>) -> bool {
         match &self.presence {
             Presence::Shards { partial: 0, .. } => true,
-            Presence::Shards { complete, .. } => self
-                .stored
-                .owned_shard(hash, key)
-                .is_none_or(|shard| complete[shard]),
+            Presence::Shards { complete, .. } => self.stored.owned_shard(hash, key).is_none_or(|shard| complete[shard]),
             Presence::Buckets(buckets) => bucket.is_none_or(|bucket| buckets.is_complete(bucket)),
         }
     }
@@ -357,19 +344,11 @@ impl KeyedTable {
     /// Makes an entry for a key that is not in memory. Where it may be stored, it is put among the
     /// missing.
     #[cold]
-    fn begin<S: Slots>(
-        &mut self,
-        hash: u64,
-        key: &[u8],
-        bucket: Option<i64>,
-        slots: &mut S,
-    ) -> Result<Slot> {
-        let shard = self.stored.owned_shard(hash, key).ok_or_else(|| {
-            Error::internal(format!(
-                "{}: a key of another task's shard",
-                self.stored.id()
-            ))
-        })?;
+    fn begin<S: Slots>(&mut self, hash: u64, key: &[u8], bucket: Option<i64>, slots: &mut S) -> Result<Slot> {
+        let shard = self
+            .stored
+            .owned_shard(hash, key)
+            .ok_or_else(|| Error::internal(format!("{}: a key of another task's shard", self.stored.id())))?;
         let slot = self.index.insert(hash, key)?;
         let complete = match &mut self.presence {
             Presence::Shards { complete, .. } => complete[shard],

@@ -138,8 +138,15 @@ impl Catalog {
     /// The relation of a name as written, or an error at its place that names similar ones.
     pub fn get(&self, name: &Name) -> Result<&Arc<Relation>> {
         self.find(&name.value).ok_or_else(|| {
-            let hint = self.similar(&name.value).map(|other| format!("; did you mean '{other}'?")).unwrap_or_default();
-            Error::at(format!("relation '{}' does not exist{hint}", name.value), name.place.0, name.place.1)
+            let hint = self
+                .similar(&name.value)
+                .map(|other| format!("; did you mean '{other}'?"))
+                .unwrap_or_default();
+            Error::at(
+                format!("relation '{}' does not exist{hint}", name.value),
+                name.place.0,
+                name.place.1,
+            )
         })
     }
 
@@ -165,12 +172,18 @@ impl Catalog {
 
     /// Relations of one kind, by name.
     pub fn list(&self, kind: RelationKind) -> impl Iterator<Item = &Arc<Relation>> {
-        self.relations.values().filter(move |r| r.kind == kind && !matches!(r.definition, Definition::System))
+        self.relations
+            .values()
+            .filter(move |r| r.kind == kind && !matches!(r.definition, Definition::System))
     }
 
     /// Relations that read `id` directly.
     pub fn dependents(&self, id: RelationId) -> Vec<Arc<Relation>> {
-        self.relations.values().filter(|relation| relation.depends_on.contains(&id)).cloned().collect()
+        self.relations
+            .values()
+            .filter(|relation| relation.depends_on.contains(&id))
+            .cloned()
+            .collect()
     }
 
     /// `id` and everything that rests on it, those that rest on others first.
@@ -194,7 +207,10 @@ impl Catalog {
     pub fn similar(&self, name: &str) -> Option<&str> {
         let limit = (name.len() / 3).max(1);
         let distances = self.relations.keys().map(|other| (distance(name, other), other));
-        distances.filter(|(distance, _)| *distance <= limit).min().map(|(_, other)| other.as_str())
+        distances
+            .filter(|(distance, _)| *distance <= limit)
+            .min()
+            .map(|(_, other)| other.as_str())
     }
 }
 

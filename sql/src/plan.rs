@@ -1,18 +1,31 @@
 //! Planning: from statements to relations that can run.
 //!
-//! A query goes through DataFusion's SQL planner, analyzer and a chosen list of logical rules;
-//! what comes out is translated into a streaming graph. What can't be kept up to date is refused
-//! here, with the reason and the nearest thing that works.
+//! A query goes through DataFusion's SQL planner, analyzer and a chosen list of logical rules
+//! ([`session`]); what comes out is translated into a streaming graph ([`query`]). What can't be
+//! kept up to date is refused here, with the reason and the nearest thing that works.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use weir_engine::graph::Graph;
-use weir_engine::relation::RelationId;
+use weir_engine::relation::{RelationId, Storage, ViewOptions, ViewSpec};
 
-use crate::catalog::{Catalog, Relation};
-use crate::statement::{CreateSink, CreateSource, CreateTable, CreateView, Query};
-use crate::Result;
+use crate::catalog::{Catalog, Definition, Relation};
+use crate::statement::{CreateView, Emit, Query, RelationKind};
+use crate::{Error, Result};
+
+mod aggregate;
+mod bind;
+mod errors;
+mod expr;
+mod query;
+mod refuse;
+mod session;
+mod window;
+
+pub use bind::{sink, source, table};
+pub use query::Closing;
 
 /// A push query, planned.
 pub struct PushQuery {
@@ -24,4 +37,114 @@ pub struct PushQuery {
     pub append_only: bool,
     /// Relations that it reads.
     pub depends_on: Vec<RelationId>,
+}
+
+/// Plans `SELECT … EMIT …`.
+pub fn push_query(query: &Query, catalog: &Catalog) -> Result<PushQuery> {
+    let closing = closing(query.emit, None);
+    let plan = session::stream_plan(&query.ast, catalog)?;
+    let done = query::translate(&plan, closing, &[])?;
+    let append_only = done.graph.output().append_only;
+    Ok(PushQuery {
+        graph: Arc::new(done.graph),
+        schema: done.schema,
+        append_only,
+        depends_on: done.reads,
+    })
+}
+
+/// Plans `CREATE VIEW`: its query must be one that could be kept up to date or read.
+pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result<Relation> {
+    if statement.query.emit.is_some() {
+        return Err(Error::new(
+            "a plain view has no EMIT clause; write it where the view is read",
+        ));
+    }
+    if let Some(option) = statement.options.keys().next() {
+        return Err(Error::new(format!(
+            "a plain view has no options, so '{option}' means nothing here"
+        )));
+    }
+    let plan = session::read_plan(&statement.query.ast, catalog)?;
+    let schema = Arc::new(plan.schema().as_arrow().clone());
+    Ok(Relation {
+        id,
+        name: statement.name.value.clone(),
+        kind: RelationKind::View,
+        sql: statement.text.clone(),
+        schema,
+        key: None,
+        depends_on: session::read_relations(&plan),
+        comment: None,
+        paused: false,
+        definition: Definition::View(statement.query.clone()),
+    })
+}
+
+/// Plans `CREATE MATERIALIZED VIEW`.
+pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result<Relation> {
+    let (options, lateness) = view_options(&statement.options)?;
+    let names: Vec<String> = statement.columns.iter().map(bind::folded).collect();
+    let plan = session::stream_plan(&statement.query.ast, catalog)?;
+    let done = query::translate(&plan, closing(statement.query.emit, lateness), &names)?;
+    let name = statement.name.value.clone();
+    let storage = query::storage(&done.graph);
+    let graph = Arc::new(done.graph);
+    let key = graph.output().key.clone();
+    Ok(Relation {
+        id,
+        name: name.clone(),
+        kind: RelationKind::MaterializedView,
+        sql: statement.text.clone(),
+        schema: done.schema,
+        key,
+        depends_on: done.reads,
+        comment: None,
+        paused: false,
+        definition: Definition::MaterializedView(ViewSpec {
+            relation: id,
+            name,
+            graph,
+            storage,
+            options,
+        }),
+    })
+}
+
+/// The query of `CREATE SINK … AS SELECT`.
+fn sink_query(query: &Query, name: &str, id: RelationId, catalog: &Catalog) -> Result<(ViewSpec, Vec<RelationId>)> {
+    let planned = push_query(query, catalog)?;
+    let spec = ViewSpec {
+        relation: id,
+        name: name.to_string(),
+        graph: planned.graph,
+        storage: Storage::Changes,
+        options: ViewOptions::default(),
+    };
+    Ok((spec, planned.depends_on))
+}
+
+fn closing(emit: Option<Emit>, lateness_us: Option<i64>) -> Closing {
+    match (emit, lateness_us) {
+        (Some(Emit::OnWindowClose), _) => Closing::Emit,
+        (_, Some(us)) => Closing::After(us),
+        _ => Closing::Never,
+    }
+}
+
+fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Option<i64>)> {
+    let mut found = ViewOptions::default();
+    let mut lateness = None;
+    for (name, value) in options {
+        match name.as_str() {
+            "pipeline" => found.pipeline = Some(value.clone()),
+            "allowed_lateness" => lateness = Some(bind::duration_ms(name, value)? as i64 * 1000),
+            other => {
+                return Err(Error::new(format!(
+                    "unknown option '{other}' of a materialized view; there are: pipeline, allowed_lateness"
+                )));
+            }
+        }
+    }
+    Ok((found, lateness))
 }

@@ -30,8 +30,7 @@ impl Catalog {
             .map(|entry| {
                 let (key, value) = entry?;
                 let id = keys::split_catalog_key(&key)?;
-                let document =
-                    document::decode(&value, || format!("the catalog entry of relation {id}"))?;
+                let document = document::decode(&value, || format!("the catalog entry of relation {id}"))?;
                 Ok(Entry { id, document })
             })
             .collect()
@@ -81,14 +80,8 @@ mod tests {
         let [changed, first] = &Catalog::load(&store).unwrap()[..] else {
             panic!("two entries were expected");
         };
-        assert_eq!(
-            (changed.id, &changed.document),
-            (RelationId(2), &json!({"new": true}))
-        );
-        assert_eq!(
-            (first.id, &first.document),
-            (RelationId(300), &documents[0].1)
-        );
+        assert_eq!((changed.id, &changed.document), (RelationId(2), &json!({"new": true})));
+        assert_eq!((first.id, &first.document), (RelationId(300), &documents[0].1));
         // Also the order of fields, which is the writer's.
         let text = first.document.to_string();
         assert_eq!(text, documents[0].1.to_string());

@@ -64,11 +64,7 @@ pub fn read(
         let chunk = log_entry::decode(value, epoch.0, after.0, || name(relation))?;
         Ok(chunk.map(|chunk| (epoch, seq, chunk)))
     };
-    Ok(entries.filter_map(move |entry| {
-        entry
-            .and_then(|(key, value)| chunk(&key, value))
-            .transpose()
-    }))
+    Ok(entries.filter_map(move |entry| entry.and_then(|(key, value)| chunk(&key, value)).transpose()))
 }
 
 /// Deletes the epochs up to and including `upto`, which must not be less than in an earlier call.
@@ -174,10 +170,7 @@ mod tests {
         entries
             .map(|entry| {
                 let (epoch, seq, chunk) = entry?;
-                Ok(format!(
-                    "{epoch}.{seq}={}",
-                    String::from_utf8(chunk).unwrap()
-                ))
+                Ok(format!("{epoch}.{seq}={}", String::from_utf8(chunk).unwrap()))
             })
             .collect()
     }
@@ -196,13 +189,7 @@ mod tests {
         assert_eq!(chunks(&store, 2, 5).unwrap(), middle);
         assert_eq!(chunks(&store, 2, 299).unwrap(), middle);
         assert_eq!(chunks(&store, 0, u64::MAX).unwrap().len(), 8);
-        for (after, upto) in [
-            (300, u64::MAX),
-            (3, 4),
-            (5, 5),
-            (5, 2),
-            (u64::MAX, u64::MAX),
-        ] {
+        for (after, upto) in [(300, u64::MAX), (3, 4), (5, 5), (5, 2), (u64::MAX, u64::MAX)] {
             assert!(chunks(&store, after, upto).unwrap().is_empty());
         }
     }
@@ -250,10 +237,7 @@ mod tests {
     fn a_span_that_cancelled_out_is_still_a_span() {
         let store = written(|batch| consolidate(batch, VIEW, Epoch(2), Epoch(5), []));
         assert!(chunks(&store, 2, 5).unwrap().is_empty());
-        assert_eq!(
-            chunks(&store, 2, 300).unwrap(),
-            ["300.0=5/300/0", "300.1=5/300/1"]
-        );
+        assert_eq!(chunks(&store, 2, 300).unwrap(), ["300.0=5/300/0", "300.1=5/300/1"]);
         assert_eq!(kept_after(chunks(&store, 3, 300)), 5);
     }
 
@@ -265,20 +249,12 @@ mod tests {
             delivered: Epoch(epoch),
         };
         let store = written(|batch| {
-            for follower in [
-                follower(6, "s", 1),
-                follower(5, "b", 2),
-                follower(5, "a", 3),
-            ] {
+            for follower in [follower(6, "s", 1), follower(5, "b", 2), follower(5, "a", 3)] {
                 follower.put(batch);
             }
         });
         change(&store, |batch| follower(5, "b", 9).put(batch));
-        let expected = [
-            follower(5, "a", 3),
-            follower(5, "b", 9),
-            follower(6, "s", 1),
-        ];
+        let expected = [follower(5, "a", 3), follower(5, "b", 9), follower(6, "s", 1)];
         assert_eq!(Follower::load(&store).unwrap(), expected);
         change(&store, |batch| expected[0].remove(batch));
         assert_eq!(Follower::load(&store).unwrap(), expected[1..]);
@@ -300,9 +276,6 @@ mod tests {
         });
         let error = chunks(&store, 2, 3).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
-        assert!(
-            error.to_string().contains("changelog of relation 5"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("changelog of relation 5"), "{error}");
     }
 }

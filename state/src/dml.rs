@@ -13,13 +13,7 @@ use crate::log_entry;
 use crate::store::{Keyspace, Reader, WriteBatch};
 
 /// Writes chunk `seq` of what a commit changed in a table, and notes the commit as the last.
-pub fn append(
-    batch: &mut WriteBatch,
-    commit: DmlCommit,
-    relation: RelationId,
-    seq: u32,
-    chunk: &[u8],
-) {
+pub fn append(batch: &mut WriteBatch, commit: DmlCommit, relation: RelationId, seq: u32, chunk: &[u8]) {
     let value = log_entry::encode(chunk);
     let key = keys::dml_key(commit, relation, seq);
     batch.put(Keyspace::Dml, &key, &value);
@@ -76,11 +70,7 @@ pub fn read(
         let chunk = log_entry::decode(value, commit.0, after.0, || NAME.to_owned())?;
         Ok(chunk.map(|chunk| (commit, relation, seq, chunk)))
     };
-    Ok(entries.filter_map(move |entry| {
-        entry
-            .and_then(|(key, value)| chunk(&key, value))
-            .transpose()
-    }))
+    Ok(entries.filter_map(move |entry| entry.and_then(|(key, value)| chunk(&key, value)).transpose()))
 }
 
 /// Deletes the commits up to and including `upto`, which must not be less than in an earlier call.
@@ -187,9 +177,7 @@ mod tests {
         assert_eq!(chunks(&store, 1, 3).unwrap(), ["3.7.0=sum", "3.7.1=more"]);
         assert_eq!(kept_after(chunks(&store, 2, 9)), 3);
         assert_eq!(chunks(&store, 3, 9).unwrap(), ["9.7.0=9/7", "9.8.0=9/8"]);
-        change(&store, |batch| {
-            consolidate(batch, DmlCommit(1), DmlCommit(9), [])
-        });
+        change(&store, |batch| consolidate(batch, DmlCommit(1), DmlCommit(9), []));
         assert!(chunks(&store, 1, 9).unwrap().is_empty());
         assert_eq!(kept_after(chunks(&store, 3, 9)), 9);
         assert_eq!(chunks(&store, 0, 9).unwrap(), ["1.7.0=1/7", "1.8.0=1/8"]);

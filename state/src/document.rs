@@ -21,9 +21,7 @@ pub(crate) fn encode(record: &impl Serialize) -> Vec<u8> {
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], what: impl Fn() -> String) -> Result<T> {
     match bytes.split_first() {
         None => Err(Error::corrupt(what(), "it is empty")),
-        Some((&VERSION, json)) => {
-            serde_json::from_slice(json).map_err(|error| Error::corrupt(what(), error))
-        }
+        Some((&VERSION, json)) => serde_json::from_slice(json).map_err(|error| Error::corrupt(what(), error)),
         Some((&found, _)) => Err(Error::FormatVersion {
             what: what(),
             found: found.into(),

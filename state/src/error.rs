@@ -33,24 +33,15 @@ pub enum Error {
 
     /// Another process works on this data directory.
     #[error("data directory {directory} is in use by another process{pid}; stop that one first, or connect to it", directory = .directory.display(), pid = shown_pid(*.pid))]
-    Locked {
-        directory: PathBuf,
-        pid: Option<u32>,
-    },
+    Locked { directory: PathBuf, pid: Option<u32> },
 
     /// A directory that holds something, but nothing of Weir's.
     #[error("{directory} is not a Weir data directory, and not empty: it contains {found}; name an empty or a new directory", directory = .directory.display())]
     ForeignDirectory { directory: PathBuf, found: String },
 
     /// Written by a Weir with another stored format.
-    #[error(
-        "{what} has format {found}, and this Weir reads format {supported}; open it with the Weir that wrote it"
-    )]
-    FormatVersion {
-        what: String,
-        found: u64,
-        supported: u64,
-    },
+    #[error("{what} has format {found}, and this Weir reads format {supported}; open it with the Weir that wrote it")]
+    FormatVersion { what: String, found: u64, supported: u64 },
 
     /// One entry of a batch exceeds [`crate::MAX_ENTRY_BYTES`].
     #[error(
@@ -67,11 +58,7 @@ pub enum Error {
     #[error(
         "{log} no longer keeps the changes after {asked} (those up to {kept_after} are gone or were consolidated); begin anew from a snapshot"
     )]
-    Trimmed {
-        log: String,
-        asked: u64,
-        kept_after: u64,
-    },
+    Trimmed { log: String, asked: u64, kept_after: u64 },
 
     /// All 2³² numbers of a kind of id were given out.
     #[error("no {kind} ids are left in this data directory")]
@@ -90,11 +77,7 @@ impl Error {
                 path,
                 detail: source.to_string(),
             },
-            _ => Error::Io {
-                doing,
-                path,
-                source,
-            },
+            _ => Error::Io { doing, path, source },
         }
     }
 

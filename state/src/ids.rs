@@ -76,9 +76,7 @@ impl Shard {
 }
 
 /// One state table of a relation's operators: the relation, and which of its tables.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(into = "String", try_from = "String")]
 pub struct TableId {
     pub relation: RelationId,

@@ -17,9 +17,7 @@ use crate::document::decode_number;
 use crate::error::{Error, Result};
 use crate::ids::Epoch;
 use crate::keys;
-use crate::store::{
-    Keyspace, MemoryStore, Reader, RocksOptions, RocksStore, Scan, Store, WriteBatch,
-};
+use crate::store::{Keyspace, MemoryStore, Reader, RocksOptions, RocksStore, Scan, Store, WriteBatch};
 
 mod directory;
 #[cfg(test)]

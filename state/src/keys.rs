@@ -101,9 +101,7 @@ pub fn bucket_shard_range(table: TableId, bucket: i64, shard: Shard) -> Range<Ve
 /// Takes a [`bucket_key`] apart again.
 pub fn split_bucket_key(stored: &[u8]) -> Result<(TableId, i64, Shard, &[u8])> {
     let (table, rest) = split_table(stored)?;
-    let (bucket, rest) = rest
-        .split_first_chunk()
-        .ok_or_else(|| short("state", stored))?;
+    let (bucket, rest) = rest.split_first_chunk().ok_or_else(|| short("state", stored))?;
     let (shard, key) = rest.split_first().ok_or_else(|| short("state", stored))?;
     let bucket = (u64::from_be_bytes(*bucket) ^ SIGN) as i64;
     Ok((table, bucket, Shard(*shard), key))
@@ -121,9 +119,7 @@ pub fn view_range(relation: RelationId) -> Range<Vec<u8>> {
 
 /// Takes a [`view_key`] apart again.
 pub fn split_view_key(stored: &[u8]) -> Result<(RelationId, &[u8])> {
-    let (relation, key) = stored
-        .split_first_chunk()
-        .ok_or_else(|| short("view", stored))?;
+    let (relation, key) = stored.split_first_chunk().ok_or_else(|| short("view", stored))?;
     Ok((RelationId(u32::from_be_bytes(*relation)), key))
 }
 
@@ -151,11 +147,7 @@ pub fn log_range(relation: RelationId, after: Epoch, upto: Epoch) -> Range<Vec<u
 /// Takes a [`log_key`] apart again.
 pub fn split_log_key(stored: &[u8]) -> Result<(RelationId, Epoch, u32)> {
     let parts: &[u8; 16] = stored.try_into().map_err(|_| short("changelog", stored))?;
-    Ok((
-        RelationId(u32_at(parts, 0)),
-        Epoch(u64_at(parts, 4)),
-        u32_at(parts, 12),
-    ))
+    Ok((RelationId(u32_at(parts, 0)), Epoch(u64_at(parts, 4)), u32_at(parts, 12)))
 }
 
 pub fn dml_key(commit: DmlCommit, relation: RelationId, seq: u32) -> Vec<u8> {
@@ -239,9 +231,7 @@ fn table_bytes(table: TableId) -> [u8; TABLE_BYTES] {
 }
 
 fn split_table(stored: &[u8]) -> Result<(TableId, &[u8])> {
-    let (table, rest): (&[u8; TABLE_BYTES], _) = stored
-        .split_first_chunk()
-        .ok_or_else(|| short("state", stored))?;
+    let (table, rest): (&[u8; TABLE_BYTES], _) = stored.split_first_chunk().ok_or_else(|| short("state", stored))?;
     let relation = RelationId(u32_at(table, 0));
     let ordinal = u16::from_be_bytes([table[4], table[5]]);
     Ok((TableId { relation, ordinal }, rest))
@@ -285,10 +275,7 @@ mod tests {
     #[test]
     fn layouts_are_as_they_always_were() {
         let shard = Shard(0x07);
-        assert_eq!(
-            state_key(TABLE, shard, b"k"),
-            b"\x01\x02\x03\x04\x05\x06\x07k"
-        );
+        assert_eq!(state_key(TABLE, shard, b"k"), b"\x01\x02\x03\x04\x05\x06\x07k");
         let buckets: [(i64, &[u8]); 5] = [
             (i64::MIN, b"\0\0\0\0\0\0\0\0"),
             (-1, b"\x7f\xff\xff\xff\xff\xff\xff\xff"),
@@ -311,10 +298,7 @@ mod tests {
         );
         assert_eq!(catalog_key(RelationId(258)), b"\0\0\x01\x02");
         assert_eq!(pipeline_key(PipelineId(258)), b"pipeline/\0\0\x01\x02");
-        assert_eq!(
-            follower_key(RelationId(258), "s"),
-            b"follower/\0\0\x01\x02s"
-        );
+        assert_eq!(follower_key(RelationId(258), "s"), b"follower/\0\0\x01\x02s");
         assert_eq!(log_trimmed_key(RelationId(1)), b"log/trimmed/\0\0\0\x01");
     }
 
@@ -335,10 +319,7 @@ mod tests {
         let stored = view_key(relation, b"k");
         assert_eq!(split_view_key(&stored).unwrap(), (relation, &b"k"[..]));
         let stored = log_key(relation, Epoch(u64::MAX), 9);
-        assert_eq!(
-            split_log_key(&stored).unwrap(),
-            (relation, Epoch(u64::MAX), 9)
-        );
+        assert_eq!(split_log_key(&stored).unwrap(), (relation, Epoch(u64::MAX), 9));
         let stored = dml_key(DmlCommit(5), relation, u32::MAX);
         let parts = split_dml_key(&stored).unwrap();
         assert_eq!(parts, (DmlCommit(5), relation, u32::MAX));
@@ -357,8 +338,7 @@ mod tests {
 
     #[test]
     fn ranges_hold_their_own_and_nothing_else() {
-        let inside =
-            |range: &Range<Vec<u8>>, key: &[u8]| key >= &range.start[..] && key < &range.end[..];
+        let inside = |range: &Range<Vec<u8>>, key: &[u8]| key >= &range.start[..] && key < &range.end[..];
         let keys = [&b""[..], b"k", b"\xff\xff\xff"];
         let table = |relation, ordinal| TableId {
             relation: RelationId(relation),
@@ -373,10 +353,7 @@ mod tests {
         ];
         let shards = [0, 1, 254, 255].map(Shard);
         let buckets = [i64::MIN, -256, -1, 0, 1, 255, 256];
-        for (table, key) in tables
-            .iter()
-            .flat_map(|table| keys.map(|key| (*table, key)))
-        {
+        for (table, key) in tables.iter().flat_map(|table| keys.map(|key| (*table, key))) {
             for shard in shards {
                 let stored = state_key(table, shard, key);
                 for other in tables {

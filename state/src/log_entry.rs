@@ -44,10 +44,7 @@ pub(crate) fn decode(
     let (Some(SPAN | EMPTY_SPAN), Some((chunk, after))) = (tag, value.split_last_chunk()) else {
         return Err(Error::corrupt(
             log(),
-            format_args!(
-                "entry {number} ends with tag {tag:?} after {} bytes",
-                value.len()
-            ),
+            format_args!("entry {number} ends with tag {tag:?} after {} bytes", value.len()),
         ));
     };
     if u64::from_le_bytes(*after) < position {

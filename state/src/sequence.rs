@@ -46,9 +46,7 @@ impl<Id: Numbered> Sequence<Id> {
     pub fn allocate(&mut self, batch: &mut WriteBatch) -> Result<Id> {
         let id = self.next;
         // The last number stays unused: ranges of keys need one above every id.
-        self.next = id
-            .checked_add(1)
-            .ok_or(Error::IdsExhausted { kind: Id::KIND })?;
+        self.next = id.checked_add(1).ok_or(Error::IdsExhausted { kind: Id::KIND })?;
         let next = u64::from(self.next).to_le_bytes();
         batch.put(Keyspace::Meta, Id::NEXT_KEY, &next);
         Ok(Id::from_number(id))
@@ -94,10 +92,7 @@ mod tests {
         assert_eq!(ids.allocate(&mut batch).unwrap(), RelationId(4));
         store.commit(batch).unwrap();
         let mut pipelines = PipelineIds::load(&store).unwrap();
-        assert_eq!(
-            pipelines.allocate(&mut WriteBatch::new()).unwrap(),
-            PipelineId(1)
-        );
+        assert_eq!(pipelines.allocate(&mut WriteBatch::new()).unwrap(), PipelineId(1));
     }
 
     #[test]

@@ -12,10 +12,7 @@ pub struct Text {
 impl Text {
     /// Lines with their numbers, from 1.
     pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text
-            .lines()
-            .enumerate()
-            .map(|(at, line)| (at + 1, line))
+        self.text.lines().enumerate().map(|(at, line)| (at + 1, line))
     }
 
     /// Lines without what stands in a comment.
@@ -29,9 +26,7 @@ impl Text {
     }
 
     pub fn under(&self, beginnings: &[&str]) -> bool {
-        beginnings
-            .iter()
-            .any(|beginning| self.path.starts_with(beginning))
+        beginnings.iter().any(|beginning| self.path.starts_with(beginning))
     }
 }
 
@@ -46,14 +41,9 @@ pub fn tree() -> Vec<Text> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of the tree") {
             let path = entry.expect("an entry of a folder").path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() {
-                let skipped = ["target", ".git", "weir-data", "proptest-regressions"]
-                    .contains(&name.as_str());
+                let skipped = ["target", ".git", "weir-data", "proptest-regressions"].contains(&name.as_str());
                 if !skipped {
                     folders.push(path);
                 }
@@ -83,15 +73,13 @@ pub fn rust_tree() -> Vec<Text> {
 /// Names of the packages that the manifest of a folder asks for, each with its line.
 pub fn dependencies(folder: &str) -> Vec<(usize, String)> {
     let path = root().join(folder).join("Cargo.toml");
-    let text =
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut inside = false;
     let mut names = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();
         if let Some(section) = line.strip_prefix('[') {
-            inside = section.trim_end_matches(']').ends_with("dependencies")
-                && !section.starts_with("workspace");
+            inside = section.trim_end_matches(']').ends_with("dependencies") && !section.starts_with("workspace");
             // `[dependencies.name]`
             if let Some((before, name)) = section.trim_end_matches(']').rsplit_once("dependencies.")
                 && !before.starts_with("workspace")
@@ -103,11 +91,7 @@ pub fn dependencies(folder: &str) -> Vec<(usize, String)> {
             names.push((at + 1, name.to_owned()));
         }
     }
-    assert!(
-        !names.is_empty(),
-        "{}: no dependencies were found",
-        path.display()
-    );
+    assert!(!names.is_empty(), "{}: no dependencies were found", path.display());
     names
 }
 

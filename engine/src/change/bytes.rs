@@ -30,9 +30,7 @@ const WEIGHT_COLUMN: &str = "weir_weight";
 /// # Errors
 /// If the schemas differ, or Arrow IPC has no form for a column's type.
 pub fn to_bytes(batches: &[ChangeBatch]) -> Result<Vec<u8>> {
-    let weighted = batches
-        .iter()
-        .any(|batch| matches!(batch.weights, Weights::Each(_)));
+    let weighted = batches.iter().any(|batch| matches!(batch.weights, Weights::Each(_)));
     let mut bytes = vec![VERSION, u8::from(weighted), 0, 0, 0, 0, 0, 0, 0, 0];
     if let Some(first) = batches.first() {
         let schema = stored_schema(&first.schema(), weighted);
@@ -54,12 +52,7 @@ fn stored_schema(schema: &SchemaRef, weighted: bool) -> SchemaRef {
     }
     let weight = Arc::new(Field::new(WEIGHT_COLUMN, DataType::Int64, false));
     Arc::new(Schema::new(
-        schema
-            .fields()
-            .iter()
-            .cloned()
-            .chain([weight])
-            .collect::<Vec<_>>(),
+        schema.fields().iter().cloned().chain([weight]).collect::<Vec<_>>(),
     ))
 }
 
@@ -116,9 +109,7 @@ fn loaded_batch(batch: RecordBatch, schema: &SchemaRef, weighted: bool) -> Resul
     let mut columns = batch.columns().to_vec();
     let weights = if weighted {
         let column = columns.pop().ok_or_else(|| damaged("it has no weights"))?;
-        let column = column
-            .as_primitive_opt::<Int64Type>()
-            .filter(|w| w.null_count() == 0);
+        let column = column.as_primitive_opt::<Int64Type>().filter(|w| w.null_count() == 0);
         Weights::Each(
             column
                 .ok_or_else(|| damaged("its weights aren't numbers"))?

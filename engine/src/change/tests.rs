@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, DictionaryArray, Float64Array, Int64Array, RecordBatch,
-    RecordBatchOptions, StringArray, UInt32Array,
+    ArrayRef, AsArray, BooleanArray, DictionaryArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
+    StringArray, UInt32Array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use proptest::prelude::*;
@@ -17,10 +17,7 @@ type Row = (Option<i64>, Option<String>);
 
 fn schema() -> SchemaRef {
     let number = Field::new("number", DataType::Int64, true);
-    Arc::new(Schema::new(vec![
-        number,
-        Field::new("text", DataType::Utf8, true),
-    ]))
+    Arc::new(Schema::new(vec![number, Field::new("text", DataType::Utf8, true)]))
 }
 
 fn batch(rows: &[(Row, i64)]) -> ChangeBatch {
@@ -28,10 +25,7 @@ fn batch(rows: &[(Row, i64)]) -> ChangeBatch {
     let texts: StringArray = rows.iter().map(|((_, text), _)| text.clone()).collect();
     let columns: Vec<ArrayRef> = vec![Arc::new(numbers), Arc::new(texts)];
     let weights = rows.iter().map(|(_, weight)| *weight).collect();
-    ChangeBatch::new(
-        RecordBatch::try_new(schema(), columns).unwrap(),
-        Weights::Each(weights),
-    )
+    ChangeBatch::new(RecordBatch::try_new(schema(), columns).unwrap(), Weights::Each(weights))
 }
 
 fn rows_of(batch: &ChangeBatch) -> Vec<(Row, i64)> {
@@ -44,10 +38,7 @@ fn rows_of(batch: &ChangeBatch) -> Vec<(Row, i64)> {
 }
 
 fn row() -> impl Strategy<Value = Row> {
-    (
-        proptest::option::of(0..3_i64),
-        proptest::option::of("[a\0]{0,2}"),
-    )
+    (proptest::option::of(0..3_i64), proptest::option::of("[a\0]{0,2}"))
 }
 
 fn changes() -> impl Strategy<Value = Vec<(Row, i64)>> {
@@ -74,9 +65,7 @@ fn weights_that_are_all_one_are_not_kept() {
     let inserts = ChangeBatch::inserts(mixed.rows().clone());
     assert_eq!(inserts.weights_array(), Int64Array::from(vec![1, 1]));
     assert_eq!(
-        ChangeBatch::deletes(mixed.rows().clone())
-            .weights_array()
-            .values(),
+        ChangeBatch::deletes(mixed.rows().clone()).weights_array().values(),
         &[-1, -1]
     );
 }
@@ -84,10 +73,7 @@ fn weights_that_are_all_one_are_not_kept() {
 #[test]
 #[should_panic(expected = "a weight per row")]
 fn other_numbers_of_weights_are_refused() {
-    ChangeBatch::new(
-        batch(&[((None, None), 1)]).rows,
-        Weights::Each(vec![1, 2].into()),
-    );
+    ChangeBatch::new(batch(&[((None, None), 1)]).rows, Weights::Each(vec![1, 2].into()));
 }
 
 #[test]
@@ -109,14 +95,7 @@ fn wrong_indices_and_filters_are_errors() {
 #[test]
 fn equal_means_equal_in_sql() {
     let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::Float64, true)]));
-    let values = vec![
-        Some(0.0),
-        Some(-0.0),
-        Some(f64::NAN),
-        Some(-f64::NAN),
-        None,
-        None,
-    ];
+    let values = vec![Some(0.0), Some(-0.0), Some(f64::NAN), Some(-f64::NAN), None, None];
     let rows = RecordBatch::try_new(schema, vec![Arc::new(Float64Array::from(values))]).unwrap();
     let weights = Weights::Each(vec![1, 1, 1, -1, 2, 3].into());
     let sum = consolidate(&[ChangeBatch::new(rows, weights)]).unwrap();
@@ -150,10 +129,7 @@ fn rows_without_columns_are_counted() {
         2
     );
     assert_eq!(bare_rows.slice(1, 2).num_rows(), 2);
-    let whole = ChangeBatch::concat(
-        &bare_rows.schema(),
-        &[bare_rows.clone(), bare(2, Weights::Ones)],
-    );
+    let whole = ChangeBatch::concat(&bare_rows.schema(), &[bare_rows.clone(), bare(2, Weights::Ones)]);
     let whole = whole.unwrap();
     assert_eq!(whole.weights_array().values(), &[2, 1, -1, 0, 1, 1]);
     let sum = consolidate(std::slice::from_ref(&whole)).unwrap();
@@ -167,11 +143,7 @@ fn rows_without_columns_are_counted() {
 #[test]
 fn stored_bytes_need_version_and_types() {
     let mut stored = to_bytes(&[batch(&[((Some(1), None), -1)])]).unwrap();
-    let other = Arc::new(Schema::new(vec![Field::new(
-        "number",
-        DataType::Int64,
-        true,
-    )]));
+    let other = Arc::new(Schema::new(vec![Field::new("number", DataType::Int64, true)]));
     assert!(matches!(from_bytes(&stored, &other), Err(Error::State(_))));
     assert!(from_bytes(&[], &schema()).is_err());
     assert!(from_bytes(&stored[..5], &schema()).is_err());

@@ -123,10 +123,7 @@ mod tests {
     use crate::format::{Encoding, EncodingKind, Envelope, SinkFormat};
 
     fn spec(name: &str, options: &[(&str, &str)]) -> SinkSpec {
-        let options = options
-            .iter()
-            .map(|(k, v)| (k.to_string(), v.to_string()))
-            .collect();
+        let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let value = Encoding {
             kind: EncodingKind::Json,
             options: Default::default(),
@@ -180,14 +177,8 @@ mod tests {
     #[test]
     fn options_are_checked() {
         assert_eq!(stats("blackhole-test-never-made"), None);
-        let unknown = sink(&spec("b", &[("path", "x")]))
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            unknown.contains("'path'") && unknown.contains("checksum"),
-            "{unknown}"
-        );
+        let unknown = sink(&spec("b", &[("path", "x")])).err().unwrap().to_string();
+        assert!(unknown.contains("'path'") && unknown.contains("checksum"), "{unknown}");
         assert!(sink(&spec("b", &[("checksum", "yes")])).is_err());
     }
 }

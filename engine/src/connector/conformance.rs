@@ -16,22 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 /// Where the source breaks a promise.
-pub fn source_conformance(
-    source: &dyn SourceConnector,
-    until: Option<&Positions>,
-    wanted: &Wanted,
-) {
-    let first = source
-        .resolve(&Start::Earliest)
-        .expect("the oldest positions");
+pub fn source_conformance(source: &dyn SourceConnector, until: Option<&Positions>, wanted: &Wanted) {
+    let first = source.resolve(&Start::Earliest).expect("the oldest positions");
     let splits = source.splits().expect("splits");
     assert!(!splits.is_empty(), "a source to test needs splits");
     for split in &splits {
-        assert!(
-            first.contains_key(&split.id),
-            "no first position of '{}'",
-            split.id
-        );
+        assert!(first.contains_key(&split.id), "no first position of '{}'", split.id);
     }
 
     let whole = read_all(source, &first, until, wanted, 1 << 20);
@@ -39,18 +29,12 @@ pub fn source_conformance(
         whole.values().any(|records| records.len() > 2),
         "a source to test needs records"
     );
-    assert_same(
-        &whole,
-        &read_all(source, &first, until, wanted, 3),
-        "in small reads",
-    );
+    assert_same(&whole, &read_all(source, &first, until, wanted, 3), "in small reads");
 
     for (numerator, denominator) in [(1, 3), (1, 2), (9, 10)] {
         let cut: Positions = whole
             .iter()
-            .filter_map(|(id, records)| {
-                Some((id, records.get(records.len() * numerator / denominator)?))
-            })
+            .filter_map(|(id, records)| Some((id, records.get(records.len() * numerator / denominator)?)))
             .map(|(id, (position, _))| (id.clone(), *position))
             .collect();
         let mut from = first.clone();
@@ -67,13 +51,7 @@ pub fn source_conformance(
     let deadline = Instant::now() + PATIENCE;
     while begin.values().map(Vec::len).sum::<usize>() == 0 {
         assert!(Instant::now() < deadline, "nothing was read");
-        read_once(
-            reader.as_mut(),
-            2,
-            &mut begin,
-            &mut from,
-            &mut BTreeMap::new(),
-        );
+        read_once(reader.as_mut(), 2, &mut begin, &mut from, &mut BTreeMap::new());
     }
     drop(reader);
     let rest = read_all(source, &from, until, wanted, 1 << 20);
@@ -122,10 +100,7 @@ fn assert_same(expected: &Contents, found: &Contents, how: &str) {
         .iter()
         .filter(|(id, r)| !r.is_empty() && !expected.contains_key(id))
         .collect();
-    assert!(
-        extra.is_empty(),
-        "read {how}, there are splits more: {extra:?}"
-    );
+    assert!(extra.is_empty(), "read {how}, there are splits more: {extra:?}");
 }
 
 /// Reads every split to its end (its present one, without `until`), checking each read.
@@ -153,24 +128,12 @@ pub fn read_all(
             Instant::now() < deadline,
             "not at the end in time: {ends:?}, next {next:?}"
         );
-        read_once(
-            reader.as_mut(),
-            max_rows,
-            &mut contents,
-            &mut next,
-            &mut ends,
-        );
+        read_once(reader.as_mut(), max_rows, &mut contents, &mut next, &mut ends);
     }
     for (id, records) in &contents {
         for (position, _) in records {
-            let end = until
-                .and_then(|until| until.get(id))
-                .copied()
-                .unwrap_or(i64::MAX);
-            assert!(
-                *position < end,
-                "'{id}' gave position {position}, its bound is {end}"
-            );
+            let end = until.and_then(|until| until.get(id)).copied().unwrap_or(i64::MAX);
+            assert!(*position < end, "'{id}' gave position {position}, its bound is {end}");
         }
     }
     contents
@@ -184,14 +147,9 @@ pub fn read_once(
     next: &mut Positions,
     ends: &mut BTreeMap<SplitId, (bool, bool)>,
 ) {
-    for read in reader
-        .read(max_rows, Duration::from_millis(200))
-        .expect("a read")
-    {
+    for read in reader.read(max_rows, Duration::from_millis(200)).expect("a read") {
         let id = &read.split.id;
-        let (_, ended) = ends
-            .insert(id.clone(), (read.at_end, read.ended))
-            .unwrap_or_default();
+        let (_, ended) = ends.insert(id.clone(), (read.at_end, read.ended)).unwrap_or_default();
         assert!(!ended, "'{id}' was read behind its end");
         let records = contents.entry(id.clone()).or_default();
         let at = next.entry(id.clone()).or_insert(read.next.min(0));
@@ -204,11 +162,7 @@ pub fn read_once(
             *at = position + 1;
             records.push((position, text));
         }
-        assert!(
-            read.next >= *at,
-            "'{id}' goes on at {}, behind it is {at}",
-            read.next
-        );
+        assert!(read.next >= *at, "'{id}' goes on at {}, behind it is {at}", read.next);
         *at = read.next;
     }
 }

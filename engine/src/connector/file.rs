@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    Bound, ConnectorSpec, Position, Positions, SinkConnector, SinkSpec, SourceConnector,
-    SourceReader, Split, SplitId, Start, Wanted,
+    Bound, ConnectorSpec, Position, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId,
+    Start, Wanted,
 };
 use crate::{Error, Result};
 
@@ -37,8 +37,7 @@ pub fn source(spec: &ConnectorSpec) -> Result<Arc<dyn SourceConnector>> {
         &["path", "follow", "file.skip_header", "file.skip_blank"],
     )?;
     let path = path(spec)?;
-    glob::Pattern::new(path)
-        .map_err(|error| Error::Config(format!("path = '{path}' is no file pattern: {error}")))?;
+    glob::Pattern::new(path).map_err(|error| Error::Config(format!("path = '{path}' is no file pattern: {error}")))?;
     Ok(Arc::new(FileSource {
         path: path.to_string(),
         follow: flag(&spec.options, "follow", false)?,
@@ -65,18 +64,12 @@ pub fn sink(spec: &SinkSpec) -> Result<Box<dyn SinkConnector>> {
 fn path(spec: &ConnectorSpec) -> Result<&str> {
     match spec.options.get("path") {
         Some(path) if !path.is_empty() => Ok(path),
-        _ => Err(Error::Config(
-            "the file connector needs path = '…'".to_string(),
-        )),
+        _ => Err(Error::Config("the file connector needs path = '…'".to_string())),
     }
 }
 
 fn known_options(spec: &ConnectorSpec, role: &str, known: &[&str]) -> Result<()> {
-    match spec
-        .options
-        .keys()
-        .find(|name| !known.contains(&name.as_str()))
-    {
+    match spec.options.keys().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => Err(Error::Config(format!(
             "unknown option '{name}' of a file {role}; known are {}",
@@ -107,10 +100,7 @@ fn at_file(path: &str, cause: impl Into<String>) -> Error {
 fn refused(path: &str, error: &std::io::Error) -> Error {
     if Path::new(path).is_dir() {
         let path = path.trim_end_matches('/');
-        return at_file(
-            path,
-            format!("is a directory; use a pattern such as '{path}/*'"),
-        );
+        return at_file(path, format!("is a directory; use a pattern such as '{path}/*'"));
     }
     at_file(path, error.to_string())
 }
@@ -134,27 +124,18 @@ impl FileSource {
         if !self.is_pattern() || Path::new(&self.path).is_file() {
             return Ok(vec![self.path.clone()]);
         }
-        let matches = glob::glob(&self.path).map_err(|error| {
-            Error::Config(format!(
-                "path = '{}' is no file pattern: {error}",
-                self.path
-            ))
-        })?;
+        let matches = glob::glob(&self.path)
+            .map_err(|error| Error::Config(format!("path = '{}' is no file pattern: {error}", self.path)))?;
         let mut files = Vec::new();
         for found in matches {
-            let found = found.map_err(|error| {
-                at_file(&error.path().to_string_lossy(), error.error().to_string())
-            })?;
+            let found = found.map_err(|error| at_file(&error.path().to_string_lossy(), error.error().to_string()))?;
             if !found.is_file() {
                 continue;
             }
             match found.to_str() {
                 Some(name) => files.push(name.to_string()),
                 None => {
-                    return Err(at_file(
-                        &found.to_string_lossy(),
-                        "the name is not valid UTF-8",
-                    ));
+                    return Err(at_file(&found.to_string_lossy(), "the name is not valid UTF-8"));
                 }
             }
         }
@@ -168,15 +149,10 @@ impl FileSource {
     fn named(&self, splits: &[Split], named: &BTreeMap<SplitId, Position>) -> Result<Positions> {
         for (id, position) in named {
             if !splits.iter().any(|split| split.id == *id) {
-                return Err(Error::Config(format!(
-                    "there is no file '{id}' in '{}'",
-                    self.path
-                )));
+                return Err(Error::Config(format!("there is no file '{id}' in '{}'", self.path)));
             }
             if *position < 0 {
-                return Err(Error::Config(format!(
-                    "offset {position} of '{id}' is below zero"
-                )));
+                return Err(Error::Config(format!("offset {position} of '{id}' is below zero")));
             }
         }
         Ok(named.clone())
@@ -230,12 +206,7 @@ impl SourceConnector for FileSource {
         }
     }
 
-    fn open(
-        &self,
-        from: &Positions,
-        until: Option<&Positions>,
-        _wanted: &Wanted,
-    ) -> Result<Box<dyn SourceReader>> {
+    fn open(&self, from: &Positions, until: Option<&Positions>, _wanted: &Wanted) -> Result<Box<dyn SourceReader>> {
         Ok(Box::new(reader::Reader::open(self.clone(), from, until)?))
     }
 }

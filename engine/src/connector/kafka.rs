@@ -21,8 +21,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::{
-    Bound, ConnectorSpec, Position, Positions, SinkConnector, SinkSpec, SourceConnector,
-    SourceReader, Split, SplitId, Start, Wanted,
+    Bound, ConnectorSpec, Position, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId,
+    Start, Wanted,
 };
 use crate::{Error, Result};
 
@@ -104,11 +104,7 @@ impl Topics {
         match (options.get("topic"), options.get("topic.pattern")) {
             (Some(names), None) => {
                 let mut topics: Vec<String> = Vec::new();
-                for name in names
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|name| !name.is_empty())
-                {
+                for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
                     if !topics.iter().any(|known| known == name) {
                         topics.push(name.to_string());
                     }
@@ -135,11 +131,7 @@ impl Topics {
 /// Those of `names` that match a regular expression.
 fn matching(pattern: &str, names: &[String]) -> Result<Vec<String>> {
     let hits = regexp_is_match_scalar(&StringArray::from_iter_values(names), pattern, None)
-        .map_err(|error| {
-            Error::Config(format!(
-                "topic.pattern = '{pattern}' is no regular expression: {error}"
-            ))
-        })?;
+        .map_err(|error| Error::Config(format!("topic.pattern = '{pattern}' is no regular expression: {error}")))?;
     Ok(names
         .iter()
         .zip(hits.values())
@@ -163,11 +155,7 @@ fn parse_split(id: &SplitId) -> Result<Split> {
         let partition: i32 = partition.parse().ok()?;
         (!topic.is_empty() && partition >= 0).then(|| split(&topic.into(), partition))
     });
-    parsed.ok_or_else(|| {
-        Error::Config(format!(
-            "'{id}' names no Kafka partition; write it as topic:partition"
-        ))
-    })
+    parsed.ok_or_else(|| Error::Config(format!("'{id}' names no Kafka partition; write it as topic:partition")))
 }
 
 fn at_topic(topic: &str, cause: impl Into<String>) -> Error {
@@ -238,10 +226,7 @@ impl KafkaSource {
         }
         if !after_all.is_empty() {
             if at == Offset::End {
-                return Err(at_topic(
-                    &after_all[0].topic,
-                    "the broker did not tell where it ends",
-                ));
+                return Err(at_topic(&after_all[0].topic, "the broker did not tell where it ends"));
             }
             positions.extend(self.offsets(consumer, &after_all, Offset::End)?);
         }
@@ -270,11 +255,7 @@ impl KafkaSource {
                 self.properties.get("auto.offset.reset"),
                 Some("latest" | "largest" | "end")
             );
-            let at = if latest {
-                Offset::End
-            } else {
-                Offset::Beginning
-            };
+            let at = if latest { Offset::End } else { Offset::Beginning };
             positions.extend(self.offsets(consumer, &without, at)?);
         }
         Ok(positions)
@@ -291,9 +272,7 @@ impl KafkaSource {
                 )));
             }
             if *position < 0 {
-                return Err(Error::Config(format!(
-                    "offset {position} of '{id}' is below zero"
-                )));
+                return Err(Error::Config(format!("offset {position} of '{id}' is below zero")));
             }
         }
         Ok(named.clone())
@@ -314,12 +293,7 @@ fn add_partitions(topic: &rdkafka::metadata::MetadataTopic, splits: &mut Vec<Spl
     if topic.partitions().is_empty() {
         return Err(at_topic(&name, UNKNOWN_TOPIC));
     }
-    splits.extend(
-        topic
-            .partitions()
-            .iter()
-            .map(|partition| split(&name, partition.id())),
-    );
+    splits.extend(topic.partitions().iter().map(|partition| split(&name, partition.id())));
     Ok(())
 }
 
@@ -341,13 +315,9 @@ fn answers<'a>(splits: &'a [Split], list: &TopicPartitionList) -> Result<Vec<(&'
         let element = elements
             .iter()
             .find(|e| e.partition() == split.partition && e.topic() == &*split.topic)
-            .ok_or_else(|| {
-                Error::internal(format!("no answer for Kafka partition '{}'", split.id))
-            })?;
+            .ok_or_else(|| Error::internal(format!("no answer for Kafka partition '{}'", split.id)))?;
         if let Err(error) = element.error() {
-            let words = error
-                .rdkafka_error_code()
-                .map_or(error.to_string(), |c| c.to_string());
+            let words = error.rdkafka_error_code().map_or(error.to_string(), |c| c.to_string());
             return Err(at_topic(
                 &split.topic,
                 format!("partition {}: {words}", split.partition),
@@ -399,12 +369,7 @@ impl SourceConnector for KafkaSource {
         Ok(Some(self.offsets(&consumer, &splits, at)?))
     }
 
-    fn open(
-        &self,
-        from: &Positions,
-        until: Option<&Positions>,
-        wanted: &Wanted,
-    ) -> Result<Box<dyn SourceReader>> {
+    fn open(&self, from: &Positions, until: Option<&Positions>, wanted: &Wanted) -> Result<Box<dyn SourceReader>> {
         Ok(Box::new(Reader::open(self.clone(), from, until, wanted)?))
     }
 }

@@ -24,15 +24,11 @@ pub fn sink(spec: &SinkSpec) -> Result<Box<dyn SinkConnector>> {
         .keys()
         .find(|name| !["snapshot", "key"].contains(&name.as_str()))
     {
-        return Err(Error::Config(format!(
-            "unknown option '{name}': a print sink has none"
-        )));
+        return Err(Error::Config(format!("unknown option '{name}': a print sink has none")));
     }
     let value = &spec.format.value;
     if value.kind != EncodingKind::Json {
-        return Err(Error::Config(
-            "a print sink writes JSON; use ENCODE JSON".to_string(),
-        ));
+        return Err(Error::Config("a print sink writes JSON; use ENCODE JSON".to_string()));
     }
     let json = Encoding {
         kind: EncodingKind::Json,
@@ -51,9 +47,9 @@ impl Print {
         self.encoder.encode(batch.rows(), &mut rows, &mut ends)?;
         let mut start = 0;
         for (row, end) in ends.into_iter().enumerate() {
-            let fields = rows[start..end].strip_prefix(b"{").ok_or_else(|| {
-                Error::internal("a row that was encoded as something else than a JSON object")
-            })?;
+            let fields = rows[start..end]
+                .strip_prefix(b"{")
+                .ok_or_else(|| Error::internal("a row that was encoded as something else than a JSON object"))?;
             let weight = batch.weight(row);
             let comma = if fields == b"}" { "" } else { "," };
             out.extend(format!("{{\"weir_epoch\":{epoch},\"weir_weight\":{weight}{comma}").bytes());
@@ -79,10 +75,7 @@ impl SinkConnector for Print {
                 place: "standard output".to_string(),
                 cause: error.to_string(),
             })?;
-        self.rows += changes
-            .iter()
-            .map(|batch| batch.num_rows() as u64)
-            .sum::<u64>();
+        self.rows += changes.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
         Ok(())
     }
 
@@ -114,9 +107,7 @@ mod tests {
         let column = Arc::new(Int64Array::from(vec![Some(1), None]));
         let rows = RecordBatch::try_new(schema, vec![column]).unwrap();
         let mut out = Vec::new();
-        print
-            .lines(7, &ChangeBatch::deletes(rows), &mut out)
-            .unwrap();
+        print.lines(7, &ChangeBatch::deletes(rows), &mut out).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"weir_epoch\":7,\"weir_weight\":-1,\"a\":1}\n{\"weir_epoch\":7,\"weir_weight\":-1,\"a\":null}\n"

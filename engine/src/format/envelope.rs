@@ -44,11 +44,8 @@ pub fn writer(spec: &SinkSpec) -> Result<Box<dyn EnvelopeWriter>> {
                     "sink '{name}': force_append_only goes with FORMAT PLAIN; FORMAT UPSERT writes deletes"
                 )));
             }
-            let key = key.ok_or_else(|| {
-                Error::Config(format!(
-                    "sink '{name}': FORMAT UPSERT needs key = 'column, …'"
-                ))
-            })?;
+            let key =
+                key.ok_or_else(|| Error::Config(format!("sink '{name}': FORMAT UPSERT needs key = 'column, …'")))?;
             Ok(Box::new(Upsert {
                 name: name.clone(),
                 values,
@@ -92,11 +89,7 @@ impl Key {
         }
         let schema = Arc::new(spec.schema.project(&spec.key)?);
         let single = spec.key.len() == 1;
-        let kind = if single {
-            EncodingKind::Text
-        } else {
-            EncodingKind::Json
-        };
+        let kind = if single { EncodingKind::Text } else { EncodingKind::Json };
         let by_default = Encoding {
             kind,
             options: Default::default(),
@@ -119,11 +112,7 @@ impl Key {
     }
 
     fn of_rows(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let columns = self
-            .columns
-            .iter()
-            .map(|column| rows.column(*column).clone())
-            .collect();
+        let columns = self.columns.iter().map(|column| rows.column(*column).clone()).collect();
         change::record_batch(self.schema.clone(), columns, rows.num_rows())
     }
 
@@ -139,12 +128,7 @@ impl Key {
     }
 
     fn names(&self) -> String {
-        let names: Vec<&str> = self
-            .schema
-            .fields()
-            .iter()
-            .map(|field| field.name().as_str())
-            .collect();
+        let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
         names.join(", ")
     }
 }
@@ -212,9 +196,7 @@ impl EnvelopeWriter for Plain {
     fn write(&mut self, changes: &[ChangeBatch], out: &mut Vec<OutRecord>) -> Result<()> {
         self.dropped = 0;
         if changes.iter().all(ChangeBatch::is_append_only) {
-            return changes
-                .iter()
-                .try_for_each(|batch| self.write_inserts(batch, out));
+            return changes.iter().try_for_each(|batch| self.write_inserts(batch, out));
         }
         let changes = change::consolidate(changes)?;
         let deletes = (0..changes.num_rows())
@@ -255,11 +237,7 @@ impl EnvelopeWriter for Upsert {
         }
         let changes = change::consolidate(changes)?;
         let last = self.last_states(&changes)?;
-        let rows: UInt32Array = last
-            .iter()
-            .map(|state| state.row)
-            .collect::<Vec<_>>()
-            .into();
+        let rows: UInt32Array = last.iter().map(|state| state.row).collect::<Vec<_>>().into();
         let rows = changes.take(&rows)?;
         let keys = self.key.encode(rows.rows(), &self.name)?;
         let kept: Vec<u32> = (0..last.len())
@@ -302,8 +280,7 @@ impl Upsert {
         let mut places: HashTable<u32> = HashTable::new();
         for row in 0..changes.num_rows() {
             let inserted = changes.weight(row) > 0;
-            let same =
-                |place: &u32| keys.row(states[*place as usize].row as usize) == keys.row(row);
+            let same = |place: &u32| keys.row(states[*place as usize].row as usize) == keys.row(row);
             let rehash = |place: &u32| hashes[states[*place as usize].row as usize];
             let twice = match places.entry(hashes[row], same, rehash) {
                 Entry::Vacant(entry) => {

@@ -138,9 +138,7 @@ impl WeightedRows {
                 return Ok(RowId(id));
             }
             let id = self.new_row(row, weight, counted)?;
-            let Self {
-                bags, rows, arena, ..
-            } = self;
+            let Self { bags, rows, arena, .. } = self;
             bags[slot.index()]
                 .order
                 .insert(id, |other| bytes_of(rows, arena, other).cmp(row));
@@ -159,9 +157,7 @@ impl WeightedRows {
 
     fn delete(&mut self, slot: Slot, row: &[u8], weight: i64, counted: bool) -> Result<RowId> {
         if self.bags[slot.index()].order.wants_sorting() {
-            let Self {
-                bags, rows, arena, ..
-            } = self;
+            let Self { bags, rows, arena, .. } = self;
             bags[slot.index()]
                 .order
                 .sort(|one, other| bytes_of(rows, arena, one).cmp(bytes_of(rows, arena, other)));
@@ -169,9 +165,9 @@ impl WeightedRows {
         // Equal rows may be kept apart.
         let mut left = weight;
         loop {
-            let id = self.find(slot, row).ok_or_else(|| {
-                Error::internal("a row is deleted more often than it was inserted")
-            })?;
+            let id = self
+                .find(slot, row)
+                .ok_or_else(|| Error::internal("a row is deleted more often than it was inserted"))?;
             let found = &mut self.rows[id as usize];
             let taken = left.max(-found.weight);
             found.weight += taken;
@@ -182,9 +178,7 @@ impl WeightedRows {
                 self.note_change(slot, id);
             }
             if gone {
-                let Self {
-                    bags, rows, arena, ..
-                } = self;
+                let Self { bags, rows, arena, .. } = self;
                 bags[slot.index()]
                     .order
                     .remove(id, |other| bytes_of(rows, arena, other).cmp(row));
@@ -203,9 +197,7 @@ impl WeightedRows {
         let order = &self.bags[slot.index()].order;
         if order.may_append() {
             // Rows are compared one by one, and most differ in length or in the first bytes.
-            return order
-                .iter()
-                .find(|id| bytes_of(&self.rows, &self.arena, *id) == row);
+            return order.iter().find(|id| bytes_of(&self.rows, &self.arena, *id) == row);
         }
         order.find(|id| bytes_of(&self.rows, &self.arena, id).cmp(row))
     }
@@ -216,9 +208,7 @@ impl WeightedRows {
             None => self.rows.len() as u32,
         };
         if id >= UNCHANGED {
-            return Err(Error::Data(
-                "more than 2^32 rows of state in one task".to_string(),
-            ));
+            return Err(Error::Data("more than 2^32 rows of state in one task".to_string()));
         }
         let new = Row {
             place: self.arena.push(id, row)?,
@@ -265,14 +255,11 @@ impl WeightedRows {
         let weight = std::mem::take(&mut row.weight);
         row.unsaved -= weight;
         let (place, bytes) = (row.place, row.bytes);
-        let Self {
-            bags, rows, arena, ..
-        } = self;
+        let Self { bags, rows, arena, .. } = self;
         let bag = &mut bags[slot.index()];
         bag.total -= weight;
         let bytes = arena.get(place, bytes);
-        bag.order
-            .remove(id.0, |other| bytes_of(rows, arena, other).cmp(bytes));
+        bag.order.remove(id.0, |other| bytes_of(rows, arena, other).cmp(bytes));
         self.live_rows -= 1;
         self.note_change(slot, id.0);
     }

@@ -72,9 +72,7 @@ impl Gate {
     /// read.
     pub fn new(spec: &GateSpec, node: &Node, input: &Node, context: &TaskContext) -> Result<Self> {
         let fields = input.schema.fields();
-        let time = fields
-            .get(spec.column)
-            .map(|field| field.data_type().clone());
+        let time = fields.get(spec.column).map(|field| field.data_type().clone());
         let Some(time @ DataType::Timestamp(TimeUnit::Microsecond, _)) = time else {
             return Err(Error::internal("a gate's column isn't TIMESTAMP(6)"));
         };
@@ -86,13 +84,9 @@ impl Gate {
                 .collect()
         };
         if types(node) != types(input) {
-            return Err(Error::internal(
-                "a gate's columns are not those of its input",
-            ));
+            return Err(Error::internal("a gate's columns are not those of its input"));
         }
-        let rest: Vec<usize> = (0..fields.len())
-            .filter(|column| *column != spec.column)
-            .collect();
+        let rest: Vec<usize> = (0..fields.len()).filter(|column| *column != spec.column).collect();
         Ok(Self {
             column: spec.column,
             keys: RowCodec::for_types(&[time])?,
@@ -107,9 +101,7 @@ impl Gate {
     }
 
     fn sort(&mut self, batch: &ChangeBatch, watermark: Watermark) -> Sorted {
-        let times = batch
-            .column(self.column)
-            .as_primitive::<TimestampMicrosecondType>();
+        let times = batch.column(self.column).as_primitive::<TimestampMicrosecondType>();
         let passed = closed_through(self.watermark, 0);
         let due = closed_through(watermark, 0);
         let mut sorted = Sorted::default();
@@ -132,11 +124,7 @@ impl Gate {
     }
 
     /// Lets out the inserts of the time that was let out last.
-    fn let_out_again(
-        &mut self,
-        batches: &[ChangeBatch],
-        output: &mut Vec<ChangeBatch>,
-    ) -> Result<()> {
+    fn let_out_again(&mut self, batches: &[ChangeBatch], output: &mut Vec<ChangeBatch>) -> Result<()> {
         if batches.is_empty() {
             return Ok(());
         }

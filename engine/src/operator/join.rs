@@ -19,9 +19,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::physical_expr::PhysicalExpr;
@@ -29,9 +27,7 @@ use weir_state::WriteBatch;
 
 use crate::change::{ChangeBatch, Weights, record_batch};
 use crate::graph::{CloseSpec, JoinKind, JoinSpec, Node};
-use crate::operator::arrangement::{
-    Arrangement, Keep, RowId, bucket_of, canonical, closed_through, gathered,
-};
+use crate::operator::arrangement::{Arrangement, Keep, RowId, bucket_of, canonical, closed_through, gathered};
 use crate::operator::map::truth;
 use crate::operator::{Operator, OperatorStats, Step, TaskContext, Watermark};
 use crate::row::{RowCodec, Rows};
@@ -105,13 +101,7 @@ impl Join {
     /// # Errors
     /// If the plan doesn't fit together, a column can't be kept in state, or the store can't be
     /// read.
-    pub fn new(
-        spec: &JoinSpec,
-        node: &Node,
-        left: &Node,
-        right: &Node,
-        context: &TaskContext,
-    ) -> Result<Self> {
+    pub fn new(spec: &JoinSpec, node: &Node, left: &Node, right: &Node, context: &TaskContext) -> Result<Self> {
         check(spec, node, left, right)?;
         let counts_partners = spec.kind == JoinKind::Left && spec.residual.is_some();
         let keep_left = if counts_partners {
@@ -228,14 +218,7 @@ impl Join {
         for changes in changes {
             let slots = self.left.state.resolve(changes.keys())?;
             let found = self.right.state.lookup(changes.keys())?;
-            let mut partners = vec![
-                0i64;
-                if counts_partners {
-                    changes.batch.num_rows()
-                } else {
-                    0
-                }
-            ];
+            let mut partners = vec![0i64; if counts_partners { changes.batch.num_rows() } else { 0 }];
             let right_rows = &self.right.state.rows;
             let left = self.probing(&self.left, &self.right, true);
             left.probe(changes, &found, output, |probe, _, row| {
@@ -260,12 +243,7 @@ impl Join {
         self.left.apply(&updates)
     }
 
-    fn probing<'a>(
-        &'a self,
-        probe: &'a Side,
-        stored: &'a Side,
-        probe_is_left: bool,
-    ) -> probe::Probing<'a> {
+    fn probing<'a>(&'a self, probe: &'a Side, stored: &'a Side, probe_is_left: bool) -> probe::Probing<'a> {
         probe::Probing {
             probe,
             stored,
@@ -276,12 +254,7 @@ impl Join {
     }
 
     /// These of a batch's left rows, with NULLs.
-    fn emit_with_nulls(
-        &self,
-        batch: &ChangeBatch,
-        rows: &[u32],
-        output: &mut Vec<ChangeBatch>,
-    ) -> Result<()> {
+    fn emit_with_nulls(&self, batch: &ChangeBatch, rows: &[u32], output: &mut Vec<ChangeBatch>) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -295,19 +268,11 @@ impl Join {
     }
 
     /// These left rows of the state, with NULLs.
-    fn emit_stored_with_nulls(
-        &self,
-        turned: &[Stored],
-        output: &mut Vec<ChangeBatch>,
-    ) -> Result<()> {
+    fn emit_stored_with_nulls(&self, turned: &[Stored], output: &mut Vec<ChangeBatch>) -> Result<()> {
         for turned in turned.chunks(probe::PAIRS) {
             let table = &self.left.state.table;
-            let keys = self
-                .keys
-                .decode(turned.iter().map(|stored| table.key(stored.slot)))?;
-            let columns = self
-                .left
-                .columns(&keys, turned.iter().map(|stored| stored.row))?;
+            let keys = self.keys.decode(turned.iter().map(|stored| table.key(stored.slot)))?;
+            let columns = self.left.columns(&keys, turned.iter().map(|stored| stored.row))?;
             let rows = self.with_nulls(columns, turned.len())?;
             let weights = turned.iter().map(|stored| stored.weight).collect();
             output.push(ChangeBatch::new(rows, Weights::Each(weights)));
@@ -316,12 +281,7 @@ impl Join {
     }
 
     fn with_nulls(&self, mut columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        columns.extend(
-            self.right
-                .types
-                .iter()
-                .map(|data_type| new_null_array(data_type, rows)),
-        );
+        columns.extend(self.right.types.iter().map(|data_type| new_null_array(data_type, rows)));
         record_batch(self.schema.clone(), columns, rows)
     }
 
@@ -357,9 +317,7 @@ impl Join {
             if batch.is_empty() {
                 continue;
             }
-            let keys = self
-                .keys
-                .encode(&side.key_columns(&batch), batch.num_rows())?;
+            let keys = self.keys.encode(&side.key_columns(&batch), batch.num_rows())?;
             let hashes = hash_rows(&keys);
             let buckets = side.buckets(&batch, self.spec.close);
             found.push(Changes {
@@ -376,10 +334,7 @@ impl Join {
 impl Operator for Join {
     fn step(&mut self, step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>> {
         let mut inputs = inputs.into_iter();
-        let (left, right) = (
-            inputs.next().unwrap_or_default(),
-            inputs.next().unwrap_or_default(),
-        );
+        let (left, right) = (inputs.next().unwrap_or_default(), inputs.next().unwrap_or_default());
         let (mut unkeyed_left, mut unkeyed_right) = (Vec::new(), Vec::new());
         let left = self.changes(true, left, &mut unkeyed_left)?;
         let right = self.changes(false, right, &mut unkeyed_right)?;
@@ -432,18 +387,11 @@ impl Operator for Join {
 impl Side {
     fn new(keys: &[usize], node: &Node, state: Arrangement) -> Result<Self> {
         let fields = node.schema.fields();
-        let rest: Vec<usize> = (0..fields.len())
-            .filter(|column| !keys.contains(column))
-            .collect();
-        let types: Vec<DataType> = fields
-            .iter()
-            .map(|field| field.data_type().clone())
-            .collect();
+        let rest: Vec<usize> = (0..fields.len()).filter(|column| !keys.contains(column)).collect();
+        let types: Vec<DataType> = fields.iter().map(|field| field.data_type().clone()).collect();
         // By schema, so that a column that can't be kept is named.
         let codec = RowCodec::for_schema(&node.schema.project(&rest)?)?;
-        let floats = (0..types.len())
-            .filter(|column| types[*column].is_floating())
-            .collect();
+        let floats = (0..types.len()).filter(|column| types[*column].is_floating()).collect();
         Ok(Self {
             types,
             keys: keys.to_vec(),
@@ -455,21 +403,12 @@ impl Side {
     }
 
     fn key_columns(&self, batch: &ChangeBatch) -> Vec<ArrayRef> {
-        self.keys
-            .iter()
-            .map(|key| batch.column(*key).clone())
-            .collect()
+        self.keys.iter().map(|key| batch.column(*key).clone()).collect()
     }
 
     /// All columns of rows in the state, given those of their keys.
-    fn columns(
-        &self,
-        keys: &[ArrayRef],
-        rows: impl Iterator<Item = RowId>,
-    ) -> Result<Vec<ArrayRef>> {
-        let rest = self
-            .codec
-            .decode(rows.map(|row| self.state.rows.bytes_of(row)))?;
+    fn columns(&self, keys: &[ArrayRef], rows: impl Iterator<Item = RowId>) -> Result<Vec<ArrayRef>> {
+        let rest = self.codec.decode(rows.map(|row| self.state.rows.bytes_of(row)))?;
         let mut rest = rest.into_iter();
         let mut columns = Vec::with_capacity(self.types.len());
         for column in 0..self.types.len() {
@@ -495,21 +434,14 @@ impl Side {
     }
 
     /// Which rows are not for a closed window; `None` if none is.
-    fn on_time(
-        &self,
-        batch: &ChangeBatch,
-        close: Option<CloseSpec>,
-        closed: Option<i64>,
-    ) -> Option<BooleanArray> {
+    fn on_time(&self, batch: &ChangeBatch, close: Option<CloseSpec>, closed: Option<i64>) -> Option<BooleanArray> {
         let closed = closed?;
         let buckets = self.buckets(batch, close);
         let is_late = |bucket: &i64| *bucket <= closed;
-        buckets.iter().any(is_late).then(|| {
-            buckets
-                .iter()
-                .map(|bucket| Some(!is_late(bucket)))
-                .collect()
-        })
+        buckets
+            .iter()
+            .any(is_late)
+            .then(|| buckets.iter().map(|bucket| Some(!is_late(bucket))).collect())
     }
 
     /// Each row's bucket; empty where nothing closes.
@@ -539,12 +471,7 @@ impl Side {
         Ok(found)
     }
 
-    fn update<'a>(
-        &self,
-        changes: &'a Changes,
-        slots: Vec<Slot>,
-        partners: Vec<i64>,
-    ) -> Result<Update<'a>> {
+    fn update<'a>(&self, changes: &'a Changes, slots: Vec<Slot>, partners: Vec<i64>) -> Result<Update<'a>> {
         let columns: Vec<ArrayRef> = self
             .rest
             .iter()
@@ -572,10 +499,7 @@ impl Side {
                 }
             }
         }
-        for update in updates
-            .iter()
-            .filter(|update| !update.changes.batch.is_append_only())
-        {
+        for update in updates.iter().filter(|update| !update.changes.batch.is_append_only()) {
             for (row, slot) in update.slots.iter().enumerate() {
                 let weight = update.changes.batch.weight(row);
                 if weight < 0 {
@@ -589,23 +513,15 @@ impl Side {
 
 /// What the planner has to have seen to.
 fn check(spec: &JoinSpec, node: &Node, left: &Node, right: &Node) -> Result<()> {
-    let type_of = |node: &Node, column: usize| {
-        node.schema
-            .fields()
-            .get(column)
-            .map(|field| field.data_type().clone())
-    };
+    let type_of = |node: &Node, column: usize| node.schema.fields().get(column).map(|field| field.data_type().clone());
     let keys_fit = spec.left_keys.len() == spec.right_keys.len()
         && spec
             .left_keys
             .iter()
             .zip(&spec.right_keys)
-            .all(|(one, other)| {
-                type_of(left, *one).is_some() && type_of(left, *one) == type_of(right, *other)
-            });
+            .all(|(one, other)| type_of(left, *one).is_some() && type_of(left, *one) == type_of(right, *other));
     let inputs = left.schema.fields().iter().chain(right.schema.fields());
-    let columns_fit = node.schema.fields().len()
-        == left.schema.fields().len() + right.schema.fields().len()
+    let columns_fit = node.schema.fields().len() == left.schema.fields().len() + right.schema.fields().len()
         && node
             .schema
             .fields()
@@ -617,20 +533,13 @@ fn check(spec: &JoinSpec, node: &Node, left: &Node, right: &Node) -> Result<()> 
             .iter()
             .all(|field| field.is_nullable());
     let close_fits = spec.close.is_none_or(|close| {
-        let time = spec
-            .left_keys
-            .get(close.column)
-            .and_then(|key| type_of(left, *key));
+        let time = spec.left_keys.get(close.column).and_then(|key| type_of(left, *key));
         matches!(time, Some(DataType::Timestamp(TimeUnit::Microsecond, _)))
     });
     match (keys_fit, columns_fit && nulls_fit, close_fits) {
         (true, true, true) => Ok(()),
         (false, _, _) => Err(Error::internal("a join's keys are not of equal types")),
-        (_, false, _) => Err(Error::internal(
-            "a join's columns are not those of its inputs",
-        )),
-        (_, _, false) => Err(Error::internal(
-            "a join closes by a key that isn't TIMESTAMP(6)",
-        )),
+        (_, false, _) => Err(Error::internal("a join's columns are not those of its inputs")),
+        (_, _, false) => Err(Error::internal("a join closes by a key that isn't TIMESTAMP(6)")),
     }
 }

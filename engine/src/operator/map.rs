@@ -88,11 +88,7 @@ impl Map {
         }
         let (rows, weights) = batch.into_parts();
         let narrow = ChangeBatch::new(rows.project(&self.used)?, weights).filter(&keep)?;
-        let mut columns: Vec<ArrayRef> = rows
-            .columns()
-            .iter()
-            .map(|column| column.slice(0, kept))
-            .collect();
+        let mut columns: Vec<ArrayRef> = rows.columns().iter().map(|column| column.slice(0, kept)).collect();
         for (place, column) in self.used.iter().zip(narrow.rows().columns()) {
             columns[*place] = column.clone();
         }
@@ -222,13 +218,7 @@ mod tests {
     }
 
     fn quotient(schema: &Schema) -> Arc<dyn PhysicalExpr> {
-        binary(
-            col("a", schema).unwrap(),
-            Op::Divide,
-            col("b", schema).unwrap(),
-            schema,
-        )
-        .unwrap()
+        binary(col("a", schema).unwrap(), Op::Divide, col("b", schema).unwrap(), schema).unwrap()
     }
 
     fn output(fields: &[(&str, DataType, bool)]) -> SchemaRef {
@@ -255,21 +245,12 @@ mod tests {
             filter: Some(filter),
             exprs: vec![quotient(&schema), lit(7i64)],
         };
-        let out = output(&[
-            ("q", DataType::Int64, true),
-            ("seven", DataType::Int64, false),
-        ]);
+        let out = output(&[("q", DataType::Int64, true), ("seven", DataType::Int64, false)]);
         let got = run(&spec, &out, input).unwrap();
         assert_eq!(got.len(), 1);
         assert_eq!(got[0].schema(), out);
-        assert_eq!(
-            got[0].column(0).as_primitive::<Int64Type>().values(),
-            &[4, 5]
-        );
-        assert_eq!(
-            got[0].column(1).as_primitive::<Int64Type>().values(),
-            &[7, 7]
-        );
+        assert_eq!(got[0].column(0).as_primitive::<Int64Type>().values(), &[4, 5]);
+        assert_eq!(got[0].column(1).as_primitive::<Int64Type>().values(), &[7, 7]);
         assert_eq!((got[0].weight(0), got[0].weight(1)), (-2, 1));
     }
 
@@ -289,12 +270,7 @@ mod tests {
     #[test]
     fn no_columns_are_rows_still() {
         let input = input();
-        let filter = binary(
-            col("b", &input.schema()).unwrap(),
-            Op::Gt,
-            lit(4i64),
-            &input.schema(),
-        );
+        let filter = binary(col("b", &input.schema()).unwrap(), Op::Gt, lit(4i64), &input.schema());
         let spec = MapSpec {
             filter: Some(filter.unwrap()),
             exprs: vec![],
@@ -311,13 +287,9 @@ mod tests {
             exprs: vec![quotient(&input.schema())],
         };
         assert!(
-            run(
-                &spec,
-                &output(&[("q", DataType::Int64, true)]),
-                input.clone()
-            )
-            .unwrap()
-            .is_empty()
+            run(&spec, &output(&[("q", DataType::Int64, true)]), input.clone())
+                .unwrap()
+                .is_empty()
         );
         let empty = ChangeBatch::empty(input.schema());
         let spec = MapSpec {
@@ -338,10 +310,7 @@ mod tests {
         let Error::Data(message) = error else {
             panic!("{error:?}")
         };
-        assert!(
-            message.contains("zero") && message.ends_with("in a / b"),
-            "{message}"
-        );
+        assert!(message.contains("zero") && message.ends_with("in a / b"), "{message}");
     }
 
     #[test]

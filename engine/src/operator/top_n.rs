@@ -106,14 +106,7 @@ impl TopN {
     /// On close a partition's rows are final, so there is nothing to wait for.
     fn closed_through(&self) -> Option<i64> {
         let close = self.spec.close?;
-        closed_through(
-            self.watermark,
-            if close.emit_on_close {
-                0
-            } else {
-                close.lateness_us
-            },
-        )
+        closed_through(self.watermark, if close.emit_on_close { 0 } else { close.lateness_us })
     }
 
     fn places(&self) -> u64 {
@@ -131,12 +124,8 @@ impl TopN {
         if batch.is_empty() {
             return Ok(None);
         }
-        let columns = |places: &[usize]| -> Vec<ArrayRef> {
-            places
-                .iter()
-                .map(|column| batch.column(*column).clone())
-                .collect()
-        };
+        let columns =
+            |places: &[usize]| -> Vec<ArrayRef> { places.iter().map(|column| batch.column(*column).clone()).collect() };
         let keys = self
             .layout
             .partition
@@ -159,9 +148,7 @@ impl TopN {
         let Some(close) = self.spec.close else {
             return Vec::new();
         };
-        let times = batch
-            .column(close.column)
-            .as_primitive::<TimestampMicrosecondType>();
+        let times = batch.column(close.column).as_primitive::<TimestampMicrosecondType>();
         times.iter().map(bucket_of).collect()
     }
 
@@ -171,10 +158,7 @@ impl TopN {
         let is_late = |bucket: i64| closed.is_some_and(|closed| bucket <= closed);
         let is_timeless = |bucket: i64| bucket == NEVER && self.emits_on_close();
         let late = buckets.iter().filter(|bucket| is_late(**bucket)).count();
-        let timeless = buckets
-            .iter()
-            .filter(|bucket| is_timeless(**bucket))
-            .count();
+        let timeless = buckets.iter().filter(|bucket| is_timeless(**bucket)).count();
         let keep = (late + timeless > 0).then(|| {
             buckets
                 .iter()
@@ -194,10 +178,7 @@ impl TopN {
         for changes in changes {
             self.apply_some(changes, |weight| weight > 0, &mut touched)?;
         }
-        for changes in changes
-            .iter()
-            .filter(|changes| !changes.batch.is_append_only())
-        {
+        for changes in changes.iter().filter(|changes| !changes.batch.is_append_only()) {
             self.apply_some(changes, |weight| weight < 0, &mut touched)?;
         }
         Ok(touched)
@@ -416,12 +397,7 @@ fn check(spec: &TopNSpec, node: &Node, input: &Node) -> Result<()> {
         .iter()
         .map(|field| field.data_type())
         .chain(number);
-    let columns_fit = node
-        .schema
-        .fields()
-        .iter()
-        .map(|field| field.data_type())
-        .eq(expected);
+    let columns_fit = node.schema.fields().iter().map(|field| field.data_type()).eq(expected);
     let number_fits = number
         .iter()
         .all(|number| matches!(number, DataType::Int64 | DataType::UInt64));
@@ -439,9 +415,7 @@ fn check(spec: &TopNSpec, node: &Node, input: &Node) -> Result<()> {
     });
     match (columns_fit && number_fits && in_range, close_fits) {
         (true, true) => Ok(()),
-        (false, _) => Err(Error::internal(
-            "a top-N's columns are not those of its input",
-        )),
+        (false, _) => Err(Error::internal("a top-N's columns are not those of its input")),
         (_, false) => Err(Error::internal(
             "a top-N closes by a column that isn't a TIMESTAMP(6) of its partitions",
         )),

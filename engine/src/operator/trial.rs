@@ -10,12 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
-    StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
-    DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
-    UInt64Type,
+    DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType, UInt64Type,
 };
 use proptest::prelude::*;
 use weir_state::{MemoryStore, RelationId, Store, WriteBatch};
@@ -92,22 +91,10 @@ pub(super) struct Subject {
 /// Acts for inputs of up to `width` columns; deletes only where `deletes`.
 pub(super) fn acts(inputs: usize, width: usize, deletes: bool) -> impl Strategy<Value = Vec<Act>> {
     let weight = prop_oneof![6 => Just(1i64), 1 => 2i64..4];
-    let insert = (
-        0..inputs,
-        prop::collection::vec(any::<u8>(), width),
-        weight.clone(),
-    )
-        .prop_map(|(input, values, weight)| Act::Insert {
-            input,
-            values,
-            weight,
-        });
+    let insert = (0..inputs, prop::collection::vec(any::<u8>(), width), weight.clone())
+        .prop_map(|(input, values, weight)| Act::Insert { input, values, weight });
     let delete =
-        (0..inputs, any::<usize>(), weight).prop_map(|(input, pick, weight)| Act::Delete {
-            input,
-            pick,
-            weight,
-        });
+        (0..inputs, any::<usize>(), weight).prop_map(|(input, pick, weight)| Act::Delete { input, pick, weight });
     let act = prop_oneof![
         12 => insert,
         if deletes { 8 } else { 0 } => delete,
@@ -128,18 +115,14 @@ pub(super) fn input(types: &[DataType], append_only: bool) -> Node {
 
 /// A node with nullable columns `c0`, `c1`, ….
 pub(super) fn node(kind: NodeKind, types: &[DataType], append_only: bool) -> Node {
-    let field = |(nth, data_type): (usize, &DataType)| {
-        Field::new(format!("c{nth}"), data_type.clone(), true)
-    };
+    let field = |(nth, data_type): (usize, &DataType)| Field::new(format!("c{nth}"), data_type.clone(), true);
     Node {
         kind,
         inputs: vec![Input {
             node: NodeId(0),
             exchange: Exchange::Local,
         }],
-        schema: Arc::new(Schema::new(
-            types.iter().enumerate().map(field).collect::<Vec<_>>(),
-        )),
+        schema: Arc::new(Schema::new(types.iter().enumerate().map(field).collect::<Vec<_>>())),
         append_only,
         key: None,
         has_watermark: true,
@@ -157,19 +140,14 @@ pub(super) fn batch(schema: &SchemaRef, rows: &[(Row, i64)]) -> ChangeBatch {
         .collect();
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options).unwrap();
-    ChangeBatch::new(
-        batch,
-        Weights::Each(rows.iter().map(|(_, weight)| *weight).collect()),
-    )
+    ChangeBatch::new(batch, Weights::Each(rows.iter().map(|(_, weight)| *weight).collect()))
 }
 
 /// Text is such that it sorts as the numbers do.
 fn array(data_type: &DataType, values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     match data_type {
         DataType::Int64 => Arc::new(Int64Array::from_iter(values)),
-        DataType::Float64 => Arc::new(Float64Array::from_iter(
-            values.map(|v| v.map(|v| v as f64 / 4.0)),
-        )),
+        DataType::Float64 => Arc::new(Float64Array::from_iter(values.map(|v| v.map(|v| v as f64 / 4.0)))),
         DataType::Utf8 => Arc::new(StringArray::from_iter(
             values.map(|v| v.map(|v| format!("{:0>9}", v + 1000))),
         )),
@@ -205,12 +183,7 @@ pub(super) fn add(bag: &mut Bag, row: Row, weight: i64) {
 pub(super) fn add_batches(bag: &mut Bag, batches: &[ChangeBatch]) {
     for batch in batches {
         for row in 0..batch.num_rows() {
-            let values = batch
-                .rows()
-                .columns()
-                .iter()
-                .map(|column| value(column, row))
-                .collect();
+            let values = batch.rows().columns().iter().map(|column| value(column, row)).collect();
             add(bag, values, batch.weight(row));
         }
     }
@@ -219,11 +192,7 @@ pub(super) fn add_batches(bag: &mut Bag, batches: &[ChangeBatch]) {
 /// All changes of an input.
 pub(super) fn sum(history: &[Record], input: usize) -> Bag {
     let mut bag = Bag::new();
-    for (row, weight) in history
-        .iter()
-        .flat_map(|record| &record.inputs[input])
-        .flatten()
-    {
+    for (row, weight) in history.iter().flat_map(|record| &record.inputs[input]).flatten() {
         add(&mut bag, row.clone(), *weight);
     }
     bag
@@ -237,12 +206,7 @@ struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    fn begin(
-        subject: &'a Subject,
-        store: Arc<MemoryStore>,
-        tasks: usize,
-        watermark: Watermark,
-    ) -> Self {
+    fn begin(subject: &'a Subject, store: Arc<MemoryStore>, tasks: usize, watermark: Watermark) -> Self {
         let operators = (0..tasks)
             .map(|task| {
                 let context = TaskContext {
@@ -255,9 +219,7 @@ impl<'a> Life<'a> {
                     entry_budget: subject.entry_budget,
                 };
                 let inputs: Vec<&Node> = subject.inputs.iter().collect();
-                build(&subject.node, &inputs, &context)
-                    .unwrap()
-                    .expect("an operator")
+                build(&subject.node, &inputs, &context).unwrap().expect("an operator")
             })
             .collect();
         let mut life = Self {
@@ -269,22 +231,15 @@ impl<'a> Life<'a> {
             inputs: vec![Vec::new(); subject.inputs.len()],
             watermark,
         };
-        assert!(
-            life.step(&nothing).is_empty(),
-            "an operator begins with output"
-        );
+        assert!(life.step(&nothing).is_empty(), "an operator begins with output");
         life
     }
 
     fn step(&mut self, record: &Record) -> Bag {
         let tasks = self.operators.len();
-        let mut dealt: Vec<Vec<Vec<ChangeBatch>>> =
-            vec![vec![Vec::new(); self.subject.inputs.len()]; tasks];
+        let mut dealt: Vec<Vec<Vec<ChangeBatch>>> = vec![vec![Vec::new(); self.subject.inputs.len()]; tasks];
         for (input, batches) in record.inputs.iter().enumerate() {
-            let (schema, keys) = (
-                &self.subject.inputs[input].schema,
-                &self.subject.keys[input],
-            );
+            let (schema, keys) = (&self.subject.inputs[input].schema, &self.subject.keys[input]);
             let codec = RowCodec::for_schema(&schema.project(keys).unwrap()).unwrap();
             for rows in batches {
                 let batch = batch(schema, rows);
@@ -314,10 +269,7 @@ impl<'a> Life<'a> {
     }
 
     fn stats(&self) -> Vec<OperatorStats> {
-        self.operators
-            .iter()
-            .map(|operator| operator.stats())
-            .collect()
+        self.operators.iter().map(|operator| operator.stats()).collect()
     }
 }
 
@@ -332,11 +284,7 @@ struct Mark {
 impl Subject {
     /// Lets a trial take its course. `model` gives the sum of all output for the steps so far, and
     /// is asked after each.
-    pub(super) fn run(
-        &self,
-        acts: &[Act],
-        model: impl Fn(&[Record]) -> Bag,
-    ) -> Result<(), TestCaseError> {
+    pub(super) fn run(&self, acts: &[Act], model: impl Fn(&[Record]) -> Bag) -> Result<(), TestCaseError> {
         let start = Mark {
             watermark: Watermark::MIN,
             ..Mark::default()
@@ -349,20 +297,12 @@ impl Subject {
         let mut next: Vec<Vec<Vec<(Row, i64)>>> = vec![vec![Vec::new()]; self.inputs.len()];
         for act in acts {
             match act {
-                Act::Insert {
-                    input,
-                    values,
-                    weight,
-                } => {
+                Act::Insert { input, values, weight } => {
                     let row = self.domains[*input].row(values);
                     add(&mut present[*input], row.clone(), *weight);
                     next[*input].last_mut().unwrap().push((row, *weight));
                 }
-                Act::Delete {
-                    input,
-                    pick,
-                    weight,
-                } => {
+                Act::Delete { input, pick, weight } => {
                     let bag = &mut present[*input];
                     if bag.is_empty() {
                         continue;
@@ -374,8 +314,7 @@ impl Subject {
                 }
                 Act::Cut => next.iter_mut().for_each(|batches| batches.push(Vec::new())),
                 Act::Step { rise, backwards } => {
-                    let mut inputs =
-                        std::mem::replace(&mut next, vec![vec![Vec::new()]; self.inputs.len()]);
+                    let mut inputs = std::mem::replace(&mut next, vec![vec![Vec::new()]; self.inputs.len()]);
                     if *backwards {
                         inputs.iter_mut().for_each(|batches| {
                             batches.reverse();
@@ -393,10 +332,7 @@ impl Subject {
                     prop_assert_eq!(&now.output, &model(&history), "after step {}", now.steps);
                 }
                 Act::Checkpoint => {
-                    let mut batches = written
-                        .take()
-                        .map(|(_, batches)| batches)
-                        .unwrap_or_default();
+                    let mut batches = written.take().map(|(_, batches)| batches).unwrap_or_default();
                     let mut batch = WriteBatch::new();
                     for operator in &mut life.operators {
                         operator.checkpoint(&mut batch).unwrap();
@@ -458,16 +394,7 @@ impl Subject {
             .map(|(rows, node)| vec![batch(&node.schema, rows)])
             .collect();
         let mut bag = Bag::new();
-        add_batches(
-            &mut bag,
-            &operator.step(
-                &Step {
-                    now_us: 0,
-                    watermark,
-                },
-                inputs,
-            )?,
-        );
+        add_batches(&mut bag, &operator.step(&Step { now_us: 0, watermark }, inputs)?);
         Ok(bag)
     }
 }

@@ -10,13 +10,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, PrimitiveArray, TimestampMicrosecondArray, UInt32Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Date64Type, SchemaRef, TimeUnit,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType,
+    ArrowPrimitiveType, DataType, Date32Type, Date64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use arrow::temporal_conversions::as_datetime;
 
@@ -55,10 +52,7 @@ impl Window {
 
     fn assign(&mut self, batch: &ChangeBatch) -> Result<Option<ChangeBatch>> {
         let times = microseconds(batch.column(self.spec.time)).map_err(|value| {
-            self.out_of_range(
-                batch,
-                format!("{value} ({})", batch.column(self.spec.time).data_type()),
-            )
+            self.out_of_range(batch, format!("{value} ({})", batch.column(self.spec.time).data_type()))
         })?;
         let watermarks = match self.spec.watermark {
             Some(column) => Some(
@@ -74,8 +68,7 @@ impl Window {
             return Ok(None);
         }
         // One window for each row, and none missing: the rows are what they were.
-        let each_once =
-            self.spec.slide_us == self.spec.size_us && pairs.rows.len() == batch.num_rows();
+        let each_once = self.spec.slide_us == self.spec.size_us && pairs.rows.len() == batch.num_rows();
         let rows = match each_once {
             true => batch.clone(),
             false => batch.take(&UInt32Array::from(pairs.rows))?,
@@ -89,10 +82,7 @@ impl Window {
         times: &TimestampMicrosecondArray,
         watermarks: Option<&TimestampMicrosecondArray>,
     ) -> Result<Pairs> {
-        let expected = times
-            .len()
-            .saturating_mul(self.windows_per_row())
-            .min(1 << 20);
+        let expected = times.len().saturating_mul(self.windows_per_row()).min(1 << 20);
         let mut pairs = Pairs {
             rows: Vec::with_capacity(expected),
             starts: Vec::with_capacity(expected),
@@ -115,9 +105,7 @@ impl Window {
                 // `Starts::of` has seen to it that the last window's end can be written.
                 let start = first + nth * self.spec.slide_us;
                 let end = start + self.spec.size_us;
-                if watermark
-                    .is_some_and(|watermark| end <= watermark && self.drop_late(end, watermark))
-                {
+                if watermark.is_some_and(|watermark| end <= watermark && self.drop_late(end, watermark)) {
                     continue;
                 }
                 pairs.rows.push(row as u32);
@@ -141,12 +129,7 @@ impl Window {
         dropped
     }
 
-    fn with_bounds(
-        &self,
-        batch: ChangeBatch,
-        starts: Vec<i64>,
-        ends: Vec<i64>,
-    ) -> Result<ChangeBatch> {
+    fn with_bounds(&self, batch: ChangeBatch, starts: Vec<i64>, ends: Vec<i64>) -> Result<ChangeBatch> {
         let fields = self.schema.fields();
         let width = batch.rows().num_columns();
         if fields.len() != width + 2 {
@@ -158,10 +141,7 @@ impl Window {
         let mut columns = batch.rows().columns().to_vec();
         for (field, values) in fields[width..].iter().zip([starts, ends]) {
             let DataType::Timestamp(TimeUnit::Microsecond, zone) = field.data_type() else {
-                return Err(Error::internal(format!(
-                    "column '{}' isn't TIMESTAMP(6)",
-                    field.name()
-                )));
+                return Err(Error::internal(format!("column '{}' isn't TIMESTAMP(6)", field.name())));
             };
             let bounds = TimestampMicrosecondArray::from(values).with_timezone_opt(zone.clone());
             columns.push(Arc::new(bounds) as ArrayRef);
@@ -245,8 +225,7 @@ impl Starts {
             // As unsigned the difference can't overflow.
             Some(start) if start <= time && time.abs_diff(start) < self.slide_us as u64 => start,
             _ => {
-                let behind = (i128::from(time) - i128::from(self.offset_us))
-                    .rem_euclid(i128::from(self.slide_us));
+                let behind = (i128::from(time) - i128::from(self.offset_us)).rem_euclid(i128::from(self.slide_us));
                 let start = i64::try_from(i128::from(time) - behind).ok()?;
                 self.latest = Some(start);
                 start
@@ -286,22 +265,15 @@ fn microseconds(column: &ArrayRef) -> std::result::Result<TimestampMicrosecondAr
         DataType::Timestamp(TimeUnit::Nanosecond, _) => Ok(column
             .as_primitive::<TimestampNanosecondType>()
             .unary(|time| time.div_euclid(1000))),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            scaled::<TimestampMillisecondType>(column, 1000)
-        }
-        DataType::Timestamp(TimeUnit::Second, _) => {
-            scaled::<TimestampSecondType>(column, 1_000_000)
-        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => scaled::<TimestampMillisecondType>(column, 1000),
+        DataType::Timestamp(TimeUnit::Second, _) => scaled::<TimestampSecondType>(column, 1_000_000),
         DataType::Date32 => scaled::<Date32Type>(column, 86_400_000_000),
         DataType::Date64 => scaled::<Date64Type>(column, 1000),
         _ => Err("of a type that has no windows".to_string()),
     }
 }
 
-fn scaled<T>(
-    column: &ArrayRef,
-    unit_us: i64,
-) -> std::result::Result<TimestampMicrosecondArray, String>
+fn scaled<T>(column: &ArrayRef, unit_us: i64) -> std::result::Result<TimestampMicrosecondArray, String>
 where
     T: ArrowPrimitiveType,
     T::Native: Into<i64>,

@@ -47,13 +47,7 @@ fn cut(
     let epoch = run_to(host, targets.clone())?;
     let views = host.status.lock().views.clone();
     let changelogs: BTreeMap<_, Epoch> = views.iter().map(|view| (*view, epoch)).collect();
-    run_to(
-        newcomer,
-        Targets {
-            changelogs,
-            ..targets
-        },
-    )?;
+    run_to(newcomer, Targets { changelogs, ..targets })?;
     let (send, receive) = bounded(1);
     newcomer.send(Command::HandOver(send));
     let given = answer(&receive, HOLD)?;
@@ -85,12 +79,10 @@ fn run_to(pipeline: &PipelineHandle, targets: Targets) -> Result<Epoch> {
 }
 
 fn answer<T>(receive: &Receiver<T>, patience: Duration) -> Result<T> {
-    receive
-        .recv_timeout(patience)
-        .map_err(|_| Error::Connector {
-            place: "pipeline".to_string(),
-            cause: "it did not reach the point where it was to be attached".to_string(),
-        })
+    receive.recv_timeout(patience).map_err(|_| Error::Connector {
+        place: "pipeline".to_string(),
+        cause: "it did not reach the point where it was to be attached".to_string(),
+    })
 }
 
 /// For each split that both read the further position; where only one reads it, its own.

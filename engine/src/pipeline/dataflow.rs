@@ -76,7 +76,7 @@ struct PlanInput {
 struct Outgoing {
     to: usize,
     port: usize,
-    /// Key columns and their codec; `None` sends everything to task 0.
+    /// Key columns and their codec; `None` sends everything to the task that owns the empty key.
     key: Option<(Vec<usize>, RowCodec)>,
 }
 
@@ -155,11 +155,7 @@ impl Dataflow {
                     view: spec.relation,
                     node: NodeId(index as u32),
                 };
-                let inputs: Vec<_> = node
-                    .inputs
-                    .iter()
-                    .map(|input| graph.node(input.node))
-                    .collect();
+                let inputs: Vec<_> = node.inputs.iter().map(|input| graph.node(input.node)).collect();
                 let context = TaskContext {
                     relation: spec.relation,
                     node: at.node,
@@ -194,10 +190,7 @@ impl Dataflow {
                 TaskParts {
                     operators: drain_view(&mut task.operators, view),
                     counters: drain_view(&mut task.counters, view),
-                    output: task
-                        .views
-                        .remove(&view)
-                        .expect("each task holds each view's output"),
+                    output: task.views.remove(&view).expect("each task holds each view's output"),
                 }
             })
             .collect();
@@ -286,8 +279,7 @@ impl Dataflow {
             } else {
                 planned.relation = Some(input.relation);
                 let projection = projections.get(&at).cloned();
-                planned.projection =
-                    Some(projection.ok_or_else(|| Error::internal("an input without projection"))?);
+                planned.projection = Some(projection.ok_or_else(|| Error::internal("an input without projection"))?);
             }
             return Ok(planned);
         }
@@ -301,19 +293,12 @@ impl Dataflow {
                 let key = match &input.exchange {
                     Exchange::Hash(columns) => {
                         let schema = &graph.node(input.node).schema;
-                        let types: Vec<_> = columns
-                            .iter()
-                            .map(|c| schema.field(*c).data_type().clone())
-                            .collect();
+                        let types: Vec<_> = columns.iter().map(|c| schema.field(*c).data_type().clone()).collect();
                         Some((columns.clone(), RowCodec::for_types(&types)?))
                     }
                     _ => None,
                 };
-                plan[from].outgoing.push(Outgoing {
-                    to: place,
-                    port,
-                    key,
-                });
+                plan[from].outgoing.push(Outgoing { to: place, port, key });
             }
             planned.level = planned.level.max(plan[from].level + usize::from(dealt));
             planned.inputs.push(PlanInput { from, dealt });
@@ -351,8 +336,7 @@ impl Dataflow {
         for task in &mut self.tasks {
             task.outputs.iter_mut().for_each(Vec::clear);
         }
-        let mut by_task: Vec<HashMap<RelationId, Vec<ChangeBatch>>> =
-            vec![HashMap::new(); self.tasks.len()];
+        let mut by_task: Vec<HashMap<RelationId, Vec<ChangeBatch>>> = vec![HashMap::new(); self.tasks.len()];
         for (relation, input) in &mut inputs {
             for (task, batches) in std::mem::take(&mut input.batches).into_iter().enumerate() {
                 by_task[task].insert(*relation, batches);
@@ -436,11 +420,7 @@ impl Dataflow {
         loop {
             let next = self.specs.values().find(|spec| {
                 !failed.contains_key(&spec.relation)
-                    && spec
-                        .graph
-                        .relations()
-                        .iter()
-                        .any(|read| failed.contains_key(read))
+                    && spec.graph.relations().iter().any(|read| failed.contains_key(read))
             });
             let Some(spec) = next else { return };
             failed.insert(spec.relation, None);
@@ -498,23 +478,12 @@ impl Dataflow {
     /// Loads stored state in the background; true when all of it is in memory (or there is no more
     /// room).
     pub fn complete(&mut self, entries: usize) -> Result<bool> {
-        for operator in self
-            .tasks
-            .iter_mut()
-            .flat_map(|task| task.operators.values_mut())
-        {
+        for operator in self.tasks.iter_mut().flat_map(|task| task.operators.values_mut()) {
             if !operator.complete(entries)? {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    /// True if some view has changes that no checkpoint holds yet.
-    pub fn is_dirty(&self) -> bool {
-        self.tasks
-            .iter()
-            .any(|task| task.views.values().any(|view| !view.is_empty()))
     }
 
     /// Rows waiting for the next checkpoint.
@@ -528,14 +497,8 @@ impl Dataflow {
 
     /// The watermark of a view's result; `None` if it has no event time.
     pub fn watermark(&self, view: RelationId) -> Option<Watermark> {
-        let node = self
-            .plan
-            .iter()
-            .find(|node| node.at.view == view && node.is_output)?;
-        node.graph
-            .node(node.at.node)
-            .has_watermark
-            .then_some(node.watermark)
+        let node = self.plan.iter().find(|node| node.at.view == view && node.is_output)?;
+        node.graph.node(node.at.node).has_watermark.then_some(node.watermark)
     }
 
     /// All nodes' watermarks, to be stored with the epoch.
@@ -570,12 +533,7 @@ impl Dataflow {
                         stats.state_entries += s.state_entries;
                     }
                 }
-                (
-                    node.at,
-                    node.graph.node(node.at.node).kind.name(),
-                    counters,
-                    stats,
-                )
+                (node.at, node.graph.node(node.at.node).kind.name(), counters, stats)
             })
             .collect()
     }
@@ -610,19 +568,14 @@ impl Task {
         input: &HashMap<RelationId, Vec<ChangeBatch>>,
         out: &BTreeMap<RelationId, Option<Error>>,
     ) {
-        for (index, node) in plan
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| node.level == level)
-        {
+        for (index, node) in plan.iter().enumerate().filter(|(_, node)| node.level == level) {
             let view = node.at.view;
             if out.contains_key(&view) || self.failed.contains_key(&view) {
                 continue;
             }
             let started = Instant::now();
             let run = AssertUnwindSafe(|| self.run_node(index, now_us, plan, moved[index], input));
-            let result =
-                catch_unwind(run).unwrap_or_else(|panic| Err(Error::Internal(panic_text(&panic))));
+            let result = catch_unwind(run).unwrap_or_else(|panic| Err(Error::Internal(panic_text(&panic))));
             match result {
                 Ok(false) => {}
                 Ok(true) => {
@@ -664,10 +617,7 @@ impl Task {
         }
         let output = match (&node.graph.node(node.at.node).kind, &node.projection) {
             (NodeKind::Input(_), Some(projection)) => {
-                let batches = ports
-                    .into_iter()
-                    .flatten()
-                    .map(|batch| project(batch, projection));
+                let batches = ports.into_iter().flatten().map(|batch| project(batch, projection));
                 batches.collect::<Result<Vec<_>>>()?
             }
             (NodeKind::Union, _) => ports.into_iter().flatten().collect(),
@@ -696,16 +646,15 @@ impl Task {
     fn give(&mut self, index: usize, node: &PlanNode, output: Vec<ChangeBatch>) -> Result<()> {
         for edge in &node.outgoing {
             match &edge.key {
-                None => self.sent.push((0, edge.to, edge.port, output.clone())),
+                None => {
+                    let owner = shard::task_of(shard::shard_of(shard::hash_key(&[])), self.of);
+                    self.sent.push((owner, edge.to, edge.port, output.clone()));
+                }
                 Some((columns, codec)) => {
                     let tasks = self.of;
                     for batch in output.iter().filter(|batch| !batch.is_empty()) {
                         let parts = shard::deal(batch, codec, columns, tasks)?;
-                        for (task, part) in parts
-                            .into_iter()
-                            .enumerate()
-                            .filter(|(_, part)| !part.is_empty())
-                        {
+                        for (task, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
                             self.sent.push((task, edge.to, edge.port, vec![part]));
                         }
                     }
@@ -733,12 +682,7 @@ impl Task {
         }
         let mut changes = Vec::new();
         for (view, output) in &mut self.views {
-            let given = output.write(
-                epoch,
-                logged.contains(view),
-                wanted.contains(view),
-                &mut batch,
-            )?;
+            let given = output.write(epoch, logged.contains(view), wanted.contains(view), &mut batch)?;
             if let Some(given) = given {
                 changes.push((*view, given));
             }

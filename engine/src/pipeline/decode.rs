@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, MapBuilder,
-    MapFieldNames, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder,
-    TimestampMicrosecondArray, builder::BinaryBuilder, new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, MapBuilder, MapFieldNames,
+    PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder, TimestampMicrosecondArray,
+    builder::BinaryBuilder, new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute;
@@ -46,12 +46,7 @@ impl Layout {
 
     /// Where `columns`, then the watermark column if asked, then the tombstone column of an
     /// UPSERT source, stand in a batch of this layout.
-    pub fn projection(
-        &self,
-        spec: &SourceSpec,
-        columns: &[usize],
-        with_watermark: bool,
-    ) -> Result<Vec<usize>> {
+    pub fn projection(&self, spec: &SourceSpec, columns: &[usize], with_watermark: bool) -> Result<Vec<usize>> {
         let mut places = Vec::with_capacity(columns.len() + 2);
         for column in columns {
             places.push(
@@ -154,33 +149,16 @@ impl SourceDecoder {
     /// What readers must deliver for `layout`.
     pub fn wanted(spec: &SourceSpec, layout: &Layout) -> Wanted {
         let needed = needed_columns(spec, layout);
-        let uses = |test: fn(&ColumnOrigin) -> bool| {
-            (0..needed.len()).any(|i| needed[i] && test(&spec.origins[i]))
-        };
+        let uses = |test: fn(&ColumnOrigin) -> bool| (0..needed.len()).any(|i| needed[i] && test(&spec.origins[i]));
         let columns: Vec<usize> = (0..needed.len())
             .filter(|i| needed[*i] && matches!(spec.origins[*i], ColumnOrigin::Value))
             .collect();
         Wanted {
             keys: spec.envelope == Envelope::Upsert
-                || uses(|origin| {
-                    matches!(
-                        origin,
-                        ColumnOrigin::Key | ColumnOrigin::Metadata(Metadata::Key)
-                    )
-                }),
-            headers: uses(|origin| {
-                matches!(
-                    origin,
-                    ColumnOrigin::Metadata(Metadata::Header(_) | Metadata::Headers)
-                )
-            }),
+                || uses(|origin| matches!(origin, ColumnOrigin::Key | ColumnOrigin::Metadata(Metadata::Key))),
+            headers: uses(|origin| matches!(origin, ColumnOrigin::Metadata(Metadata::Header(_) | Metadata::Headers))),
             columns: Some(project(&spec.schema, &columns)),
         }
-    }
-
-    /// Schema of the batches it makes.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
     }
 
     /// Decodes a read. `watermark` is the split's, before and after (microseconds; `None` before
@@ -197,10 +175,8 @@ impl SourceDecoder {
                 }
             }
             Payload::Records(records) => {
-                self.value
-                    .decode(&records.values, &mut columns, &mut bad, "")?;
-                self.key
-                    .decode(&records.keys, &mut columns, &mut bad, "key: ")?;
+                self.value.decode(&records.values, &mut columns, &mut bad, "")?;
+                self.key.decode(&records.keys, &mut columns, &mut bad, "key: ")?;
                 tombstones = self.judge_tombstones(records, &mut bad);
             }
         }
@@ -219,8 +195,7 @@ impl SourceDecoder {
             output.push(before);
         }
         if self.spec.envelope == Envelope::Upsert {
-            let flags = tombstones
-                .unwrap_or_else(|| BooleanArray::new(BooleanBuffer::new_unset(count), None));
+            let flags = tombstones.unwrap_or_else(|| BooleanArray::new(BooleanBuffer::new_unset(count), None));
             output.push(Arc::new(flags));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(count));
@@ -235,20 +210,12 @@ impl SourceDecoder {
     }
 
     /// Which records are tombstones; those that mean nothing here become bad records.
-    fn judge_tombstones(
-        &self,
-        records: &Records,
-        bad: &mut Vec<(usize, String)>,
-    ) -> Option<BooleanArray> {
+    fn judge_tombstones(&self, records: &Records, bad: &mut Vec<(usize, String)>) -> Option<BooleanArray> {
         let upsert = self.spec.envelope == Envelope::Upsert;
         if records.values.null_count() > 0 && !upsert {
-            let raw = matches!(
-                self.spec.value_encoding.kind,
-                EncodingKind::Bytes | EncodingKind::Text
-            );
+            let raw = matches!(self.spec.value_encoding.kind, EncodingKind::Bytes | EncodingKind::Text);
             if !raw && !self.value.columns.is_empty() {
-                let cause =
-                    "the record has no value (a tombstone); FORMAT UPSERT reads those as deletes";
+                let cause = "the record has no value (a tombstone); FORMAT UPSERT reads those as deletes";
                 bad.extend(
                     (0..records.values.len())
                         .filter(|i| records.values.is_null(*i))
@@ -285,9 +252,7 @@ impl SourceDecoder {
                     &*read.split.topic,
                     count,
                 ))),
-                Metadata::Partition => {
-                    Arc::new(Int32Array::from_value(read.split.partition, count))
-                }
+                Metadata::Partition => Arc::new(Int32Array::from_value(read.split.partition, count)),
                 Metadata::Offset => Arc::new(Int64Array::from_iter_values(
                     (0..count).map(|i| read.payload.position(i)),
                 )),
@@ -298,9 +263,7 @@ impl SourceDecoder {
                             .iter()
                             .map(|ms| (*ms >= 0).then(|| ms.saturating_mul(1000))),
                     )),
-                    None => {
-                        new_null_array(&DataType::Timestamp(TimeUnit::Microsecond, None), count)
-                    }
+                    None => new_null_array(&DataType::Timestamp(TimeUnit::Microsecond, None), count),
                 },
                 Metadata::Key => match records {
                     Some(records) => Arc::new(records.keys.clone()),
@@ -360,11 +323,7 @@ impl SourceDecoder {
                 })
                 .collect();
             let options = RecordBatchOptions::new().with_row_count(Some(count));
-            Ok(RecordBatch::try_new_with_options(
-                nullable.clone(),
-                arrays,
-                &options,
-            )?)
+            Ok(RecordBatch::try_new_with_options(nullable.clone(), arrays, &options)?)
         };
         let mut rows = fill(columns)?;
         for (index, origin) in self.spec.origins.iter().enumerate() {
@@ -378,12 +337,7 @@ impl SourceDecoder {
         Ok(rows)
     }
 
-    fn check_not_null(
-        &self,
-        rows: &RecordBatch,
-        tombstones: Option<&BooleanArray>,
-        bad: &mut Vec<(usize, String)>,
-    ) {
+    fn check_not_null(&self, rows: &RecordBatch, tombstones: Option<&BooleanArray>, bad: &mut Vec<(usize, String)>) {
         let upsert = self.spec.envelope == Envelope::Upsert;
         let is_key = |column: &usize| upsert && self.spec.key.contains(column);
         let columns = self
@@ -430,11 +384,7 @@ impl SourceDecoder {
         let mut skip = vec![false; if bad.is_empty() { 0 } else { rows.num_rows() }];
         bad.iter().for_each(|(index, _)| skip[*index] = true);
         let mut current = watermark.unwrap_or(i64::MIN);
-        let mut before = Vec::with_capacity(if self.layout.with_watermark {
-            rows.num_rows()
-        } else {
-            0
-        });
+        let mut before = Vec::with_capacity(if self.layout.with_watermark { rows.num_rows() } else { 0 });
         for row in 0..rows.num_rows() {
             if self.layout.with_watermark {
                 before.push(current);
@@ -448,17 +398,14 @@ impl SourceDecoder {
             return Ok(None);
         }
         let known = NullBuffer::from_iter(before.iter().map(|value| *value != i64::MIN));
-        Ok(Some(Arc::new(
-            PrimitiveArray::<TimestampMicrosecondType>::new(before.into(), Some(known)),
-        )))
+        Ok(Some(Arc::new(PrimitiveArray::<TimestampMicrosecondType>::new(
+            before.into(),
+            Some(known),
+        ))))
     }
 
     /// Policy `fail`: the first bad record is the error. Policy `skip`: they are returned.
-    fn apply_policy(
-        &self,
-        read: &SplitRead,
-        bad: &mut Vec<(usize, String)>,
-    ) -> Result<Vec<BadRecord>> {
+    fn apply_policy(&self, read: &SplitRead, bad: &mut Vec<(usize, String)>) -> Result<Vec<BadRecord>> {
         if bad.is_empty() {
             return Ok(Vec::new());
         }
@@ -557,10 +504,7 @@ fn needed_columns(spec: &SourceSpec, layout: &Layout) -> Vec<bool> {
 
 fn project(schema: &Schema, columns: &[usize]) -> SchemaRef {
     Arc::new(Schema::new(
-        columns
-            .iter()
-            .map(|i| schema.field(*i).clone())
-            .collect::<Vec<_>>(),
+        columns.iter().map(|i| schema.field(*i).clone()).collect::<Vec<_>>(),
     ))
 }
 

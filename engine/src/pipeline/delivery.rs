@@ -138,8 +138,7 @@ impl Work {
                     return Some(delivered);
                 }
                 let (_, host) = publication.host(self.run.follow)?;
-                (host.epoch > delivered && (host.attached || self.right_before_attach()))
-                    .then_some(host.epoch)
+                (host.epoch > delivered && (host.attached || self.right_before_attach())).then_some(host.epoch)
             });
             if let Some(upto) = upto.filter(|upto| *upto > delivered) {
                 delivered = self.deliver(sink.as_mut(), &relation, delivered, upto)?;
@@ -259,9 +258,7 @@ impl Work {
         }
         .put(&mut batch);
         self.shared.instance.store().commit(batch)?;
-        self.shared
-            .publication
-            .advance(self.run.follow, &name, delivered);
+        self.shared.publication.advance(self.run.follow, &name, delivered);
         Ok(())
     }
 }

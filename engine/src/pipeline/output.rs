@@ -27,12 +27,7 @@ pub struct RowWriter {
 
 impl RowWriter {
     /// A writer for rows of `schema`.
-    pub fn new(
-        relation: RelationId,
-        name: &str,
-        storage: &Storage,
-        schema: &SchemaRef,
-    ) -> Result<RowWriter> {
+    pub fn new(relation: RelationId, name: &str, storage: &Storage, schema: &SchemaRef) -> Result<RowWriter> {
         let key = match storage {
             Storage::Keyed(columns) => Some((columns.clone(), key_codec(schema, columns)?)),
             _ => None,
@@ -48,13 +43,7 @@ impl RowWriter {
     }
 
     /// Writes consolidated changes. `chunk` numbers the chunks of append-only views.
-    pub fn write(
-        &self,
-        changes: &ChangeBatch,
-        epoch: Epoch,
-        chunk: &mut u32,
-        batch: &mut WriteBatch,
-    ) -> Result<()> {
+    pub fn write(&self, changes: &ChangeBatch, epoch: Epoch, chunk: &mut u32, batch: &mut WriteBatch) -> Result<()> {
         match &self.storage {
             Storage::Changes => Ok(()),
             Storage::Append => self.write_chunks(changes, epoch, chunk, batch),
@@ -63,13 +52,7 @@ impl RowWriter {
         }
     }
 
-    fn write_chunks(
-        &self,
-        changes: &ChangeBatch,
-        epoch: Epoch,
-        chunk: &mut u32,
-        batch: &mut WriteBatch,
-    ) -> Result<()> {
+    fn write_chunks(&self, changes: &ChangeBatch, epoch: Epoch, chunk: &mut u32, batch: &mut WriteBatch) -> Result<()> {
         if !changes.is_append_only() {
             return Err(self.broken("an append-only view deletes"));
         }
@@ -87,9 +70,7 @@ impl RowWriter {
     }
 
     fn write_counts(&self, changes: &ChangeBatch, batch: &mut WriteBatch) -> Result<()> {
-        let rows = self
-            .row
-            .encode(changes.rows().columns(), changes.num_rows())?;
+        let rows = self.row.encode(changes.rows().columns(), changes.num_rows())?;
         for index in 0..changes.num_rows() {
             batch.add(
                 Keyspace::View,
@@ -110,10 +91,7 @@ impl RowWriter {
         let rows = self.row.encode(changes.rows().columns(), count)?;
         // Deletes first: an update's insert must win over its delete.
         for index in (0..count).filter(|i| changes.weight(*i) < 0) {
-            batch.delete(
-                Keyspace::View,
-                &keys::view_key(self.relation, keys.row(index)),
-            );
+            batch.delete(Keyspace::View, &keys::view_key(self.relation, keys.row(index)));
         }
         for index in (0..count).filter(|i| changes.weight(*i) > 0) {
             if changes.weight(index) != 1 {
@@ -135,17 +113,11 @@ impl RowWriter {
 
 /// The codec of a relation's key columns.
 pub fn key_codec(schema: &SchemaRef, columns: &[usize]) -> Result<RowCodec> {
-    let types: Vec<_> = columns
-        .iter()
-        .map(|c| schema.field(*c).data_type().clone())
-        .collect();
+    let types: Vec<_> = columns.iter().map(|c| schema.field(*c).data_type().clone()).collect();
     RowCodec::for_types(&types)
 }
 
-fn for_chunks(
-    changes: &ChangeBatch,
-    mut write: impl FnMut(ChangeBatch) -> Result<()>,
-) -> Result<()> {
+fn for_chunks(changes: &ChangeBatch, mut write: impl FnMut(ChangeBatch) -> Result<()>) -> Result<()> {
     let mut offset = 0;
     while offset < changes.num_rows() {
         let rows = CHUNK_ROWS.min(changes.num_rows() - offset);
@@ -189,11 +161,6 @@ impl ViewOutput {
         self.collected.extend_from_slice(changes);
     }
 
-    /// True without changes since the last checkpoint.
-    pub fn is_empty(&self) -> bool {
-        self.collected.is_empty()
-    }
-
     /// Rows collected since the last checkpoint.
     pub fn rows(&self) -> usize {
         self.rows
@@ -228,13 +195,7 @@ impl ViewOutput {
             self.writer.write(&changes, epoch, &mut chunk, batch)?;
             if logged {
                 for_chunks(&changes, |part| {
-                    changelog::append(
-                        batch,
-                        self.relation,
-                        epoch,
-                        seq,
-                        &change::to_bytes(&[part])?,
-                    );
+                    changelog::append(batch, self.relation, epoch, seq, &change::to_bytes(&[part])?);
                     seq += 1;
                     Ok(())
                 })?;

@@ -83,11 +83,7 @@ impl Publication {
     }
 
     /// Waits until `ready` gives something, at most until `deadline`.
-    pub fn wait<T>(
-        &self,
-        deadline: Instant,
-        mut ready: impl FnMut(&Publication) -> Option<T>,
-    ) -> Option<T> {
+    pub fn wait<T>(&self, deadline: Instant, mut ready: impl FnMut(&Publication) -> Option<T>) -> Option<T> {
         loop {
             if let Some(found) = ready(self) {
                 return Some(found);
@@ -98,8 +94,7 @@ impl Publication {
             }
             // Bounded naps: `ready` may depend on more than this state.
             let mut state = self.state.lock();
-            self.changed
-                .wait_for(&mut state, left.min(Duration::from_millis(20)));
+            self.changed.wait_for(&mut state, left.min(Duration::from_millis(20)));
         }
     }
 
@@ -144,11 +139,7 @@ impl Publication {
 
     /// Of `views`, those whose changes must be logged. Where a changelog begins now, it holds all
     /// that came after `last_checkpoint`.
-    pub fn logged(
-        &self,
-        views: impl Iterator<Item = RelationId>,
-        last_checkpoint: Epoch,
-    ) -> BTreeSet<RelationId> {
+    pub fn logged(&self, views: impl Iterator<Item = RelationId>, last_checkpoint: Epoch) -> BTreeSet<RelationId> {
         let mut state = self.state.lock();
         let mut logged = BTreeSet::new();
         let mut begun = false;

@@ -141,8 +141,7 @@ fn run(
     shared: &Shared,
     bell: &Bell,
 ) {
-    let Some((mut reader, positions)) = open(connector.as_ref(), &opening, sender, shared, bell)
-    else {
+    let Some((mut reader, positions)) = open(connector.as_ref(), &opening, sender, shared, bell) else {
         return;
     };
     if !send(sender, ReaderEvent::Opened(positions), shared, bell) {

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use serde_json::json;
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{
-    DmlCommit, Epoch, Keyspace, PipelineId, RelationId, Store, WriteBatch, changelog, dml, keys,
-};
+use weir_state::{DmlCommit, Epoch, Keyspace, PipelineId, RelationId, Store, WriteBatch, changelog, dml, keys};
 
 use super::committer::CommitJob;
 use super::dataflow::{Dataflow, NodeRef, Projections, RelationInput, ViewParts};
@@ -64,8 +62,6 @@ pub struct Held {
     pub positions: BTreeMap<RelationId, Positions>,
     /// The DML commit that it has taken in.
     pub dml: DmlCommit,
-    /// It reads tables.
-    pub reads_tables: bool,
 }
 
 /// Where a pipeline is to read to.
@@ -149,10 +145,7 @@ pub struct Runtime {
     last_record: Option<PipelineRecord>,
     last_checkpoint: Instant,
     committing: Option<Epoch>,
-    outcomes: (
-        Sender<(Epoch, Result<(), Error>)>,
-        Receiver<(Epoch, Result<(), Error>)>,
-    ),
+    outcomes: (Sender<(Epoch, Result<(), Error>)>, Receiver<(Epoch, Result<(), Error>)>),
     /// Written with the next checkpoint.
     parked: Vec<PipelineRecord>,
     absorbed: Vec<PipelineId>,
@@ -240,8 +233,7 @@ impl Runtime {
                     .last_record
                     .as_ref()
                     .map(|record| stored_progress(record, relation));
-                let source =
-                    SourceInput::new(spec, progress.unwrap_or_default(), self.start.bell.clone());
+                let source = SourceInput::new(spec, progress.unwrap_or_default(), self.start.bell.clone());
                 self.sources.insert(relation, source);
             } else if let Some(table) = self.shared.table(relation) {
                 if self.start.record.is_none() {
@@ -259,8 +251,7 @@ impl Runtime {
             self.dml = snapshot.dml();
             for table in fresh_tables {
                 let all: Vec<usize> = (0..table.schema.fields().len()).collect();
-                self.loading
-                    .push((table.relation, snapshot.scan(&table, &all)?));
+                self.loading.push((table.relation, snapshot.scan(&table, &all)?));
             }
         } else if self.tables.is_empty() && self.start.record.is_none() {
             self.dml = self.shared.publication.dml();
@@ -307,23 +298,22 @@ impl Runtime {
     fn plan(&mut self) -> Result<()> {
         let mut layouts: BTreeMap<RelationId, Layout> = BTreeMap::new();
         let views: Vec<ViewSpec> = self.dataflow.views().values().cloned().collect();
-        let each_input =
-            |act: &mut dyn FnMut(NodeRef, &crate::graph::InputSpec) -> Result<()>| -> Result<()> {
-                for view in &views {
-                    for (index, node) in view.graph.nodes.iter().enumerate() {
-                        if let NodeKind::Input(input) = &node.kind {
-                            act(
-                                NodeRef {
-                                    view: view.relation,
-                                    node: NodeId(index as u32),
-                                },
-                                input,
-                            )?;
-                        }
+        let each_input = |act: &mut dyn FnMut(NodeRef, &crate::graph::InputSpec) -> Result<()>| -> Result<()> {
+            for view in &views {
+                for (index, node) in view.graph.nodes.iter().enumerate() {
+                    if let NodeKind::Input(input) = &node.kind {
+                        act(
+                            NodeRef {
+                                view: view.relation,
+                                node: NodeId(index as u32),
+                            },
+                            input,
+                        )?;
                     }
                 }
-                Ok(())
-            };
+            }
+            Ok(())
+        };
         each_input(&mut |_, input| {
             if self.sources.contains_key(&input.relation) {
                 layouts
@@ -347,8 +337,7 @@ impl Runtime {
             }
             Ok(())
         })?;
-        self.sources
-            .retain(|relation, _| layouts.contains_key(relation));
+        self.sources.retain(|relation, _| layouts.contains_key(relation));
         for (relation, layout) in layouts {
             self.sources
                 .get_mut(&relation)
@@ -391,11 +380,7 @@ impl Runtime {
             }
         }
         let now = Instant::now();
-        let timer = self
-            .sources
-            .values()
-            .filter_map(SourceInput::next_timer)
-            .min();
+        let timer = self.sources.values().filter_map(SourceInput::next_timer).min();
         let mut nap = timer
             .map_or(NAP, |at| at.saturating_duration_since(now))
             .clamp(Duration::from_millis(1), NAP);
@@ -498,18 +483,9 @@ impl Runtime {
             };
             let mut upto = host.epoch;
             if let Mode::RunningTo(targets, _) = &self.mode {
-                upto = upto.min(
-                    targets
-                        .changelogs
-                        .get(&relation)
-                        .copied()
-                        .unwrap_or(Epoch::ZERO),
-                );
+                upto = upto.min(targets.changelogs.get(&relation).copied().unwrap_or(Epoch::ZERO));
             }
-            let follow = self
-                .follows
-                .get_mut(&relation)
-                .expect("it is among the keys");
+            let follow = self.follows.get_mut(&relation).expect("it is among the keys");
             if upto <= follow.taken {
                 continue;
             }
@@ -548,10 +524,7 @@ impl Runtime {
         for (relation, error) in failed {
             any = true;
             let readers = self.readers_of(relation);
-            let causes = readers
-                .into_iter()
-                .map(|view| (view, Some(error.clone())))
-                .collect();
+            let causes = readers.into_iter().map(|view| (view, Some(error.clone()))).collect();
             self.detach_failed(causes)?;
         }
         Ok(any)
@@ -584,8 +557,7 @@ impl Runtime {
         }
         let views: BTreeSet<RelationId> = causes.keys().copied().collect();
         let parked = self.detach(&views, true)?;
-        self.shared
-            .tell_failed(causes, parked, self.failure_position());
+        self.shared.tell_failed(causes, parked, self.failure_position());
         Ok(())
     }
 
@@ -599,12 +571,7 @@ impl Runtime {
         loop {
             let before = views.len();
             for view in self.dataflow.views().values() {
-                if view
-                    .graph
-                    .relations()
-                    .iter()
-                    .any(|read| views.contains(read))
-                {
+                if view.graph.relations().iter().any(|read| views.contains(read)) {
                     views.insert(view.relation);
                 }
             }
@@ -615,21 +582,12 @@ impl Runtime {
     }
 
     /// Takes views out. Returns the record under which they were parked.
-    fn detach(
-        &mut self,
-        views: &BTreeSet<RelationId>,
-        keep: bool,
-    ) -> Result<Option<PipelineRecord>> {
+    fn detach(&mut self, views: &BTreeSet<RelationId>, keep: bool) -> Result<Option<PipelineRecord>> {
         for view in views {
             drop(self.dataflow.take(*view));
         }
         let outside = self.outside_relations();
-        let unfollowed: Vec<RelationId> = self
-            .follows
-            .keys()
-            .copied()
-            .filter(|r| !outside.contains(r))
-            .collect();
+        let unfollowed: Vec<RelationId> = self.follows.keys().copied().filter(|r| !outside.contains(r)).collect();
         let taken: BTreeMap<RelationId, Epoch> = self
             .last_record
             .as_ref()
@@ -653,9 +611,7 @@ impl Runtime {
                 }
                 let follower = follower_name(parked.id);
                 for (view, epoch) in &parked.changelogs {
-                    self.shared
-                        .publication
-                        .follow(*view, &follower, Some(*epoch));
+                    self.shared.publication.follow(*view, &follower, Some(*epoch));
                 }
                 (!parked.views.is_empty()).then_some(parked)
             }
@@ -671,10 +627,8 @@ impl Runtime {
             self.follows.remove(&relation);
         }
         self.tables.retain(|relation, _| outside.contains(relation));
-        self.sources
-            .retain(|relation, _| outside.contains(relation));
-        self.loading
-            .retain(|(relation, _)| outside.contains(relation));
+        self.sources.retain(|relation, _| outside.contains(relation));
+        self.loading.retain(|(relation, _)| outside.contains(relation));
         if let Some(record) = &mut self.last_record {
             record.views.retain(|view| !views.contains(view));
         }
@@ -737,7 +691,6 @@ impl Runtime {
                 .map(|(id, source)| (*id, source.progress.positions()))
                 .collect(),
             dml: self.dml,
-            reads_tables: !self.tables.is_empty(),
         }
     }
 
@@ -745,10 +698,7 @@ impl Runtime {
         let views: Vec<RelationId> = self.dataflow.views().keys().copied().collect();
         HandedOver {
             id: self.start.id,
-            views: views
-                .into_iter()
-                .filter_map(|view| self.dataflow.take(view))
-                .collect(),
+            views: views.into_iter().filter_map(|view| self.dataflow.take(view)).collect(),
             sources: std::mem::take(&mut self.sources)
                 .into_iter()
                 .map(|(id, s)| (id, s.progress.clone()))
@@ -780,9 +730,7 @@ impl Runtime {
         let outside = self.outside_relations();
         for (relation, follow) in given.follows {
             if outside.contains(&relation) && !self.follows.contains_key(&relation) {
-                self.shared
-                    .publication
-                    .follow(relation, &ours, Some(follow.taken));
+                self.shared.publication.follow(relation, &ours, Some(follow.taken));
                 self.follows.insert(relation, follow);
             }
             self.shared.publication.unfollow(relation, &theirs);
@@ -799,9 +747,7 @@ impl Runtime {
         }
         for relation in outside {
             if let Some(table) = self.shared.table(relation) {
-                self.tables
-                    .entry(relation)
-                    .or_insert_with(|| table.stored());
+                self.tables.entry(relation).or_insert_with(|| table.stored());
             }
         }
         self.absorbed.push(given.id);
@@ -827,10 +773,7 @@ impl Runtime {
     fn checkpoint(&mut self) -> Result<()> {
         let epoch = self.shared.instance.next_epoch();
         let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
-        let logged = self
-            .shared
-            .publication
-            .logged(views.iter().copied(), self.last_epoch);
+        let logged = self.shared.publication.logged(views.iter().copied(), self.last_epoch);
         let wanted: BTreeSet<RelationId> = self
             .shared
             .sinks
@@ -877,11 +820,7 @@ impl Runtime {
             let mut key = record.epoch.0.to_be_bytes().to_vec();
             key.extend(record.id.0.to_be_bytes());
             let bytes = change::to_bytes(&[ChangeBatch::inserts(rows)])?;
-            batch.put(
-                Keyspace::View,
-                &keys::view_key(snapshot::ERRORS, &key),
-                &bytes,
-            );
+            batch.put(Keyspace::View, &keys::view_key(snapshot::ERRORS, &key), &bytes);
             self.skipped.clear();
         }
         Ok(())
@@ -909,11 +848,7 @@ impl Runtime {
                 .collect(),
             dml: self.dml,
             epoch,
-            changelogs: self
-                .follows
-                .iter()
-                .map(|(id, follow)| (*id, follow.taken))
-                .collect(),
+            changelogs: self.follows.iter().map(|(id, follow)| (*id, follow.taken)).collect(),
             extra: json!({ "watermarks": watermarks, "sources": sources }),
         }
     }
@@ -922,10 +857,7 @@ impl Runtime {
         let ended = self.loading.is_empty()
             && self.follows.is_empty()
             && self.tables.is_empty()
-            && self
-                .sources
-                .values()
-                .all(|source| source.ended() && source.drained());
+            && self.sources.values().all(|source| source.ended() && source.drained());
         let attached = self.start.status.lock().attached;
         PublishedPipeline {
             epoch,
@@ -958,9 +890,7 @@ impl Runtime {
         let follower = follower_name(self.start.id);
         if let Some(record) = &self.last_record {
             for (relation, taken) in &record.changelogs {
-                self.shared
-                    .publication
-                    .advance(*relation, &follower, *taken);
+                self.shared.publication.advance(*relation, &follower, *taken);
             }
             if self.start.durable {
                 for (relation, source) in &self.sources {
@@ -1010,16 +940,14 @@ impl Runtime {
         let Mode::RunningTo(targets, _) = &self.mode else {
             return Ok(());
         };
-        let sources = targets.positions.iter().all(|(relation, limits)| {
-            self.sources
-                .get(relation)
-                .is_none_or(|source| source.reached(limits))
-        });
-        let logs = targets.changelogs.iter().all(|(relation, epoch)| {
-            self.follows
-                .get(relation)
-                .is_none_or(|follow| follow.taken >= *epoch)
-        });
+        let sources = targets
+            .positions
+            .iter()
+            .all(|(relation, limits)| self.sources.get(relation).is_none_or(|source| source.reached(limits)));
+        let logs = targets
+            .changelogs
+            .iter()
+            .all(|(relation, epoch)| self.follows.get(relation).is_none_or(|follow| follow.taken >= *epoch));
         let dml = self.dml >= targets.dml;
         if sources && logs && dml && self.loading.is_empty() {
             self.commit_and_wait()?;
@@ -1044,11 +972,7 @@ impl Runtime {
             .iter()
             .map(|(id, s)| (*id, s.progress.positions()))
             .collect();
-        status.follows = self
-            .follows
-            .iter()
-            .map(|(id, follow)| (*id, follow.taken))
-            .collect();
+        status.follows = self.follows.iter().map(|(id, follow)| (*id, follow.taken)).collect();
         status.opened = self.sources.values().all(SourceInput::opened);
         status.last_progress_us = self.last_progress_us;
         status.trouble = self.sources.values().find_map(SourceInput::trouble);

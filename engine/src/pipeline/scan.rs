@@ -70,8 +70,7 @@ impl Scan {
     fn advance(&mut self) -> Result<()> {
         let reads = self.reader.read(8192, Duration::from_millis(200))?;
         if reads.is_empty() && self.last.elapsed() > PATIENCE {
-            let cause =
-                "nothing came for 30 s before the end that was asked for was reached".to_string();
+            let cause = "nothing came for 30 s before the end that was asked for was reached".to_string();
             return Err(Error::Connector {
                 place: format!("source '{}'", self.spec.name),
                 cause,
@@ -86,16 +85,12 @@ impl Scan {
                     .count();
                 read.payload = read.payload.slice(0, count);
             }
-            if read.ended
-                || end.is_some_and(|end| read.next >= end)
-                || (end.is_none() && read.at_end)
-            {
+            if read.ended || end.is_some_and(|end| read.next >= end) || (end.is_none() && read.at_end) {
                 self.open.retain(|id| *id != read.split.id);
             }
             let decoded = self.decoder.decode(&read, &mut None)?;
             debug_assert!(decoded.skipped.is_empty() || self.spec.on_error == OnError::Skip);
-            self.ready
-                .push_back(decoded.rows.rows().project(&self.projection)?);
+            self.ready.push_back(decoded.rows.rows().project(&self.projection)?);
         }
         Ok(())
     }

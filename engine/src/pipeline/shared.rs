@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, unbounded};
 use parking_lot::{Mutex, RwLock};
 use weir_state::pipelines::PipelineRecord;
-use weir_state::{
-    DmlCommit, Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch,
-};
+use weir_state::{DmlCommit, Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch};
 
 use super::EngineOptions;
 use super::committer::{CommitJob, VolatileSinks};
@@ -82,8 +80,6 @@ pub struct PipelineHandle {
     pub name: Option<String>,
     /// Push queries never attach.
     pub durable: bool,
-    /// When it was started.
-    pub since: Instant,
 }
 
 impl PipelineHandle {
@@ -106,10 +102,7 @@ pub struct ViewEntry {
 pub enum Standing {
     Running(PipelineId),
     Paused,
-    Failed {
-        cause: String,
-        retry_at: Option<Instant>,
-    },
+    Failed { cause: String, retry_at: Option<Instant> },
     Waiting,
 }
 
@@ -180,11 +173,7 @@ impl Shared {
     }
 
     pub fn view(&self, id: RelationId) -> Option<ViewSpec> {
-        self.relations
-            .read()
-            .views
-            .get(&id)
-            .map(|entry| entry.spec.clone())
+        self.relations.read().views.get(&id).map(|entry| entry.spec.clone())
     }
 
     /// A pipeline id that was never used before.
@@ -197,10 +186,7 @@ impl Shared {
 
     /// Wakes all pipelines.
     pub fn ring_all(&self) {
-        self.pipelines
-            .read()
-            .values()
-            .for_each(|pipeline| pipeline.bell.ring());
+        self.pipelines.read().values().for_each(|pipeline| pipeline.bell.ring());
     }
 
     /// Starts a pipeline on a thread of its own.
@@ -225,7 +211,6 @@ impl Shared {
             status: status.clone(),
             name: views.iter().find_map(|view| view.options.pipeline.clone()),
             durable,
-            since: Instant::now(),
         };
         status.lock().views = views.iter().map(|view| view.relation).collect();
         if durable {
@@ -262,9 +247,8 @@ impl Shared {
             .name(format!("pipeline-{id}"))
             .spawn(move || {
                 let ids: Vec<RelationId> = start.views.iter().map(|view| view.relation).collect();
-                let exit = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    Runtime::run(shared.clone(), start)
-                }));
+                let exit =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Runtime::run(shared.clone(), start)));
                 match exit {
                     Ok(Exit::Done) => {}
                     Ok(Exit::Failed(error)) => shared.tell_down(id, &ids, error),
@@ -298,9 +282,7 @@ impl Shared {
         let share = a_reads
             .intersection(&b_reads)
             .any(|id| relations.sources.contains_key(id));
-        share
-            || a_reads.intersection(&b).next().is_some()
-            || b_reads.intersection(&a).next().is_some()
+        share || a_reads.intersection(&b).next().is_some() || b_reads.intersection(&a).next().is_some()
     }
 
     /// Views failed in a running pipeline, which goes on without them.
@@ -354,11 +336,7 @@ impl Shared {
             .map(|r| serde_json::to_string(&r.positions).unwrap_or_default());
         let mut relations = self.relations.write();
         let mut views: BTreeSet<RelationId> = started_with.iter().copied().collect();
-        views.extend(
-            record
-                .iter()
-                .flat_map(|record| record.views.iter().copied()),
-        );
+        views.extend(record.iter().flat_map(|record| record.views.iter().copied()));
         views.retain(|view| {
             relations
                 .views
@@ -377,11 +355,7 @@ impl Shared {
 
     /// Registers a follower of a view and gives the view's rows as of an epoch after which its
     /// changelog is complete.
-    pub fn follow_from_snapshot(
-        &self,
-        view: RelationId,
-        follower: &str,
-    ) -> Result<(Snapshot, Epoch)> {
+    pub fn follow_from_snapshot(&self, view: RelationId, follower: &str) -> Result<(Snapshot, Epoch)> {
         self.publication.follow(view, follower, None);
         let deadline = Instant::now() + Duration::from_secs(30);
         let begun = self.publication.wait(deadline, |publication| {
@@ -395,14 +369,11 @@ impl Shared {
             let name = self.view(view).map(|view| view.name).unwrap_or_default();
             return Err(Error::Connector {
                 place: format!("view '{name}'"),
-                cause: "it is not running, so its changes can't be followed; see SHOW PIPELINES"
-                    .to_string(),
+                cause: "it is not running, so its changes can't be followed; see SHOW PIPELINES".to_string(),
             });
         }
         let snapshot = Snapshot::new(self.instance.store().snapshot())?;
-        let epoch = snapshot
-            .pipeline_of(view)?
-            .map_or(Epoch::ZERO, |record| record.epoch);
+        let epoch = snapshot.pipeline_of(view)?.map_or(Epoch::ZERO, |record| record.epoch);
         self.publication.advance(view, follower, epoch);
         Ok((snapshot, epoch))
     }
@@ -415,8 +386,7 @@ impl Shared {
             Standing::Paused => ViewState::Paused,
             Standing::Failed { cause, retry_at } => ViewState::Failed {
                 cause: cause.clone(),
-                retry_in_ms: retry_at
-                    .map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64),
+                retry_in_ms: retry_at.map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64),
             },
             Standing::Waiting => {
                 let stopped = |id: &RelationId| {

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatchOptions};
 use arrow::array::{
-    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use weir_state::{DmlCommit, Keyspace, Reader, RelationId, decode_counter, dml, keys, pipelines};
@@ -67,20 +66,14 @@ impl Snapshot {
             Storage::Keyed(_) => self.rows(relation, columns, false)?,
             Storage::Bag => self.rows(relation, columns, true)?,
             Storage::Changes => {
-                return Err(Error::internal(
-                    "a relation without stored rows was scanned",
-                ));
+                return Err(Error::internal("a relation without stored rows was scanned"));
             }
         };
         Ok(scan)
     }
 
     /// The rows of a key (all its columns given, as rows of key columns), for point reads.
-    pub fn get(
-        &self,
-        relation: &StoredRelation,
-        keys_columns: &[ArrayRef],
-    ) -> Result<Vec<RecordBatch>> {
+    pub fn get(&self, relation: &StoredRelation, keys_columns: &[ArrayRef]) -> Result<Vec<RecordBatch>> {
         let Storage::Keyed(key) = &relation.storage else {
             return Err(Error::internal("a point read needs a keyed relation"));
         };
@@ -100,12 +93,7 @@ impl Snapshot {
     }
 
     /// A table as of an earlier DML commit than the snapshot's.
-    pub fn scan_table_at(
-        &self,
-        table: &StoredRelation,
-        columns: &[usize],
-        at: DmlCommit,
-    ) -> Result<Batches> {
+    pub fn scan_table_at(&self, table: &StoredRelation, columns: &[usize], at: DmlCommit) -> Result<Batches> {
         let all: Vec<usize> = (0..table.schema.fields().len()).collect();
         let mut later = Vec::new();
         if at < self.dml {
@@ -176,12 +164,7 @@ impl Snapshot {
     }
 }
 
-fn decode_rows(
-    codec: &RowCodec,
-    schema: &SchemaRef,
-    columns: &[usize],
-    rows: &[Vec<u8>],
-) -> Result<RecordBatch> {
+fn decode_rows(codec: &RowCodec, schema: &SchemaRef, columns: &[usize], rows: &[Vec<u8>]) -> Result<RecordBatch> {
     let arrays = codec.decode(rows.iter().map(Vec::as_slice))?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let whole = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?;
@@ -196,8 +179,7 @@ fn repeat_rows(changes: &ChangeBatch) -> Result<RecordBatch> {
     let mut indices: Vec<u32> = Vec::new();
     for row in 0..changes.num_rows() {
         let weight = changes.weight(row);
-        let count = usize::try_from(weight)
-            .map_err(|_| Error::internal("a stored row has a negative weight"))?;
+        let count = usize::try_from(weight).map_err(|_| Error::internal("a stored row has a negative weight"))?;
         indices.extend(std::iter::repeat_n(row as u32, count));
     }
     Ok(changes.take(&indices.into())?.into_parts().0)
@@ -226,9 +208,7 @@ impl Owned {
     }
 
     fn refill(&mut self) -> Result<()> {
-        let entries = self
-            .reader
-            .scan(Keyspace::View, &self.next, Some(&self.end));
+        let entries = self.reader.scan(Keyspace::View, &self.next, Some(&self.end));
         let slice = entries.take(Self::SLICE).collect::<Result<Vec<_>, _>>()?;
         self.done = slice.len() < Self::SLICE;
         if let Some((last, _)) = slice.last() {
@@ -285,28 +265,13 @@ pub fn errors_relation() -> StoredRelation {
 /// Bad records as rows of `weir.errors`.
 pub fn error_rows(records: &[BadRecord], seen_us: i64) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(
-            records.iter().map(|r| &r.source),
-        )),
-        Arc::new(StringArray::from_iter_values(
-            records.iter().map(|r| &r.topic),
-        )),
-        Arc::new(Int32Array::from_iter_values(
-            records.iter().map(|r| r.partition),
-        )),
-        Arc::new(Int64Array::from_iter_values(
-            records.iter().map(|r| r.offset),
-        )),
-        Arc::new(StringArray::from_iter_values(
-            records.iter().map(|r| &r.cause),
-        )),
-        Arc::new(BinaryArray::from_iter_values(
-            records.iter().map(|r| &r.value),
-        )),
-        Arc::new(TimestampMicrosecondArray::from_value(
-            seen_us,
-            records.len(),
-        )),
+        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.source))),
+        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.topic))),
+        Arc::new(Int32Array::from_iter_values(records.iter().map(|r| r.partition))),
+        Arc::new(Int64Array::from_iter_values(records.iter().map(|r| r.offset))),
+        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.cause))),
+        Arc::new(BinaryArray::from_iter_values(records.iter().map(|r| &r.value))),
+        Arc::new(TimestampMicrosecondArray::from_value(seen_us, records.len())),
     ];
     Ok(RecordBatch::try_new(errors_schema(), columns)?)
 }

@@ -54,10 +54,7 @@ pub struct SourceProgress {
 
 impl SourceProgress {
     /// As it was stored with an epoch.
-    pub fn restore(
-        stored: &BTreeMap<String, SplitProgress>,
-        watermark: Option<Watermark>,
-    ) -> SourceProgress {
+    pub fn restore(stored: &BTreeMap<String, SplitProgress>, watermark: Option<Watermark>) -> SourceProgress {
         let split = |progress: &SplitProgress| SplitState {
             watermark: progress.max_event_time,
             ended: progress.ended,
@@ -94,10 +91,7 @@ impl SourceProgress {
     /// Takes over what another pipeline, at the same positions, knows: the higher watermarks.
     pub fn merge(&mut self, other: &SourceProgress) {
         for (id, theirs) in &other.splits {
-            let ours = self
-                .splits
-                .entry(id.clone())
-                .or_insert_with(|| theirs.clone());
+            let ours = self.splits.entry(id.clone()).or_insert_with(|| theirs.clone());
             ours.watermark = ours.watermark.max(theirs.watermark);
             ours.ended |= theirs.ended;
         }
@@ -202,18 +196,9 @@ impl SourceInput {
 
     /// Takes what has been read, at most about `budget` rows, none at or beyond `limits`, and
     /// decodes it.
-    pub fn step(
-        &mut self,
-        budget: usize,
-        limits: Option<&Positions>,
-        now: Instant,
-    ) -> Result<SourceStep> {
+    pub fn step(&mut self, budget: usize, limits: Option<&Positions>, now: Instant) -> Result<SourceStep> {
         // Reads beyond a limit wait in front of others that may go on.
-        self.pump(if limits.is_some() {
-            budget * 16
-        } else {
-            budget
-        })?;
+        self.pump(if limits.is_some() { budget * 16 } else { budget })?;
         let tasks = self.decoders.len();
         let mut taken: Vec<Vec<SplitRead>> = vec![Vec::new(); tasks];
         let mut rows = 0;
@@ -344,11 +329,7 @@ impl SourceInput {
         for result in results {
             let (decoded, marks) = result?;
             for (id, mark) in marks {
-                self.progress
-                    .splits
-                    .get_mut(&id)
-                    .expect("it was there")
-                    .watermark = mark;
+                self.progress.splits.get_mut(&id).expect("it was there").watermark = mark;
             }
             let mut rows = Vec::with_capacity(decoded.len());
             for read in decoded {
@@ -362,28 +343,15 @@ impl SourceInput {
 
     /// The watermarks of the splits that are read.
     fn marks(&self, reads: &[SplitRead]) -> Marks {
-        let mark = |read: &SplitRead| {
-            (
-                read.split.id.clone(),
-                self.progress.splits[&read.split.id].watermark,
-            )
-        };
+        let mark = |read: &SplitRead| (read.split.id.clone(), self.progress.splits[&read.split.id].watermark);
         reads.iter().map(mark).collect()
     }
 
     /// Marks splits idle that have been quiet long enough.
     fn rest(&mut self, now: Instant) {
         let timeout = Duration::from_millis(self.spec.idle_timeout_ms);
-        let readable = self.opened
-            && self
-                .reader
-                .as_ref()
-                .is_some_and(|reader| reader.trouble().is_none());
-        let waiting: Vec<SplitId> = self
-            .pending
-            .iter()
-            .map(|read| read.split.id.clone())
-            .collect();
+        let readable = self.opened && self.reader.as_ref().is_some_and(|reader| reader.trouble().is_none());
+        let waiting: Vec<SplitId> = self.pending.iter().map(|read| read.split.id.clone()).collect();
         for (id, split) in &mut self.progress.splits {
             if !readable || waiting.contains(id) {
                 split.quiet_since = split.quiet_since.map(|_| now);
@@ -424,9 +392,7 @@ impl SourceInput {
 
     /// All splits are bounded and have ended.
     pub fn ended(&self) -> bool {
-        self.opened
-            && !self.progress.splits.is_empty()
-            && self.progress.splits.values().all(|split| split.ended)
+        self.opened && !self.progress.splits.is_empty() && self.progress.splits.values().all(|split| split.ended)
     }
 
     /// True when each limited split has reached its limit.
@@ -448,10 +414,7 @@ impl SourceInput {
 
     /// Known ends of the splits.
     pub fn ends(&self) -> Positions {
-        self.reader
-            .as_ref()
-            .map(ReaderHandle::ends)
-            .unwrap_or_default()
+        self.reader.as_ref().map(ReaderHandle::ends).unwrap_or_default()
     }
 
     /// What keeps it from being read, if anything.
@@ -476,9 +439,7 @@ fn decode_reads(
 ) -> Result<(Vec<DecodedRead>, Marks)> {
     let mut decoded = Vec::with_capacity(reads.len());
     for read in reads.iter().filter(|read| !read.payload.is_empty()) {
-        let mark = marks
-            .get_mut(&read.split.id)
-            .expect("each read's split has a mark");
+        let mark = marks.get_mut(&read.split.id).expect("each read's split has a mark");
         decoded.push(decoder.decode(read, mark)?);
     }
     Ok((decoded, marks))

@@ -24,15 +24,9 @@ static NUMBER: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug, Clone)]
 pub enum Delivery {
     /// Rows of the snapshot, which is as of `epoch`. Several may come; then changes after it.
-    Snapshot {
-        epoch: Epoch,
-        changes: Vec<ChangeBatch>,
-    },
+    Snapshot { epoch: Epoch, changes: Vec<ChangeBatch> },
     /// All changes up to `epoch` that had not been given.
-    Changes {
-        epoch: Epoch,
-        changes: Vec<ChangeBatch>,
-    },
+    Changes { epoch: Epoch, changes: Vec<ChangeBatch> },
     /// Nothing changed up to `epoch`.
     Progress { epoch: Epoch },
     /// Every input has ended: nothing more will come.
@@ -166,9 +160,7 @@ impl Subscription {
             changes.extend(change::from_bytes(&entry?.2, &self.relation.schema)?);
         }
         self.delivered = host.epoch;
-        self.shared
-            .publication
-            .advance(view, &self.follower, host.epoch);
+        self.shared.publication.advance(view, &self.follower, host.epoch);
         self.trim()?;
         let epoch = host.epoch;
         Ok(Some(if changes.is_empty() {
@@ -220,13 +212,10 @@ impl Drop for Subscription {
 /// A client may go on after an epoch if the changelog is whole from there, and if that epoch has
 /// been.
 fn check_resumable(shared: &Shared, view: RelationId, after: Epoch) -> Result<()> {
-    let (_, host) = shared
-        .publication
-        .host(view)
-        .ok_or_else(|| Error::Connector {
-            place: format!("view {view}"),
-            cause: "it is not running; see SHOW PIPELINES".to_string(),
-        })?;
+    let (_, host) = shared.publication.host(view).ok_or_else(|| Error::Connector {
+        place: format!("view {view}"),
+        cause: "it is not running; see SHOW PIPELINES".to_string(),
+    })?;
     if after > host.epoch {
         return Err(Error::Data(format!(
             "epoch {after} lies beyond the last one committed here ({}): this may be an older copy of the data \

@@ -74,13 +74,7 @@ fn attach_newcomers(shared: &Arc<Shared>, watched: &mut HashMap<PipelineId, Watc
             }
             continue;
         };
-        if !ready
-            || !is_close(
-                host,
-                newcomer,
-                watched.entry(*id).or_insert_with(Watch::new),
-            )
-        {
+        if !ready || !is_close(host, newcomer, watched.entry(*id).or_insert_with(Watch::new)) {
             continue;
         }
         match attach::attach(shared, (*host_id, host), (*id, newcomer)) {
@@ -136,21 +130,15 @@ fn restart_parked(shared: &Arc<Shared>) -> Result<()> {
             let now = Instant::now();
             let held = views.iter().any(|view| match standing(view) {
                 Some(Standing::Paused) | Some(Standing::Failed { retry_at: None, .. }) => true,
-                Some(Standing::Failed {
-                    retry_at: Some(at), ..
-                }) => *at > now,
+                Some(Standing::Failed { retry_at: Some(at), .. }) => *at > now,
                 _ => false,
             });
             // What they read must be running, or stopped among themselves.
-            let resting = views
-                .iter()
-                .filter_map(|view| relations.views.get(view))
-                .any(|entry| {
-                    entry.spec.graph.relations().iter().any(|read| {
-                        !views.contains(read)
-                            && standing(read).is_some_and(|s| !matches!(s, Standing::Running(_)))
-                    })
-                });
+            let resting = views.iter().filter_map(|view| relations.views.get(view)).any(|entry| {
+                entry.spec.graph.relations().iter().any(|read| {
+                    !views.contains(read) && standing(read).is_some_and(|s| !matches!(s, Standing::Running(_)))
+                })
+            });
             !held && !resting
         };
         relations
@@ -169,11 +157,7 @@ fn restart_parked(shared: &Arc<Shared>) -> Result<()> {
 fn restart(shared: &Arc<Shared>, views: &BTreeSet<RelationId>) -> Result<()> {
     let (specs, record) = {
         let relations = shared.relations.read();
-        let Some(parked) = relations
-            .parked
-            .iter()
-            .find(|parked| parked.views == *views)
-        else {
+        let Some(parked) = relations.parked.iter().find(|parked| parked.views == *views) else {
             return Ok(());
         };
         let specs: Vec<_> = views
@@ -194,11 +178,7 @@ fn restart(shared: &Arc<Shared>, views: &BTreeSet<RelationId>) -> Result<()> {
         }
         None => shared.allocate_pipeline()?,
     };
-    shared
-        .relations
-        .write()
-        .parked
-        .retain(|parked| parked.views != *views);
+    shared.relations.write().parked.retain(|parked| parked.views != *views);
     if specs.is_empty() {
         return Ok(());
     }
@@ -215,8 +195,7 @@ struct Trimmer {
 impl Trimmer {
     fn trim(&mut self, shared: &Shared) -> Result<()> {
         let mut batch = WriteBatch::new();
-        let needed: HashMap<RelationId, Epoch> =
-            shared.publication.needed_after().into_iter().collect();
+        let needed: HashMap<RelationId, Epoch> = shared.publication.needed_after().into_iter().collect();
         for (view, after) in &needed {
             if self.changelogs.get(view).is_none_or(|done| done < after) && *after > Epoch::ZERO {
                 changelog::trim(&mut batch, *view, *after);

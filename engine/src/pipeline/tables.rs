@@ -65,13 +65,7 @@ impl TableWrite<'_> {
             let stored = spec.stored();
             let writer = RowWriter::new(*relation, &spec.name, &stored.storage, &stored.schema)?;
             writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch)?;
-            dml::append(
-                &mut batch,
-                commit,
-                *relation,
-                seq as u32,
-                &change::to_bytes(&[rows])?,
-            );
+            dml::append(&mut batch, commit, *relation, seq as u32, &change::to_bytes(&[rows])?);
             any = true;
         }
         if !any {

@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryViewArray, GenericByteArray, OffsetSizeTrait, StringViewArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, GenericByteArray, OffsetSizeTrait, StringViewArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
     ArrowNativeType, BinaryType, ByteArrayType, DataType, LargeBinaryType, LargeUtf8Type, Utf8Type,
@@ -127,11 +125,9 @@ fn used_data<T: ByteArrayType>(array: &GenericByteArray<T>) -> &[u8] {
 
 /// Whether there is a byte to escape. Written for the vectoriser: no exit within a block.
 fn needs_escape(bytes: &[u8]) -> bool {
-    bytes.chunks(64).any(|block| {
-        block
-            .iter()
-            .fold(false, |any, byte| any | (*byte <= ESCAPE))
-    })
+    bytes
+        .chunks(64)
+        .any(|block| block.iter().fold(false, |any, byte| any | (*byte <= ESCAPE)))
 }
 
 /// Copies `from` to the front of `to`, inverted if `flip` says so.
@@ -141,9 +137,7 @@ pub(super) fn copy(from: &[u8], flip: u8, to: &mut [u8]) {
     if flip == 0 {
         copy_same_len(from, to);
     } else {
-        to.iter_mut()
-            .zip(from)
-            .for_each(|(to, byte)| *to = byte ^ flip);
+        to.iter_mut().zip(from).for_each(|(to, byte)| *to = byte ^ flip);
     }
 }
 
@@ -263,21 +257,14 @@ pub(super) fn decode(column: &Column, rest: &mut [&[u8]]) -> Result<ArrayRef> {
         DataType::LargeUtf8 => Arc::new(take_array::<LargeUtf8Type>(column, rest)?),
         DataType::Binary => Arc::new(take_array::<BinaryType>(column, rest)?),
         DataType::LargeBinary => Arc::new(take_array::<LargeBinaryType>(column, rest)?),
-        DataType::Utf8View => Arc::new(StringViewArray::from(&take_array::<LargeUtf8Type>(
-            column, rest,
-        )?)),
-        DataType::BinaryView => Arc::new(BinaryViewArray::from(&take_array::<LargeBinaryType>(
-            column, rest,
-        )?)),
+        DataType::Utf8View => Arc::new(StringViewArray::from(&take_array::<LargeUtf8Type>(column, rest)?)),
+        DataType::BinaryView => Arc::new(BinaryViewArray::from(&take_array::<LargeBinaryType>(column, rest)?)),
         other => unreachable!("{other} isn't bytes or text"),
     })
 }
 
 /// First finds all values' ends, then copies into memory of just the size.
-fn take_array<T: ByteArrayType>(
-    column: &Column,
-    rest: &mut [&[u8]],
-) -> Result<GenericByteArray<T>> {
+fn take_array<T: ByteArrayType>(column: &Column, rest: &mut [&[u8]]) -> Result<GenericByteArray<T>> {
     let mut stored = Vec::with_capacity(rest.len());
     let mut nulls = Nulls::with_capacity(rest.len());
     let mut offsets = Vec::with_capacity(rest.len() + 1);
@@ -288,8 +275,7 @@ fn take_array<T: ByteArrayType>(
         nulls.push(valid);
         *row = after;
         if valid {
-            let (length, escapes) =
-                payload_len(after, column.flip).ok_or_else(|| damaged("a text has no end"))?;
+            let (length, escapes) = payload_len(after, column.flip).ok_or_else(|| damaged("a text has no end"))?;
             *row = &after[length..];
             end += length - 1 - escapes;
             any_escapes |= escapes > 0;
@@ -309,8 +295,7 @@ fn take_array<T: ByteArrayType>(
         values.iter_mut().for_each(|byte| *byte ^= column.flip);
     }
     let offsets = OffsetBuffer::new(offsets.into());
-    GenericByteArray::try_new(offsets, values.into(), nulls.finish())
-        .map_err(|_| damaged("a text isn't valid UTF-8"))
+    GenericByteArray::try_new(offsets, values.into(), nulls.finish()).map_err(|_| damaged("a text isn't valid UTF-8"))
 }
 
 /// Appends a value that was stored with escapes; both remain inverted as `flip` says.
@@ -330,6 +315,9 @@ fn append_unescaped(mut stored: &[u8], flip: u8, values: &mut Vec<u8>) -> Result
 /// A length as an offset of an Arrow array.
 pub(super) fn offset<O: OffsetSizeTrait>(length: usize) -> Result<O> {
     O::from_usize(length).ok_or_else(|| {
-        Error::Data("more than 2 GiB of text, bytes or list elements in one column of a batch; use fewer or shorter values".into())
+        Error::Data(
+            "more than 2 GiB of text, bytes or list elements in one column of a batch; use fewer or shorter values"
+                .into(),
+        )
     })
 }

@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, NullArray,
-    NullBufferBuilder, make_array,
+    Array, ArrayData, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, NullArray, NullBufferBuilder, make_array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
-use arrow::datatypes::{
-    ArrowNativeType, DataType, IntervalDayTime, IntervalMonthDayNano, IntervalUnit, i256,
-};
+use arrow::datatypes::{ArrowNativeType, DataType, IntervalDayTime, IntervalMonthDayNano, IntervalUnit, i256};
 
 use super::bytes::copy;
 use super::{Column, Target, VALUE, damaged};
@@ -270,16 +267,12 @@ fn write_payloads<const WIDTH: usize>(
             slot[1..].copy_from_slice(&payload);
         }),
         Some(nulls) => {
-            target.each(
-                1 + WIDTH,
-                payloads.zip(nulls.iter()),
-                |(payload, valid), slot| {
-                    slot[0] = if valid { VALUE } else { null };
-                    if valid {
-                        slot[1..].copy_from_slice(&payload);
-                    }
-                },
-            );
+            target.each(1 + WIDTH, payloads.zip(nulls.iter()), |(payload, valid), slot| {
+                slot[0] = if valid { VALUE } else { null };
+                if valid {
+                    slot[1..].copy_from_slice(&payload);
+                }
+            });
         }
     }
 }
@@ -330,8 +323,7 @@ fn take_values<S: Stored<Payload = [u8; WIDTH]>, const WIDTH: usize>(
         };
         *row = after;
         if valid {
-            let value = S::from_payload(*payload, column.flip)
-                .ok_or_else(|| damaged("an interval is out of range"))?;
+            let value = S::from_payload(*payload, column.flip).ok_or_else(|| damaged("an interval is out of range"))?;
             values.push(value);
             nulls.push(true);
         } else {
@@ -343,11 +335,7 @@ fn take_values<S: Stored<Payload = [u8; WIDTH]>, const WIDTH: usize>(
 }
 
 /// As [`take_values`], of a width that is known only now.
-fn take_bytes(
-    column: &Column,
-    width: usize,
-    rest: &mut [&[u8]],
-) -> Result<(Vec<u8>, Option<NullBuffer>)> {
+fn take_bytes(column: &Column, width: usize, rest: &mut [&[u8]]) -> Result<(Vec<u8>, Option<NullBuffer>)> {
     let mut values = Vec::with_capacity(rest.len() * width);
     let mut nulls = Nulls::with_capacity(rest.len());
     for row in rest {
@@ -394,8 +382,7 @@ impl Nulls {
         if valid {
             self.values += 1;
         } else {
-            self.builder
-                .append_n_non_nulls(std::mem::take(&mut self.values));
+            self.builder.append_n_non_nulls(std::mem::take(&mut self.values));
             self.builder.append_null();
         }
     }

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
-    StructArray,
+    Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef};
@@ -108,19 +107,16 @@ fn elements_of<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> (ArrayRef, Vec
 /// The elements between the first and the last offset, and the offsets counted from the first.
 fn within<O: OffsetSizeTrait>(values: &ArrayRef, offsets: &[O]) -> (ArrayRef, Vec<usize>) {
     let first = offsets[0].as_usize();
-    let bounds: Vec<usize> = offsets
-        .iter()
-        .map(|offset| offset.as_usize() - first)
-        .collect();
+    let bounds: Vec<usize> = offsets.iter().map(|offset| offset.as_usize() - first).collect();
     (values.slice(first, bounds[bounds.len() - 1]), bounds)
 }
 
 /// The length of the fields at the front of `bytes`, which are inverted as `flip` says; `None` if
 /// they aren't fields of these columns.
 pub(super) fn fields_len(columns: &[Column], bytes: &[u8], flip: u8) -> Option<usize> {
-    columns.iter().try_fold(0, |at, column| {
-        Some(at + field_len(column, &bytes[at..], flip)?)
-    })
+    columns
+        .iter()
+        .try_fold(0, |at, column| Some(at + field_len(column, &bytes[at..], flip)?))
 }
 
 /// The length of a field, marker and payload. A column at the top has its own flip, and markers
@@ -208,36 +204,24 @@ fn null_row(codec: &RowCodec) -> Vec<u8> {
     let mut row = Vec::new();
     for column in codec.columns.iter() {
         row.push(column.null);
-        row.resize(
-            row.len() + column.fixed_width().map_or(0, |width| width - 1),
-            0,
-        );
+        row.resize(row.len() + column.fixed_width().map_or(0, |width| width - 1), 0);
     }
     row
 }
 
-pub(super) fn decode_struct(
-    column: &Column,
-    fields: &RowCodec,
-    rest: &mut [&[u8]],
-) -> Result<ArrayRef> {
+pub(super) fn decode_struct(column: &Column, fields: &RowCodec, rest: &mut [&[u8]]) -> Result<ArrayRef> {
     let payloads = Payloads::take(column, rest)?;
     let null = null_row(fields);
     let arrays = fields.decode(payloads.iter(&null))?;
     let DataType::Struct(types) = &column.data_type else {
         return Err(damaged("a struct where none belongs"));
     };
-    let structs =
-        StructArray::try_new_with_length(types.clone(), arrays, payloads.nulls, rest.len())
-            .map_err(|_| damaged("a null where none can be"))?;
+    let structs = StructArray::try_new_with_length(types.clone(), arrays, payloads.nulls, rest.len())
+        .map_err(|_| damaged("a null where none can be"))?;
     Ok(Arc::new(structs))
 }
 
-pub(super) fn decode_list(
-    column: &Column,
-    element: &RowCodec,
-    rest: &mut [&[u8]],
-) -> Result<ArrayRef> {
+pub(super) fn decode_list(column: &Column, element: &RowCodec, rest: &mut [&[u8]]) -> Result<ArrayRef> {
     let payloads = Payloads::take(column, rest)?;
     let null = null_list(&column.data_type, element);
     let mut elements = Vec::new();
@@ -246,8 +230,8 @@ pub(super) fn decode_list(
     for mut payload in payloads.iter(&null) {
         // The end byte is the last one: the payload was measured when it was taken.
         while payload.len() > 1 {
-            let length = field_len(&element.columns[0], payload, 0)
-                .ok_or_else(|| damaged("a list has a wrong element"))?;
+            let length =
+                field_len(&element.columns[0], payload, 0).ok_or_else(|| damaged("a list has a wrong element"))?;
             let (element, after) = payload.split_at(length);
             elements.push(element);
             payload = after;
@@ -279,16 +263,14 @@ fn assemble_list(
         DataType::LargeList(of) => list_array::<i64>(of, values, ends, nulls)?,
         DataType::Map(of, ordered) => {
             let entries = values.as_struct().clone();
-            MapArray::try_new(of.clone(), offsets(ends)?, entries, nulls, *ordered)
-                .map(|map| Arc::new(map) as ArrayRef)
+            MapArray::try_new(of.clone(), offsets(ends)?, entries, nulls, *ordered).map(|map| Arc::new(map) as ArrayRef)
         }
         DataType::FixedSizeList(of, length) => {
             let whole = |ends: &[usize]| ends[1] - ends[0] == *length as usize;
             if !ends.windows(2).all(whole) {
                 return Err(damaged("a list of fixed size has another size"));
             }
-            FixedSizeListArray::try_new(of.clone(), *length, values, nulls)
-                .map(|list| Arc::new(list) as ArrayRef)
+            FixedSizeListArray::try_new(of.clone(), *length, values, nulls).map(|list| Arc::new(list) as ArrayRef)
         }
         _ => return Err(damaged("a list where none belongs")),
     };
@@ -308,9 +290,6 @@ fn list_array<O: OffsetSizeTrait>(
 }
 
 fn offsets<O: OffsetSizeTrait>(ends: &[usize]) -> Result<OffsetBuffer<O>> {
-    let offsets = ends
-        .iter()
-        .map(|end| offset(*end))
-        .collect::<Result<Vec<O>>>()?;
+    let offsets = ends.iter().map(|end| offset(*end)).collect::<Result<Vec<O>>>()?;
     Ok(OffsetBuffer::new(offsets.into()))
 }

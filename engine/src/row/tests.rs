@@ -5,10 +5,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array,
-    Float64Array, Int8Array, Int64Array, IntervalDayTimeArray, IntervalMonthDayNanoArray,
-    LargeStringArray, ListArray, NullArray, StringArray, StringViewArray, StructArray,
-    TimestampMicrosecondArray, UInt16Array,
+    Array, ArrayRef, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int8Array,
+    Int64Array, IntervalDayTimeArray, IntervalMonthDayNanoArray, LargeStringArray, ListArray, NullArray, StringArray,
+    StringViewArray, StructArray, TimestampMicrosecondArray, UInt16Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
@@ -30,9 +29,7 @@ fn hex(rows: &Rows) -> Vec<String> {
 fn assert_bytes(array: impl Array + 'static, expected: &[&str]) {
     let array: ArrayRef = Arc::new(array);
     let codec = RowCodec::for_types(&[array.data_type().clone()]).unwrap();
-    let rows = codec
-        .encode(std::slice::from_ref(&array), array.len())
-        .unwrap();
+    let rows = codec.encode(std::slice::from_ref(&array), array.len()).unwrap();
     assert_eq!(hex(&rows), expected, "{}", array.data_type());
     let decoded = codec.decode(rows.iter()).unwrap();
     assert_eq!(decoded[0].data_type(), array.data_type());
@@ -42,14 +39,7 @@ fn assert_bytes(array: impl Array + 'static, expected: &[&str]) {
 #[test]
 fn numbers_are_pinned() {
     assert_bytes(
-        Int64Array::from(vec![
-            Some(0),
-            Some(1),
-            Some(-1),
-            Some(i64::MIN),
-            Some(i64::MAX),
-            None,
-        ]),
+        Int64Array::from(vec![Some(0), Some(1), Some(-1), Some(i64::MIN), Some(i64::MAX), None]),
         &[
             "028000000000000000",
             "028000000000000001",
@@ -66,10 +56,7 @@ fn numbers_are_pinned() {
         &["0201", "0200", "0300"],
     );
     assert_bytes(NullArray::new(2), &["03", "03"]);
-    assert_bytes(
-        Decimal128Array::from(vec![-1]),
-        &["027fffffffffffffffffffffffffffffff"],
-    );
+    assert_bytes(Decimal128Array::from(vec![-1]), &["027fffffffffffffffffffffffffffffff"]);
     assert_bytes(
         TimestampMicrosecondArray::from(vec![1_000_000]).with_timezone("UTC"),
         &["0280000000000f4240"],
@@ -100,10 +87,7 @@ fn floats_are_pinned() {
             "02fff8000000000000",
         ],
     );
-    assert_bytes(
-        Float32Array::from(vec![-2.0, f32::NAN]),
-        &["023fffffff", "02ffc00000"],
-    );
+    assert_bytes(Float32Array::from(vec![-2.0, f32::NAN]), &["023fffffff", "02ffc00000"]);
 }
 
 #[test]
@@ -158,10 +142,7 @@ fn nested_values_are_pinned() {
         Arc::new(Int8Array::from(vec![Some(1), Some(2)])),
     ];
     let nulls = NullBuffer::from(vec![true, false]);
-    assert_bytes(
-        StructArray::new(fields, columns, Some(nulls)),
-        &["020278000281", "03"],
-    );
+    assert_bytes(StructArray::new(fields, columns, Some(nulls)), &["020278000281", "03"]);
 }
 
 #[test]
@@ -207,15 +188,10 @@ fn rows_are_appended_and_cleared() {
     let codec = RowCodec::for_types(&[DataType::Utf8]).unwrap();
     let column: ArrayRef = Arc::new(StringArray::from(vec!["a", "bc"]));
     let mut rows = codec.encode(std::slice::from_ref(&column), 2).unwrap();
-    codec
-        .encode_into(&[column.slice(1, 1)], 1, &mut rows)
-        .unwrap();
+    codec.encode_into(&[column.slice(1, 1)], 1, &mut rows).unwrap();
     rows.push(b"\x02z\x00");
     let decoded = codec.decode(rows.iter()).unwrap();
-    assert_eq!(
-        decoded[0].as_ref(),
-        &StringArray::from(vec!["a", "bc", "bc", "z"])
-    );
+    assert_eq!(decoded[0].as_ref(), &StringArray::from(vec!["a", "bc", "bc", "z"]));
     rows.clear();
     assert!(rows.is_empty());
     assert_eq!(rows.iter().len(), 0);
@@ -242,11 +218,7 @@ fn other_columns_are_refused() {
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
     let text: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
     let mut rows = Rows::new();
-    assert!(
-        codec
-            .encode_into(std::slice::from_ref(&text), 2, &mut rows)
-            .is_err()
-    );
+    assert!(codec.encode_into(std::slice::from_ref(&text), 2, &mut rows).is_err());
     assert!(
         codec
             .encode_into(&[numbers.clone(), numbers.clone()], 2, &mut rows)
@@ -275,22 +247,10 @@ fn wrong_bytes_are_errors() {
         (DataType::Utf8, &[2, b'a', 1, 3, 0]),
         (DataType::Utf8, &[2, 0xff, 0]),
         (DataType::Utf8View, &[2, 0xc3, 0]),
-        (
-            DataType::List(field("item", DataType::Utf8, true)),
-            &[2, 2, b'a', 0],
-        ),
-        (
-            DataType::List(field("item", DataType::Utf8, true)),
-            &[2, 7, 0],
-        ),
-        (
-            DataType::List(field("item", DataType::Utf8, true)),
-            &[2, 2, 0xff, 0, 0],
-        ),
-        (
-            DataType::List(field("item", DataType::Boolean, false)),
-            &[2, 3, 0, 0],
-        ),
+        (DataType::List(field("item", DataType::Utf8, true)), &[2, 2, b'a', 0]),
+        (DataType::List(field("item", DataType::Utf8, true)), &[2, 7, 0]),
+        (DataType::List(field("item", DataType::Utf8, true)), &[2, 2, 0xff, 0, 0]),
+        (DataType::List(field("item", DataType::Boolean, false)), &[2, 3, 0, 0]),
         (
             DataType::Struct(vec![field("a", DataType::Boolean, false)].into()),
             &[2, 3, 0],
@@ -306,9 +266,7 @@ fn wrong_bytes_are_errors() {
     ];
     for (data_type, bytes) in cases {
         let codec = RowCodec::for_types(std::slice::from_ref(&data_type)).unwrap();
-        let error = codec
-            .decode([bytes])
-            .expect_err(&format!("{data_type}: {bytes:?}"));
+        let error = codec.decode([bytes]).expect_err(&format!("{data_type}: {bytes:?}"));
         assert!(matches!(error, Error::State(_)), "{error}");
     }
 }

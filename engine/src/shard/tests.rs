@@ -45,10 +45,7 @@ fn shards_are_pinned() {
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(0), Some(1), None]));
     let texts: ArrayRef = Arc::new(StringArray::from(vec!["", "warsaw", "łódź"]));
     let rows = codec.encode(&[numbers, texts], 3).unwrap();
-    let shards: Vec<u8> = hash_rows(&rows)
-        .into_iter()
-        .map(|hash| shard_of(hash).0)
-        .collect();
+    let shards: Vec<u8> = hash_rows(&rows).into_iter().map(|hash| shard_of(hash).0).collect();
     assert_eq!(shards, [49, 251, 73]);
 }
 
@@ -75,22 +72,14 @@ fn like_keys_spread_evenly() {
         (0..100_000_i64)
             .map(|n| (n * 1_000_000).to_be_bytes().to_vec())
             .collect(),
-        (0..100_000)
-            .map(|n| format!("user-{n}").into_bytes())
-            .collect(),
-        (0..100_000)
-            .map(|n| format!("{:>40}", n * 256).into_bytes())
-            .collect(),
+        (0..100_000).map(|n| format!("user-{n}").into_bytes()).collect(),
+        (0..100_000).map(|n| format!("{:>40}", n * 256).into_bytes()).collect(),
     ];
     for keys in key_sets {
         let mut hashes: Vec<u64> = keys.iter().map(|key| hash_key(key)).collect();
         for shift in [0, 8, 24, 48, 56] {
             let chi_squared = chi_squared(&hashes, shift);
-            assert!(
-                chi_squared < 400.0,
-                "bits {shift}..: {chi_squared} for {:?}",
-                keys[1]
-            );
+            assert!(chi_squared < 400.0, "bits {shift}..: {chi_squared} for {:?}", keys[1]);
         }
         hashes.sort_unstable();
         hashes.dedup();
@@ -113,10 +102,7 @@ fn each_bit_matters() {
                 flips += (before ^ hash_key(&key)).count_ones();
             }
             let part = f64::from(flips) / (200.0 * 64.0);
-            assert!(
-                (0.45..0.55).contains(&part),
-                "bit {bit} of {len} bytes: {part}"
-            );
+            assert!((0.45..0.55).contains(&part), "bit {bit} of {len} bytes: {part}");
         }
     }
 }
@@ -131,11 +117,7 @@ fn tasks_own_contiguous_ranges() {
         let sizes = || owned.iter().map(|range| range.len());
         assert!(sizes().max().unwrap() - sizes().min().unwrap() <= 1);
         for (task, range) in owned.iter().enumerate() {
-            assert!(
-                range
-                    .clone()
-                    .all(|shard| task_of(Shard(shard as u8), tasks) == task)
-            );
+            assert!(range.clone().all(|shard| task_of(Shard(shard as u8), tasks) == task));
         }
     }
 }

@@ -56,11 +56,7 @@ impl Buckets {
 
     /// Whether what is not in memory does not exist.
     pub(super) fn is_complete(&self, bucket: i64) -> bool {
-        self.partial == 0
-            || self
-                .buckets
-                .get(&bucket)
-                .is_none_or(|bucket| bucket.complete)
+        self.partial == 0 || self.buckets.get(&bucket).is_none_or(|bucket| bucket.complete)
     }
 
     pub(super) fn first_partial(&self) -> Option<i64> {
@@ -87,19 +83,14 @@ impl Buckets {
             self.of_slot.push(time);
         }
         self.of_slot[slot.index()] = time;
-        let bucket = self
-            .buckets
-            .entry(time)
-            .or_insert_with(|| Bucket::new(true, false));
+        let bucket = self.buckets.entry(time).or_insert_with(|| Bucket::new(true, false));
         bucket.in_memory += 1;
         if bucket.slots.len() >= 2 * bucket.in_memory + 64 {
             // The new slot may be among those that left; it is pushed once, below.
             bucket.slots.sort_unstable();
             bucket.slots.dedup();
             let of_slot = &self.of_slot;
-            bucket
-                .slots
-                .retain(|old| *old != slot && of_slot[old.index()] == time);
+            bucket.slots.retain(|old| *old != slot && of_slot[old.index()] == time);
         }
         bucket.slots.push(slot);
         Some(bucket.complete)
@@ -154,11 +145,7 @@ impl Buckets {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let lists: usize = self
-            .buckets
-            .values()
-            .map(|bucket| bucket.slots.capacity() * 4)
-            .sum();
+        let lists: usize = self.buckets.values().map(|bucket| bucket.slots.capacity() * 4).sum();
         self.of_slot.capacity() * 8 + self.buckets.len() * size_of::<Bucket>() + lists
     }
 
@@ -200,12 +187,7 @@ impl KeyedTable {
     ///
     /// # Errors
     /// If the store can't be read, or an entry in it.
-    pub fn load_bucket<S: Slots>(
-        &mut self,
-        bucket: i64,
-        slots: &mut S,
-        out: &mut Vec<Slot>,
-    ) -> Result<()> {
+    pub fn load_bucket<S: Slots>(&mut self, bucket: i64, slots: &mut S, out: &mut Vec<Slot>) -> Result<()> {
         if !self.buckets().is_complete(bucket) {
             self.complete_part(Part::Bucket(bucket), slots)?;
         }

@@ -60,10 +60,7 @@ impl KeyedTable {
     fn first_partial(&self) -> Option<Part> {
         match &self.presence {
             Presence::Shards { partial: 0, .. } => None,
-            Presence::Shards { complete, .. } => complete
-                .iter()
-                .position(|complete| !complete)
-                .map(Part::Shard),
+            Presence::Shards { complete, .. } => complete.iter().position(|complete| !complete).map(Part::Shard),
             Presence::Buckets(buckets) => buckets.first_partial().map(Part::Bucket),
         }
     }
@@ -89,10 +86,7 @@ impl KeyedTable {
         let mut passed = 0;
         while let Some((stored_key, value)) = ahead.take() {
             if passed == most {
-                self.cursor = Some(Cursor {
-                    part,
-                    next: stored_key,
-                });
+                self.cursor = Some(Cursor { part, next: stored_key });
                 return Ok(passed);
             }
             let (key, bucket) = self.stored.read_key(&stored_key)?;

@@ -55,8 +55,7 @@ impl KeyIndex {
         let (entries, keys) = (&self.entries, &self.keys);
         let same = |place: &u32| {
             let entry = &entries[*place as usize];
-            entry.key_bytes as usize == key.len()
-                && keys[entry.key_start..entry.key_start + key.len()] == *key
+            entry.key_bytes as usize == key.len() && keys[entry.key_start..entry.key_start + key.len()] == *key
         };
         let place = *self.places.find(hash, same)?;
         let flags = &mut self.entries[place as usize].flags;
@@ -68,15 +67,13 @@ impl KeyIndex {
 
     /// As [`KeyIndex::find`], without counting as use.
     pub(super) fn holds(&self, hash: u64, key: &[u8]) -> bool {
-        self.places
-            .find(hash, |place| self.key(Slot(*place)) == key)
-            .is_some()
+        self.places.find(hash, |place| self.key(Slot(*place)) == key).is_some()
     }
 
     /// Gives a key, which must not be in the index, a slot.
     pub(super) fn insert(&mut self, hash: u64, key: &[u8]) -> Result<Slot> {
-        let key_bytes = u32::try_from(key.len())
-            .map_err(|_| Error::Data(format!("a key of {} bytes is too long", key.len())))?;
+        let key_bytes =
+            u32::try_from(key.len()).map_err(|_| Error::Data(format!("a key of {} bytes is too long", key.len())))?;
         let entry = Entry {
             hash,
             key_start: self.keys.len(),
@@ -92,9 +89,8 @@ impl KeyIndex {
                 place
             }
             None => {
-                let place = u32::try_from(self.entries.len()).map_err(|_| {
-                    Error::Data("more than 2^32 keys of state in one task".to_string())
-                })?;
+                let place = u32::try_from(self.entries.len())
+                    .map_err(|_| Error::Data("more than 2^32 keys of state in one task".to_string()))?;
                 self.entries.push(entry);
                 place
             }

@@ -52,9 +52,7 @@ impl Stored {
     /// it.
     pub(super) fn owned_shard(&self, hash: u64, key: &[u8]) -> Option<usize> {
         let shard = usize::from(shard_of_key(hash, key).0);
-        self.shards
-            .contains(&shard)
-            .then(|| shard - self.shards.start)
+        self.shards.contains(&shard).then(|| shard - self.shards.start)
     }
 
     /// Whether nothing is stored in the owned shards. Only of tables without buckets.
@@ -138,22 +136,14 @@ impl Stored {
         if start >= end {
             return Ok(None);
         }
-        let first = self
-            .store
-            .scan(Keyspace::State, start, Some(end))
-            .next()
-            .transpose()?;
+        let first = self.store.scan(Keyspace::State, start, Some(end)).next().transpose()?;
         Ok(first.map(|(key, _)| key))
     }
 }
 
 /// The empty key's shard is the first, so that task 0 owns it under any parallelism.
 fn shard_of_key(hash: u64, key: &[u8]) -> Shard {
-    if key.is_empty() {
-        Shard(0)
-    } else {
-        shard_of(hash)
-    }
+    if key.is_empty() { Shard(0) } else { shard_of(hash) }
 }
 
 /// The stored key of a chunk, given that of the entry.
@@ -204,10 +194,7 @@ impl KeyedTable {
                 ends.push(keys.len());
             }
         }
-        let keys: Vec<&[u8]> = ends
-            .windows(2)
-            .map(|ends| &keys[ends[0]..ends[1]])
-            .collect();
+        let keys: Vec<&[u8]> = ends.windows(2).map(|ends| &keys[ends[0]..ends[1]]).collect();
         Ok(self.stored.store.multi_get(Keyspace::State, &keys)?)
     }
 

@@ -183,9 +183,7 @@ impl Rig {
 
     fn stored(&self) -> usize {
         let range = keys::state_range(TABLE);
-        self.store
-            .scan(Keyspace::State, &range.start, Some(&range.end))
-            .count()
+        self.store.scan(Keyspace::State, &range.start, Some(&range.end)).count()
     }
 }
 
@@ -248,10 +246,7 @@ fn check_against_a_map(
                 model.0.retain(|_, set| !set.is_empty());
             }
             Action::LookUp(names) => {
-                let expected: Vec<_> = names
-                    .iter()
-                    .map(|name| model.0.get(name).cloned())
-                    .collect();
+                let expected: Vec<_> = names.iter().map(|name| model.0.get(name).cloned()).collect();
                 prop_assert_eq!(rig.look_up(names), expected);
             }
             Action::Checkpoint => {
@@ -294,9 +289,7 @@ fn check_against_a_map(
     }
     prop_assert_eq!(
         rig.look_up(&all),
-        all.iter()
-            .map(|name| model.0.get(name).cloned())
-            .collect::<Vec<_>>()
+        all.iter().map(|name| model.0.get(name).cloned()).collect::<Vec<_>>()
     );
     Ok(())
 }
@@ -306,17 +299,11 @@ fn close(rig: &mut Rig, model: &mut (Model, i64)) -> Result<(), TestCaseError> {
     let mut slots = Vec::new();
     let mut found = Model::new();
     while let Some(bucket) = rig.table.first_bucket(model.1) {
-        rig.table
-            .load_bucket(bucket, &mut rig.sets, &mut slots)
-            .unwrap();
+        rig.table.load_bucket(bucket, &mut rig.sets, &mut slots).unwrap();
         for slot in &slots {
             let name = rig.table.key(*slot)[0];
             prop_assert_eq!(Rig::bucket(name), bucket);
-            prop_assert!(
-                found
-                    .insert(name, rig.sets.sets[slot.index()].clone())
-                    .is_none()
-            );
+            prop_assert!(found.insert(name, rig.sets.sets[slot.index()].clone()).is_none());
         }
         rig.table.close_through(bucket, &mut rig.sets);
     }
@@ -390,10 +377,7 @@ fn a_new_table_never_reads_the_store_and_a_completed_one_no_more() {
     while !rig.table.complete(30, &mut rig.sets).unwrap() {
         rounds += 1;
     }
-    assert!(
-        (6..=7).contains(&rounds),
-        "{rounds} rounds of 30 for 200 entries"
-    );
+    assert!((6..=7).contains(&rounds), "{rounds} rounds of 30 for 200 entries");
     assert_eq!((rig.table.entries(), rig.sets.loads), (200, 200));
     assert!(rig.look_up(&names).iter().all(Option::is_some));
     assert_eq!(rig.sets.loads, 200);
@@ -431,9 +415,7 @@ trait Lengths {
 
 impl Lengths for Vec<Option<BTreeSet<i32>>> {
     fn map_lengths(&self) -> Vec<usize> {
-        self.iter()
-            .map(|set| set.as_ref().map_or(0, BTreeSet::len))
-            .collect()
+        self.iter().map(|set| set.as_ref().map_or(0, BTreeSet::len)).collect()
     }
 }
 
@@ -507,9 +489,7 @@ fn a_key_of_another_task_is_refused_and_the_empty_key_is_task_0s() {
     let mut rows = Rows::new();
     rows.push(&[]);
     let hashes = hash_rows(&rows);
-    table
-        .resolve(Keys::new(&rows, &hashes), &mut sets, &mut slots)
-        .unwrap();
+    table.resolve(Keys::new(&rows, &hashes), &mut sets, &mut slots).unwrap();
     assert_eq!(slots.len(), 1);
 }
 

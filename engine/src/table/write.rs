@@ -45,10 +45,7 @@ impl KeyedTable {
     pub fn committed<S: Slots>(&mut self, slots: &mut S) {
         let mut in_flight = std::mem::take(&mut self.in_flight);
         for slot in in_flight.drain(..) {
-            if self.index.take_in_flight(slot)
-                && self.index.is_settled(slot)
-                && slots.is_empty(slot)
-            {
+            if self.index.take_in_flight(slot) && self.index.is_settled(slot) && slots.is_empty(slot) {
                 self.free(slot, slots);
             }
         }
@@ -123,10 +120,7 @@ impl KeyedTable {
             if !self.index.is_settled(slot) || self.index.take_used(slot) {
                 continue;
             }
-            debug_assert!(
-                self.index.is_stored(slot),
-                "what is in no store can't be evicted"
-            );
+            debug_assert!(self.index.is_stored(slot), "what is in no store can't be evicted");
             self.become_partial(slot);
             self.free(slot, slots);
             self.has_evicted = true;
@@ -138,10 +132,7 @@ impl KeyedTable {
         match &mut self.presence {
             Presence::Shards { complete, partial } => {
                 let (hash, key) = (self.index.hash(slot), self.index.key(slot));
-                let shard = self
-                    .stored
-                    .owned_shard(hash, key)
-                    .expect("the shard is owned");
+                let shard = self.stored.owned_shard(hash, key).expect("the shard is owned");
                 *partial += usize::from(complete[shard]);
                 complete[shard] = false;
             }

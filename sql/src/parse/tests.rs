@@ -6,6 +6,7 @@ use crate::statement::*;
 mod any;
 mod created;
 mod dml;
+mod docs;
 mod queries;
 mod refused;
 mod types;

@@ -21,14 +21,22 @@ struct Wanted {
 
 impl Builder {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Built> {
-        if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
+        if aggregate
+            .group_expr
+            .iter()
+            .any(|expr| matches!(expr, Expr::GroupingSet(_)))
+        {
             return Err(Error::new(
                 "GROUPING SETS, CUBE and ROLLUP are not supported yet; write one view per grouping and UNION ALL them",
             ));
         }
         let input = self.build(&aggregate.input, false)?;
         refuse::subqueries(aggregate.group_expr.iter().chain(&aggregate.aggr_expr))?;
-        let calls = aggregate.aggr_expr.iter().map(|expr| wanted(expr, &input)).collect::<Result<Vec<_>>>()?;
+        let calls = aggregate
+            .aggr_expr
+            .iter()
+            .map(|expr| wanted(expr, &input))
+            .collect::<Result<Vec<_>>>()?;
         let mut exprs: Vec<&Expr> = aggregate.group_expr.iter().collect();
         for call in &calls {
             exprs.extend(call.argument.iter().chain(&call.filter));
@@ -58,14 +66,20 @@ impl Builder {
         aggregate: &Aggregate,
     ) -> Result<Built> {
         let below = self.graph.node(input.node);
-        let window_end = keys.iter().position(|column| input.time[*column] == Some(TimeBound::WindowEnd));
+        let window_end = keys
+            .iter()
+            .position(|column| input.time[*column] == Some(TimeBound::WindowEnd));
         let close = window_end.and_then(|position| {
             let lateness_us = match self.closing {
                 super::query::Closing::Never => return None,
                 super::query::Closing::After(us) => us,
                 super::query::Closing::Emit => 0,
             };
-            Some(weir_engine::graph::CloseSpec { column: position, emit_on_close: false, lateness_us })
+            Some(weir_engine::graph::CloseSpec {
+                column: position,
+                emit_on_close: false,
+                lateness_us,
+            })
         });
         // Only a grouping by the window as a whole stays bounded: of other columns an old value may
         // come again.
@@ -79,7 +93,10 @@ impl Builder {
             (_, true, _) => "one group".to_string(),
             (Some(close), _, _) if close.lateness_us == 0 => "window_end < watermark".to_string(),
             (Some(_), _, _) => "window_end + allowed_lateness < watermark".to_string(),
-            (None, _, Some(_)) => format!("grows with distinct {}; closed windows stay correctable", names.join(", ")),
+            (None, _, Some(_)) => format!(
+                "grows with distinct {}; closed windows stay correctable",
+                names.join(", ")
+            ),
             (None, _, None) => format!("grows with distinct {}", names.join(", ")),
         };
         let facts = Facts {
@@ -88,9 +105,15 @@ impl Builder {
             has_watermark: below.has_watermark && !keys.is_empty(),
             bound: Some(bound),
         };
-        let exchange = if keys.is_empty() { single(&input) } else { exchange_by(&keys, &input) };
+        let exchange = if keys.is_empty() {
+            single(&input)
+        } else {
+            exchange_by(&keys, &input)
+        };
         let dealt = Some((0..keys.len()).collect());
-        let key_fields = keys.iter().map(|column| below.schema.field(*column).clone().with_nullable(true));
+        let key_fields = keys
+            .iter()
+            .map(|column| below.schema.field(*column).clone().with_nullable(true));
         let call_fields = calls.iter().enumerate().map(|(index, call)| {
             let name = aggregate.schema.field(keys.len() + index).name();
             Field::new(name, call.output_type.clone(), true)
@@ -98,11 +121,20 @@ impl Builder {
         let schema = Arc::new(Schema::new(key_fields.chain(call_fields).collect::<Vec<_>>()));
         let node = self.push(
             NodeKind::Aggregate(AggregateSpec { keys, calls, close }),
-            vec![Input { node: input.node, exchange }],
+            vec![Input {
+                node: input.node,
+                exchange,
+            }],
             schema,
             facts,
         );
-        Ok(Built { node, schema: aggregate.schema.as_ref().clone(), hidden: false, time, dealt })
+        Ok(Built {
+            node,
+            schema: aggregate.schema.as_ref().clone(),
+            hidden: false,
+            time,
+            dealt,
+        })
     }
 }
 
@@ -125,7 +157,9 @@ fn wanted(expr: &Expr, input: &Built) -> Result<Wanted> {
 fn function(call: &Call) -> Result<AggregateFunction> {
     let name = call.func.name();
     if !call.params.order_by.is_empty() {
-        return Err(Error::new(format!("ORDER BY inside {name}() is not supported yet in a continuous query")));
+        return Err(Error::new(format!(
+            "ORDER BY inside {name}() is not supported yet in a continuous query"
+        )));
     }
     match name {
         "count" => Ok(AggregateFunction::Count),
@@ -144,12 +178,19 @@ fn argument(call: &Call, function: AggregateFunction, input: &Built) -> Result<O
     match &call.params.args[..] {
         // count(*) is planned as a count of a constant.
         [Expr::Literal(value, _)] if function == AggregateFunction::Count && !call.params.distinct => {
-            if value.is_null() { Ok(Some(call.params.args[0].clone())) } else { Ok(None) }
+            if value.is_null() {
+                Ok(Some(call.params.args[0].clone()))
+            } else {
+                Ok(None)
+            }
         }
         [] if function == AggregateFunction::Count => Ok(None),
         [argument] if function == AggregateFunction::Avg => Ok(Some(exact(argument, input))),
         [argument] => Ok(Some(argument.clone())),
-        _ => Err(Error::new(format!("{}() takes one argument in a continuous query", call.func.name()))),
+        _ => Err(Error::new(format!(
+            "{}() takes one argument in a continuous query",
+            call.func.name()
+        ))),
     }
 }
 

@@ -12,14 +12,21 @@ pub fn translate(error: DataFusionError) -> Error {
 }
 
 fn place(error: &DataFusionError) -> Option<(u64, u64)> {
-    error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| (span.start.line, span.start.column))
+    error
+        .diagnostic()
+        .and_then(|diagnostic| diagnostic.span)
+        .map(|span| (span.start.line, span.start.column))
 }
 
 fn message(error: &DataFusionError) -> String {
     match error {
         DataFusionError::Diagnostic(_, inner)
         | DataFusionError::Context(_, inner)
-        | DataFusionError::SchemaError(_, _) if !matches!(error, DataFusionError::SchemaError(..)) => message(inner),
+        | DataFusionError::SchemaError(_, _)
+            if !matches!(error, DataFusionError::SchemaError(..)) =>
+        {
+            message(inner)
+        }
         DataFusionError::SchemaError(schema, _) => schema_message(schema),
         DataFusionError::Plan(text) | DataFusionError::Execution(text) => tidy(text),
         DataFusionError::NotImplemented(text) => format!("not supported: {}", tidy(text)),
@@ -42,12 +49,19 @@ fn schema_message(error: &SchemaError) -> String {
                 None => {
                     let mut names: Vec<String> = valid_fields.iter().map(|other| other.flat_name()).collect();
                     names.truncate(12);
-                    format!("column '{}' does not exist; there are: {}", field.flat_name(), names.join(", "))
+                    format!(
+                        "column '{}' does not exist; there are: {}",
+                        field.flat_name(),
+                        names.join(", ")
+                    )
                 }
             }
         }
         SchemaError::AmbiguousReference { field } => {
-            format!("column '{}' is ambiguous; write the relation's name before it", field.flat_name())
+            format!(
+                "column '{}' is ambiguous; write the relation's name before it",
+                field.flat_name()
+            )
         }
         other => tidy(&other.to_string()),
     }

@@ -23,12 +23,16 @@ pub fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>>
 /// The same expression with checked arithmetic.
 pub fn checked(expr: Arc<dyn PhysicalExpr>) -> datafusion::common::Result<Arc<dyn PhysicalExpr>> {
     expr.transform_up(|expr| {
-        let Some(binary) = expr.downcast_ref::<BinaryExpr>() else { return Ok(Transformed::no(expr)) };
+        let Some(binary) = expr.downcast_ref::<BinaryExpr>() else {
+            return Ok(Transformed::no(expr));
+        };
         if !matches!(binary.op(), Operator::Plus | Operator::Minus | Operator::Multiply) {
             return Ok(Transformed::no(expr));
         }
         let checked = BinaryExpr::new(binary.left().clone(), *binary.op(), binary.right().clone());
-        Ok(Transformed::yes(Arc::new(checked.with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>))
+        Ok(Transformed::yes(
+            Arc::new(checked.with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>
+        ))
     })
     .map(|done| done.data)
 }

@@ -49,7 +49,11 @@ impl Closing {
 
     fn spec(self, column: usize) -> Option<CloseSpec> {
         let lateness_us = self.drop_late_after_us()?;
-        Some(CloseSpec { column, emit_on_close: false, lateness_us })
+        Some(CloseSpec {
+            column,
+            emit_on_close: false,
+            lateness_us,
+        })
     }
 }
 
@@ -97,7 +101,11 @@ pub struct Translated {
 
 /// Translates a plan. `names` renames the result's columns, if given.
 pub fn translate(plan: &LogicalPlan, closing: Closing, names: &[String]) -> Result<Translated> {
-    let mut builder = Builder { graph: Graph::default(), closing, reads: BTreeSet::new() };
+    let mut builder = Builder {
+        graph: Graph::default(),
+        closing,
+        reads: BTreeSet::new(),
+    };
     let mut plan = plan;
     while let LogicalPlan::Sort(sort) = plan {
         if sort.fetch.is_some() {
@@ -116,7 +124,11 @@ pub fn translate(plan: &LogicalPlan, closing: Closing, names: &[String]) -> Resu
     let root = builder.visible(root)?;
     let schema = builder.name_columns(&root, names)?;
     builder.settle_key(&root)?;
-    Ok(Translated { graph: builder.graph, schema, reads: builder.reads.into_iter().collect() })
+    Ok(Translated {
+        graph: builder.graph,
+        schema,
+        reads: builder.reads.into_iter().collect(),
+    })
 }
 
 /// How the result of a graph is stored.
@@ -184,8 +196,10 @@ impl Builder {
             )));
         }
         self.reads.insert(relation.id);
-        let mut columns: Vec<usize> =
-            scan.projection.clone().unwrap_or_else(|| (0..relation.schema.fields().len()).collect());
+        let mut columns: Vec<usize> = scan
+            .projection
+            .clone()
+            .unwrap_or_else(|| (0..relation.schema.fields().len()).collect());
         if let Definition::Source(spec) = &relation.definition
             && spec.envelope == Envelope::Upsert
         {
@@ -196,10 +210,15 @@ impl Builder {
             _ => None,
         };
         let hidden = want_hidden && watermark.is_some();
-        let has_watermark = watermark.is_some()
-            || relation.graph().is_some_and(|graph| graph.output().has_watermark);
-        let key = relation.key.as_ref().and_then(|key| remap(key, |c| columns.iter().position(|x| *x == c)));
-        let time = columns.iter().map(|c| (Some(*c) == watermark).then_some(TimeBound::Event)).collect();
+        let has_watermark = watermark.is_some() || relation.graph().is_some_and(|graph| graph.output().has_watermark);
+        let key = relation
+            .key
+            .as_ref()
+            .and_then(|key| remap(key, |c| columns.iter().position(|x| *x == c)));
+        let time = columns
+            .iter()
+            .map(|c| (Some(*c) == watermark).then_some(TimeBound::Event))
+            .collect();
         let node = self.push(
             NodeKind::Input(InputSpec {
                 relation: relation.id,
@@ -209,9 +228,20 @@ impl Builder {
             }),
             vec![],
             with_hidden(scan.projected_schema.as_arrow(), hidden),
-            Facts { append_only: relation.append_only(), key, has_watermark, bound: None },
+            Facts {
+                append_only: relation.append_only(),
+                key,
+                has_watermark,
+                bound: None,
+            },
         );
-        Ok(Built { node, schema: scan.projected_schema.as_ref().clone(), hidden, time, dealt: None })
+        Ok(Built {
+            node,
+            schema: scan.projected_schema.as_ref().clone(),
+            hidden,
+            time,
+            dealt: None,
+        })
     }
 
     /// An UPSERT source: the records, then the last row by key.
@@ -224,8 +254,10 @@ impl Builder {
             }
         }
         let has_watermark = matches!(&relation.definition, Definition::Source(spec) if spec.watermark.is_some());
-        let mut fields: Vec<Field> =
-            columns.iter().map(|c| relation.schema.field(*c).clone().with_nullable(true)).collect();
+        let mut fields: Vec<Field> = columns
+            .iter()
+            .map(|c| relation.schema.field(*c).clone().with_nullable(true))
+            .collect();
         let rows = Arc::new(Schema::new(fields.clone()));
         fields.push(Field::new("weir_tombstone", DataType::Boolean, true));
         let input = self.push(
@@ -237,13 +269,21 @@ impl Builder {
             }),
             vec![],
             Arc::new(Schema::new(fields)),
-            Facts { append_only: true, key: None, has_watermark, bound: None },
+            Facts {
+                append_only: true,
+                key: None,
+                has_watermark,
+                bound: None,
+            },
         );
         let keys: Vec<usize> = remap(&key, |c| columns.iter().position(|x| *x == c)).unwrap_or_default();
         let names: Vec<&str> = key.iter().map(|c| relation.schema.field(*c).name().as_str()).collect();
         let node = self.push(
             NodeKind::Upsert(UpsertSpec { keys: keys.clone() }),
-            vec![Input { node: input, exchange: Exchange::Hash(keys.clone()) }],
+            vec![Input {
+                node: input,
+                exchange: Exchange::Hash(keys.clone()),
+            }],
             rows.clone(),
             Facts {
                 append_only: false,
@@ -252,16 +292,28 @@ impl Builder {
                 bound: Some(format!("grows with distinct {}", names.join(", "))),
             },
         );
-        let mut qualified: Vec<_> =
-            scan.projected_schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
+        let mut qualified: Vec<_> = scan
+            .projected_schema
+            .iter()
+            .map(|(q, f)| (q.cloned(), f.clone()))
+            .collect();
         for column in &columns[visible..] {
             qualified.push((None, Arc::new(hidden_key_field(&relation.schema, *column))));
         }
         let all = DFSchema::new_with_metadata(qualified, Default::default()).map_err(errors::translate)?;
         let time = vec![None; columns.len()];
-        let built = Built { node, schema: all, hidden: false, time, dealt: Some(keys) };
+        let built = Built {
+            node,
+            schema: all,
+            hidden: false,
+            time,
+            dealt: Some(keys),
+        };
         if columns.len() == visible {
-            return Ok(Built { schema: scan.projected_schema.as_ref().clone(), ..built });
+            return Ok(Built {
+                schema: scan.projected_schema.as_ref().clone(),
+                ..built
+            });
         }
         let exprs: Vec<Expr> = scan.projected_schema.columns().into_iter().map(Expr::Column).collect();
         self.map(built, None, &exprs, scan.projected_schema.as_ref())
@@ -271,8 +323,10 @@ impl Builder {
     pub fn map(&mut self, input: Built, filter: Option<&Expr>, exprs: &[Expr], schema: &DFSchema) -> Result<Built> {
         refuse::subqueries(exprs.iter().chain(filter))?;
         let filter = filter.map(|filter| physical(filter, &input.schema)).transpose()?;
-        let mut outputs: Vec<Arc<dyn PhysicalExpr>> =
-            exprs.iter().map(|expr| physical(expr, &input.schema)).collect::<Result<_>>()?;
+        let mut outputs: Vec<Arc<dyn PhysicalExpr>> = exprs
+            .iter()
+            .map(|expr| physical(expr, &input.schema))
+            .collect::<Result<_>>()?;
         let sources: Vec<Option<usize>> = exprs.iter().map(|expr| column_of(expr, &input.schema)).collect();
         let visible = input.schema.fields().len();
         if input.hidden {
@@ -288,13 +342,25 @@ impl Builder {
         };
         let node = self.push(
             NodeKind::Map(MapSpec { filter, exprs: outputs }),
-            vec![Input { node: input.node, exchange: Exchange::Local }],
+            vec![Input {
+                node: input.node,
+                exchange: Exchange::Local,
+            }],
             with_hidden(schema.as_arrow(), input.hidden),
             facts,
         );
-        let time = sources.iter().map(|source| source.and_then(|column| input.time[column])).collect();
+        let time = sources
+            .iter()
+            .map(|source| source.and_then(|column| input.time[column]))
+            .collect();
         let dealt = input.dealt.as_ref().and_then(|columns| remap(columns, place));
-        Ok(Built { node, schema: schema.clone(), hidden: input.hidden, time, dealt })
+        Ok(Built {
+            node,
+            schema: schema.clone(),
+            hidden: input.hidden,
+            time,
+            dealt,
+        })
     }
 
     /// Adds columns for expressions that are no plain columns. Returns where each stands.
@@ -331,7 +397,10 @@ impl Builder {
     }
 
     fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema, want_hidden: bool) -> Result<Built> {
-        let mut parts = inputs.iter().map(|input| self.build(input, want_hidden)).collect::<Result<Vec<_>>>()?;
+        let mut parts = inputs
+            .iter()
+            .map(|input| self.build(input, want_hidden))
+            .collect::<Result<Vec<_>>>()?;
         let hidden = parts.iter().any(|part| part.hidden);
         let columns = schema.fields().len();
         for part in &mut parts {
@@ -339,7 +408,10 @@ impl Builder {
         }
         let bound_everywhere = |column: usize| {
             let first = parts[0].time[column]?;
-            parts.iter().all(|part| part.time[column] == Some(first)).then_some(first)
+            parts
+                .iter()
+                .all(|part| part.time[column] == Some(first))
+                .then_some(first)
         };
         let time = (0..columns).map(bound_everywhere).collect();
         let nodes: Vec<&Node> = parts.iter().map(|part| self.graph.node(part.node)).collect();
@@ -349,16 +421,37 @@ impl Builder {
             has_watermark: nodes.iter().all(|node| node.has_watermark),
             bound: None,
         };
-        let inputs = parts.iter().map(|part| Input { node: part.node, exchange: Exchange::Local }).collect();
-        let dealt = parts[0].dealt.clone().filter(|first| parts.iter().all(|p| p.dealt.as_ref() == Some(first)));
+        let inputs = parts
+            .iter()
+            .map(|part| Input {
+                node: part.node,
+                exchange: Exchange::Local,
+            })
+            .collect();
+        let dealt = parts[0]
+            .dealt
+            .clone()
+            .filter(|first| parts.iter().all(|p| p.dealt.as_ref() == Some(first)));
         let node = self.push(NodeKind::Union, inputs, with_hidden(schema.as_arrow(), hidden), facts);
-        Ok(Built { node, schema: schema.clone(), hidden, time, dealt })
+        Ok(Built {
+            node,
+            schema: schema.clone(),
+            hidden,
+            time,
+            dealt,
+        })
     }
 
     /// Brings a part of a union to the union's types, and to its hidden column: a part without
     /// one has no split watermarks, so none of its rows is late.
     fn same_columns(&mut self, part: Built, schema: &DFSchema, hidden: bool) -> Result<Built> {
-        let same = part.schema.as_arrow().fields().iter().zip(schema.fields()).all(|(a, b)| a.data_type() == b.data_type());
+        let same = part
+            .schema
+            .as_arrow()
+            .fields()
+            .iter()
+            .zip(schema.fields())
+            .all(|(a, b)| a.data_type() == b.data_type());
         if same && part.hidden == hidden {
             return Ok(part);
         }
@@ -396,7 +489,10 @@ impl Builder {
     fn window(&mut self, window: &WindowNode) -> Result<Built> {
         let mut input = self.build(&window.input, true)?;
         let Some(time) = column_of(&window.time, &input.schema) else {
-            return Err(Error::new(format!("the time column of a window must be a column, not {}", window.time)));
+            return Err(Error::new(format!(
+                "the time column of a window must be a column, not {}",
+                window.time
+            )));
         };
         let bounded = input.time[time] == Some(TimeBound::Event);
         if !bounded && input.hidden {
@@ -408,7 +504,11 @@ impl Builder {
         let below = self.graph.node(input.node);
         let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
         for name in ["window_start", "window_end"] {
-            fields.push(Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, None), true)));
+            fields.push(Arc::new(Field::new(
+                name,
+                DataType::Timestamp(TimeUnit::Microsecond, None),
+                true,
+            )));
         }
         let tumbles = window.lengths.size_us == window.lengths.slide_us;
         let facts = Facts {
@@ -431,19 +531,38 @@ impl Builder {
                 slide_us: window.lengths.slide_us,
                 offset_us: window.lengths.offset_us,
                 watermark,
-                drop_late_after_us: if watermark.is_some() { self.closing.drop_late_after_us() } else { None },
+                drop_late_after_us: if watermark.is_some() {
+                    self.closing.drop_late_after_us()
+                } else {
+                    None
+                },
             }),
-            vec![Input { node: input.node, exchange: Exchange::Local }],
+            vec![Input {
+                node: input.node,
+                exchange: Exchange::Local,
+            }],
             Arc::new(Schema::new(fields)),
             facts,
         );
         let bound = |bound: TimeBound| bounded.then_some(bound);
         let mut time = input.time.clone();
         time.extend([bound(TimeBound::WindowStart), bound(TimeBound::WindowEnd)]);
-        let schema = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(window).as_ref().clone();
+        let schema = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(window)
+            .as_ref()
+            .clone();
         let columns: Vec<usize> = (0..visible).chain([width - 2, width - 1]).collect();
-        let built = Built { node, schema, hidden: false, time, dealt: input.dealt };
-        if watermark.is_none() { Ok(built) } else { self.select(built, &columns) }
+        let built = Built {
+            node,
+            schema,
+            hidden: false,
+            time,
+            dealt: input.dealt,
+        };
+        if watermark.is_none() {
+            Ok(built)
+        } else {
+            self.select(built, &columns)
+        }
     }
 
     /// Keeps these columns of a node's output, by position.
@@ -464,11 +583,19 @@ impl Builder {
         let dealt = input.dealt.as_ref().and_then(|dealt| remap(dealt, place));
         let node = self.push(
             NodeKind::Map(MapSpec { filter: None, exprs }),
-            vec![Input { node: input.node, exchange: Exchange::Local }],
+            vec![Input {
+                node: input.node,
+                exchange: Exchange::Local,
+            }],
             Arc::new(Schema::new(schema)),
             facts,
         );
-        Ok(Built { node, dealt, hidden: false, ..input })
+        Ok(Built {
+            node,
+            dealt,
+            hidden: false,
+            ..input
+        })
     }
 
     /// Without the hidden column.
@@ -490,10 +617,20 @@ impl Builder {
             return Err(refuse::join(JoinType::LeftAnti));
         }
         let swapped = join.join_type == JoinType::Right;
-        let (left_plan, right_plan) = if swapped { (&join.right, &join.left) } else { (&join.left, &join.right) };
+        let (left_plan, right_plan) = if swapped {
+            (&join.right, &join.left)
+        } else {
+            (&join.left, &join.right)
+        };
         let left = self.build(left_plan, false)?;
         let right = self.build(right_plan, false)?;
-        let pick = |pair: &'_ (Expr, Expr), first: bool| if first != swapped { pair.0.clone() } else { pair.1.clone() };
+        let pick = |pair: &'_ (Expr, Expr), first: bool| {
+            if first != swapped {
+                pair.0.clone()
+            } else {
+                pair.1.clone()
+            }
+        };
         let left_exprs: Vec<Expr> = join.on.iter().map(|pair| pick(pair, true)).collect();
         let right_exprs: Vec<Expr> = join.on.iter().map(|pair| pick(pair, false)).collect();
         refuse::subqueries(left_exprs.iter().chain(&right_exprs).chain(join.filter.iter()))?;
@@ -501,7 +638,14 @@ impl Builder {
         let (right, right_keys) = self.with_columns(right, &right_exprs.iter().collect::<Vec<_>>())?;
         let both = left.schema.join(&right.schema).map_err(errors::translate)?;
         let residual = join.filter.as_ref().map(|filter| physical(filter, &both)).transpose()?;
-        let built = self.push_join(kind, (&left, left_keys), (&right, right_keys), residual, join.null_equality, both)?;
+        let built = self.push_join(
+            kind,
+            (&left, left_keys),
+            (&right, right_keys),
+            residual,
+            join.null_equality,
+            both,
+        )?;
         let columns: Vec<Expr> = join.schema.columns().into_iter().map(Expr::Column).collect();
         self.map(built, None, &columns, join.schema.as_ref())
     }
@@ -548,14 +692,28 @@ impl Builder {
             }),
         };
         let exchange = |keys: &Vec<usize>, built: &Built| {
-            if keys.is_empty() { single(built) } else { exchange_by(keys, built) }
+            if keys.is_empty() {
+                single(built)
+            } else {
+                exchange_by(keys, built)
+            }
         };
         let inputs = vec![
-            Input { node: left.node, exchange: exchange(&left_keys, left) },
-            Input { node: right.node, exchange: exchange(&right_keys, right) },
+            Input {
+                node: left.node,
+                exchange: exchange(&left_keys, left),
+            },
+            Input {
+                node: right.node,
+                exchange: exchange(&right_keys, right),
+            },
         ];
         let dealt = Some(left_keys.clone());
-        let fields: Vec<Arc<Field>> = schema.fields().iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true))).collect();
+        let fields: Vec<Arc<Field>> = schema
+            .fields()
+            .iter()
+            .map(|f| Arc::new(f.as_ref().clone().with_nullable(true)))
+            .collect();
         let node = self.push(
             NodeKind::Join(JoinSpec {
                 kind,
@@ -569,7 +727,13 @@ impl Builder {
             Arc::new(Schema::new(fields)),
             facts,
         );
-        Ok(Built { node, schema, hidden: false, time, dealt })
+        Ok(Built {
+            node,
+            schema,
+            hidden: false,
+            time,
+            dealt,
+        })
     }
 
     fn limit(&mut self, limit: &datafusion::logical_expr::Limit) -> Result<Built> {
@@ -610,7 +774,9 @@ impl Builder {
 
     /// `ROW_NUMBER() … <= n` in a filter right above its window.
     fn numbered(&mut self, filter: &datafusion::logical_expr::Filter) -> Result<Built> {
-        let LogicalPlan::Window(window) = filter.input.as_ref() else { return Err(refuse::plan(&filter.input)) };
+        let LogicalPlan::Window(window) = filter.input.as_ref() else {
+            return Err(refuse::plan(&filter.input));
+        };
         let [Expr::WindowFunction(call)] = &window.window_expr[..] else {
             return Err(refuse::plan(&filter.input));
         };
@@ -631,7 +797,11 @@ impl Builder {
         let built = self.push_top_n(input, partition.to_vec(), order, (0, limit), Some(kind))?;
         let width = built.schema.fields().len();
         let columns: Vec<usize> = (0..visible).chain([width - 1]).collect();
-        let mut built = if width == visible + 1 { built } else { self.select(built, &columns)? };
+        let mut built = if width == visible + 1 {
+            built
+        } else {
+            self.select(built, &columns)?
+        };
         built.time = columns.iter().map(|c| built.time.get(*c).copied().flatten()).collect();
         built.schema = schema.clone();
         let all: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
@@ -658,9 +828,14 @@ impl Builder {
             time.push(None);
             key = Some(partition.iter().copied().chain([fields.len() - 1]).collect());
         }
-        let closes = partition.iter().find(|column| input.time[**column] == Some(TimeBound::WindowEnd));
+        let closes = partition
+            .iter()
+            .find(|column| input.time[**column] == Some(TimeBound::WindowEnd));
         let close = closes.and_then(|column| self.closing.spec(*column));
-        let names: Vec<&str> = partition.iter().map(|c| below.schema.field(*c).name().as_str()).collect();
+        let names: Vec<&str> = partition
+            .iter()
+            .map(|c| below.schema.field(*c).name().as_str())
+            .collect();
         let facts = Facts {
             append_only: false,
             key,
@@ -673,16 +848,36 @@ impl Builder {
                 (None, false, false) => "all input rows (they may be deleted)".to_string(),
             }),
         };
-        let exchange = if partition.is_empty() { single(&input) } else { exchange_by(&partition, &input) };
+        let exchange = if partition.is_empty() {
+            single(&input)
+        } else {
+            exchange_by(&partition, &input)
+        };
         let dealt = Some(partition.clone());
         let node = self.push(
-            NodeKind::TopN(TopNSpec { partition, order, offset, limit, row_number, close }),
-            vec![Input { node: input.node, exchange }],
+            NodeKind::TopN(TopNSpec {
+                partition,
+                order,
+                offset,
+                limit,
+                row_number,
+                close,
+            }),
+            vec![Input {
+                node: input.node,
+                exchange,
+            }],
             Arc::new(Schema::new(fields)),
             facts,
         );
         let schema = DFSchema::new_with_metadata(qualified, Default::default()).map_err(errors::translate)?;
-        Ok(Built { node, schema, hidden: false, time, dealt })
+        Ok(Built {
+            node,
+            schema,
+            hidden: false,
+            time,
+            dealt,
+        })
     }
 
     /// For EMIT ON WINDOW CLOSE: the outermost grouping emits at the close, or a gate at the end
@@ -699,7 +894,9 @@ impl Builder {
             {
                 close.emit_on_close = true;
                 node.append_only = true;
-                above.iter().for_each(|id| self.graph.nodes[id.0 as usize].append_only = true);
+                above
+                    .iter()
+                    .for_each(|id| self.graph.nodes[id.0 as usize].append_only = true);
                 return Ok(root);
             }
         }
@@ -721,7 +918,10 @@ impl Builder {
         let exchange = Exchange::Hash((0..root.schema.fields().len()).collect());
         let node = self.push(
             NodeKind::Gate(GateSpec { column }),
-            vec![Input { node: root.node, exchange }],
+            vec![Input {
+                node: root.node,
+                exchange,
+            }],
             schema,
             facts,
         );
@@ -752,7 +952,11 @@ impl Builder {
     fn name_columns(&mut self, root: &Built, names: &[String]) -> Result<SchemaRef> {
         let fields = root.schema.fields();
         if !names.is_empty() && names.len() != fields.len() {
-            return Err(Error::new(format!("{} column names for {} columns", names.len(), fields.len())));
+            return Err(Error::new(format!(
+                "{} column names for {} columns",
+                names.len(),
+                fields.len()
+            )));
         }
         let named = |(index, field): (usize, &Arc<Field>)| {
             let name = names.get(index).cloned().unwrap_or_else(|| field.name().clone());
@@ -761,7 +965,10 @@ impl Builder {
         let renamed: Vec<Field> = fields.iter().enumerate().map(named).collect();
         let mut seen = BTreeSet::new();
         if let Some(twice) = renamed.iter().find(|field| !seen.insert(field.name().clone())) {
-            return Err(Error::new(format!("the result has two columns named '{}'; give one another name with AS", twice.name())));
+            return Err(Error::new(format!(
+                "the result has two columns named '{}'; give one another name with AS",
+                twice.name()
+            )));
         }
         let schema = Arc::new(Schema::new(renamed));
         let node = root.node.0 as usize;
@@ -782,22 +989,35 @@ impl Builder {
         if is_last && together {
             return Ok(());
         }
-        let (schema, append_only, key, has_watermark) =
-            (output.schema.clone(), output.append_only, output.key.clone(), output.has_watermark);
+        let (schema, append_only, key, has_watermark) = (
+            output.schema.clone(),
+            output.append_only,
+            output.key.clone(),
+            output.has_watermark,
+        );
         let exchange = match &key {
             Some(key) if !together && key.is_empty() => Exchange::Single,
             Some(key) if !together => Exchange::Hash(key.clone()),
             _ => Exchange::Local,
         };
-        let exprs = schema.fields().iter().enumerate().map(|(index, field)| {
-            Arc::new(physical_exprs::Column::new(field.name(), index)) as Arc<dyn PhysicalExpr>
-        });
+        let exprs =
+            schema.fields().iter().enumerate().map(|(index, field)| {
+                Arc::new(physical_exprs::Column::new(field.name(), index)) as Arc<dyn PhysicalExpr>
+            });
         let exprs = exprs.collect();
         self.push(
             NodeKind::Map(MapSpec { filter: None, exprs }),
-            vec![Input { node: root.node, exchange }],
+            vec![Input {
+                node: root.node,
+                exchange,
+            }],
             schema,
-            Facts { append_only, key, has_watermark, bound: None },
+            Facts {
+                append_only,
+                key,
+                has_watermark,
+                bound: None,
+            },
         );
         Ok(())
     }
@@ -839,11 +1059,19 @@ pub(super) fn remap(columns: &[usize], place: impl Fn(usize) -> Option<usize>) -
 /// How rows get to the tasks that own these columns. They stay where they are only if they were
 /// dealt by the very same columns: state belongs to the shard of its operator's own key.
 pub(super) fn exchange_by(columns: &[usize], input: &Built) -> Exchange {
-    if input.dealt.as_deref() == Some(columns) { Exchange::Local } else { Exchange::Hash(columns.to_vec()) }
+    if input.dealt.as_deref() == Some(columns) {
+        Exchange::Local
+    } else {
+        Exchange::Hash(columns.to_vec())
+    }
 }
 
 pub(super) fn single(input: &Built) -> Exchange {
-    if input.dealt.as_ref().is_some_and(Vec::is_empty) { Exchange::Local } else { Exchange::Single }
+    if input.dealt.as_ref().is_some_and(Vec::is_empty) {
+        Exchange::Local
+    } else {
+        Exchange::Single
+    }
 }
 
 fn order_keys(order: &[SortExpr], places: &[usize]) -> Vec<OrderKey> {
@@ -872,9 +1100,17 @@ fn through_projection(
 }
 
 fn with_hidden(schema: &Schema, hidden: bool) -> SchemaRef {
-    let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    let mut fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|f| f.as_ref().clone().with_nullable(true))
+        .collect();
     if hidden {
-        fields.push(Field::new(WATERMARK_COLUMN, DataType::Timestamp(TimeUnit::Microsecond, None), true));
+        fields.push(Field::new(
+            WATERMARK_COLUMN,
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            true,
+        ));
     }
     Arc::new(Schema::new(fields))
 }

@@ -55,7 +55,11 @@ pub fn subqueries<'a>(exprs: impl Iterator<Item = &'a Expr>) -> Result<()> {
                 expr,
                 Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)
             );
-            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            Ok(if found {
+                TreeNodeRecursion::Stop
+            } else {
+                TreeNodeRecursion::Continue
+            })
         })
         .map_err(super::errors::translate)?;
         if found {
@@ -83,11 +87,16 @@ pub fn unbounded_row_number() -> Error {
 
 /// How many rows of each partition a predicate on the row number in column `number` lets pass.
 pub fn row_number_limit(predicate: &Expr, schema: &DFSchema, number: usize) -> Option<u64> {
-    split_conjunction(predicate).into_iter().filter_map(|part| limit_of(part, schema, number)).min()
+    split_conjunction(predicate)
+        .into_iter()
+        .filter_map(|part| limit_of(part, schema, number))
+        .min()
 }
 
 fn limit_of(expr: &Expr, schema: &DFSchema, number: usize) -> Option<u64> {
-    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return None };
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
+        return None;
+    };
     let is_number = |expr: &Expr| match expr {
         Expr::Cast(cast) => column_of(&cast.expr, schema) == Some(number),
         other => column_of(other, schema) == Some(number),

@@ -37,20 +37,29 @@ use crate::catalog::{Catalog, Definition, Relation};
 pub fn state() -> &'static SessionState {
     static STATE: OnceLock<SessionState> = OnceLock::new();
     STATE.get_or_init(|| {
-        let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
+        let mut config = SessionConfig::new()
+            .with_target_partitions(1)
+            .with_information_schema(false);
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
         config.options_mut().sql_parser.collect_spans = true;
-        let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+        let mut state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .build();
         for function in window::functions() {
             use datafusion::execution::FunctionRegistry;
-            state.register_udf(function).expect("window functions have names of their own");
+            state
+                .register_udf(function)
+                .expect("window functions have names of their own");
         }
         state
     })
 }
 
 fn parser_options() -> ParserOptions {
-    ParserOptions::new().with_map_string_types_to_utf8view(false).with_collect_spans(true)
+    ParserOptions::new()
+        .with_map_string_types_to_utf8view(false)
+        .with_collect_spans(true)
 }
 
 /// A relation of the catalog as DataFusion's planner sees it.
@@ -66,7 +75,11 @@ impl TableSource for RelationSource {
     }
 
     fn table_type(&self) -> TableType {
-        if self.plan.is_some() { TableType::View } else { TableType::Base }
+        if self.plan.is_some() {
+            TableType::View
+        } else {
+            TableType::Base
+        }
     }
 
     fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
@@ -89,7 +102,10 @@ impl ContextProvider for Provider<'_> {
             Some(schema) => format!("{schema}.{}", name.table()),
         };
         let Some(relation) = self.catalog.find(&name) else {
-            let hint = self.catalog.similar(&name).map(|other| format!("; did you mean '{other}'?"));
+            let hint = self
+                .catalog
+                .similar(&name)
+                .map(|other| format!("; did you mean '{other}'?"));
             return Err(DataFusionError::Plan(format!(
                 "relation '{name}' does not exist{}",
                 hint.unwrap_or_default()
@@ -98,7 +114,10 @@ impl ContextProvider for Provider<'_> {
         match &relation.definition {
             Definition::View(query) => {
                 let plan = raw_plan(&query.ast, self.catalog, self.make)?;
-                Ok(Arc::new(RelationSource { relation: relation.clone(), plan: Some(plan) }))
+                Ok(Arc::new(RelationSource {
+                    relation: relation.clone(),
+                    plan: Some(plan),
+                }))
             }
             Definition::Sink(_) => Err(DataFusionError::Plan(format!(
                 "'{name}' is a sink: it delivers outside and can't be read; read what it delivers instead"
@@ -136,7 +155,12 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        state().scalar_functions().keys().filter(|name| !name.starts_with("weir_")).cloned().collect()
+        state()
+            .scalar_functions()
+            .keys()
+            .filter(|name| !name.starts_with("weir_"))
+            .cloned()
+            .collect()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
@@ -153,7 +177,11 @@ impl ContextProvider for Provider<'_> {
 }
 
 /// DataFusion's plan of a query, as written.
-pub fn raw_plan(query: &ast::Query, catalog: &Catalog, make: MakeSource<'_>) -> datafusion::common::Result<LogicalPlan> {
+pub fn raw_plan(
+    query: &ast::Query,
+    catalog: &Catalog,
+    make: MakeSource<'_>,
+) -> datafusion::common::Result<LogicalPlan> {
     statement_plan(ast::Statement::Query(Box::new(query.clone())), catalog, make)
 }
 
@@ -172,11 +200,16 @@ pub fn scalar(expr: &ast::Expr, schema: &datafusion::common::DFSchema, catalog: 
     let make = |relation: &Arc<Relation>| stream_source(relation);
     let provider = Provider { catalog, make: &make };
     let planner = SqlToRel::new_with_options(&provider, parser_options());
-    planner.sql_to_expr(expr.clone(), schema, &mut PlannerContext::new()).map_err(errors::translate)
+    planner
+        .sql_to_expr(expr.clone(), schema, &mut PlannerContext::new())
+        .map_err(errors::translate)
 }
 
 fn stream_source(relation: &Arc<Relation>) -> Arc<dyn TableSource> {
-    Arc::new(RelationSource { relation: relation.clone(), plan: None })
+    Arc::new(RelationSource {
+        relation: relation.clone(),
+        plan: None,
+    })
 }
 
 /// The plan of a continuous query: analyzed, windows made explicit, and brought into the form that
@@ -187,10 +220,34 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
     refuse_volatile(&plan)?;
     let plan = window::make_explicit(plan).map_err(errors::translate)?;
     let options = state().config_options();
-    let plan = Analyzer::new().execute_and_check(plan, options, |_, _| {}).map_err(errors::translate)?;
+    let plan = Analyzer::new()
+        .execute_and_check(plan, options, |_, _| {})
+        .map_err(errors::translate)?;
     Optimizer::with_rules(stream_rules())
         .optimize(plan, &OptimizerContext::new().with_max_passes(4), |_, _| {})
         .map_err(errors::translate)
+}
+
+/// The plan of a query that is read once, as written, with HOP made executable.
+pub fn read_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
+    let make = |relation: &Arc<Relation>| stream_source(relation);
+    let plan = raw_plan(query, catalog, &make).map_err(errors::translate)?;
+    window::make_batch(plan).map_err(errors::translate)
+}
+
+/// The relations that a plan reads.
+pub fn read_relations(plan: &LogicalPlan) -> Vec<weir_engine::relation::RelationId> {
+    let mut found = Vec::new();
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(source) = scan.source.downcast_ref::<RelationSource>()
+            && !found.contains(&source.relation.id)
+        {
+            found.push(source.relation.id);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found
 }
 
 /// The logical rules that keep a continuous query's meaning.

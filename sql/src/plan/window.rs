@@ -72,7 +72,12 @@ impl WindowNode {
         fields.push((None, Arc::new(Field::new(START, timestamp(), false))));
         fields.push((None, Arc::new(Field::new(END, timestamp(), false))));
         let schema = DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?;
-        Ok(WindowNode { input, time, lengths, schema: Arc::new(schema) })
+        Ok(WindowNode {
+            input,
+            time,
+            lengths,
+            schema: Arc::new(schema),
+        })
     }
 }
 
@@ -103,14 +108,20 @@ impl UserDefinedLogicalNodeCore for WindowNode {
 
     fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
         let (Some(time), Some(input)) = (exprs.pop(), inputs.pop()) else {
-            return Err(DataFusionError::Internal("a window has one expression and one input".to_string()));
+            return Err(DataFusionError::Internal(
+                "a window has one expression and one input".to_string(),
+            ));
         };
         WindowNode::new(input, time, self.lengths)
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let width = self.input.schema().fields().len();
-        let mut needed: Vec<usize> = output_columns.iter().copied().filter(|column| *column < width).collect();
+        let mut needed: Vec<usize> = output_columns
+            .iter()
+            .copied()
+            .filter(|column| *column < width)
+            .collect();
         for column in self.time.column_refs() {
             needed.push(self.input.schema().index_of_column(column).ok()?);
         }
@@ -130,12 +141,18 @@ struct Canonical {
 
 /// Recognises the canonical form.
 fn canonical(projection: &Projection) -> Result<Option<Canonical>> {
-    let Some(call) = projection.expr.iter().find_map(|expr| marker(expr, &[START, HOP_START])) else {
+    let Some(call) = projection
+        .expr
+        .iter()
+        .find_map(|expr| marker(expr, &[START, HOP_START]))
+    else {
         return Ok(None);
     };
     let hop = call.func.name() == HOP_START;
     let (Some(time), lengths) = (call.args.first(), call.args.get(1..).unwrap_or_default()) else {
-        return Err(DataFusionError::Plan("a window function needs a time column".to_string()));
+        return Err(DataFusionError::Plan(
+            "a window function needs a time column".to_string(),
+        ));
     };
     let lengths = read_lengths(lengths, hop)?;
     // The parser's own filter: the window operator counts rows without event time.
@@ -151,7 +168,12 @@ fn canonical(projection: &Projection) -> Result<Option<Canonical>> {
             "the time column of a window must be a TIMESTAMP or DATE, but {time} is {kind}"
         )));
     }
-    Ok(Some(Canonical { input, time: time.clone(), lengths, hop }))
+    Ok(Some(Canonical {
+        input,
+        time: time.clone(),
+        lengths,
+        hop,
+    }))
 }
 
 use datafusion::logical_expr::ExprSchemable;
@@ -168,12 +190,26 @@ fn marker<'a>(expr: &'a Expr, names: &[&str]) -> Option<&'a ScalarFunction> {
 fn read_lengths(args: &[Expr], hop: bool) -> Result<Lengths> {
     let lengths = args.iter().map(interval_us).collect::<Result<Vec<i64>>>()?;
     let found = match (hop, &lengths[..]) {
-        (false, [size, offset]) => Lengths { size_us: *size, slide_us: *size, offset_us: *offset },
-        (true, [slide, size, offset]) => Lengths { size_us: *size, slide_us: *slide, offset_us: *offset },
-        _ => return Err(DataFusionError::Plan("a window function has too few or too many lengths".to_string())),
+        (false, [size, offset]) => Lengths {
+            size_us: *size,
+            slide_us: *size,
+            offset_us: *offset,
+        },
+        (true, [slide, size, offset]) => Lengths {
+            size_us: *size,
+            slide_us: *slide,
+            offset_us: *offset,
+        },
+        _ => {
+            return Err(DataFusionError::Plan(
+                "a window function has too few or too many lengths".to_string(),
+            ));
+        }
     };
     if found.size_us <= 0 || found.slide_us <= 0 {
-        return Err(DataFusionError::Plan("the size and slide of a window must be positive".to_string()));
+        return Err(DataFusionError::Plan(
+            "the size and slide of a window must be positive".to_string(),
+        ));
     }
     if found.size_us / found.slide_us > 10_000 {
         return Err(DataFusionError::Plan(
@@ -184,7 +220,11 @@ fn read_lengths(args: &[Expr], hop: bool) -> Result<Lengths> {
 }
 
 fn interval_us(expr: &Expr) -> Result<i64> {
-    let refuse = |why: &str| Err(DataFusionError::Plan(format!("{why}; write for example INTERVAL '10' SECOND")));
+    let refuse = |why: &str| {
+        Err(DataFusionError::Plan(format!(
+            "{why}; write for example INTERVAL '10' SECOND"
+        )))
+    };
     let value = match expr {
         Expr::Literal(value, _) => value,
         _ => return refuse("the lengths of a window must be interval literals"),
@@ -201,7 +241,9 @@ fn interval_us(expr: &Expr) -> Result<i64> {
     if nanos % 1000 != 0 {
         return refuse("the lengths of a window are whole microseconds");
     }
-    let us = i64::from(days).checked_mul(86_400_000_000).and_then(|us| us.checked_add(nanos / 1000));
+    let us = i64::from(days)
+        .checked_mul(86_400_000_000)
+        .and_then(|us| us.checked_add(nanos / 1000));
     us.map_or_else(|| refuse("the length of a window is out of range"), Ok)
 }
 
@@ -213,7 +255,9 @@ pub fn make_explicit(plan: LogicalPlan) -> Result<LogicalPlan> {
             .expr
             .into_iter()
             .map(|expr| match marker(&expr, &[START, HOP_START, END, HOP_END]) {
-                Some(call) if matches!(call.func.name(), START | HOP_START) => renamed(Expr::Column(START.into()), &expr),
+                Some(call) if matches!(call.func.name(), START | HOP_START) => {
+                    renamed(Expr::Column(START.into()), &expr)
+                }
                 Some(_) => renamed(Expr::Column(END.into()), &expr),
                 None => expr,
             })
@@ -236,7 +280,13 @@ pub fn make_batch(plan: LogicalPlan) -> Result<LogicalPlan> {
             lit(lengths.size_us),
             lit(lengths.offset_us),
         ]);
-        let mut exprs: Vec<Expr> = canonical.input.schema().columns().into_iter().map(Expr::Column).collect();
+        let mut exprs: Vec<Expr> = canonical
+            .input
+            .schema()
+            .columns()
+            .into_iter()
+            .map(Expr::Column)
+            .collect();
         exprs.push(windows.alias(HOP_WINDOWS));
         let unnested = LogicalPlanBuilder::from(canonical.input)
             .filter(canonical.time.is_not_null())?
@@ -264,7 +314,9 @@ fn renamed(expr: Expr, like: &Expr) -> Expr {
 
 fn rewrite(plan: LogicalPlan, replace: &dyn Fn(Canonical, Projection) -> Result<LogicalPlan>) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|plan| {
-        let LogicalPlan::Projection(projection) = plan else { return Ok(Transformed::no(plan)) };
+        let LogicalPlan::Projection(projection) = plan else {
+            return Ok(Transformed::no(plan));
+        };
         match canonical(&projection)? {
             None => Ok(Transformed::no(LogicalPlan::Projection(projection))),
             Some(canonical) => Ok(Transformed::yes(replace(canonical, projection)?)),
@@ -302,7 +354,10 @@ struct WindowFunction {
 
 impl WindowFunction {
     fn new(name: &'static str) -> WindowFunction {
-        WindowFunction { name, signature: Signature::user_defined(Volatility::Immutable) }
+        WindowFunction {
+            name,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }
     }
 }
 
@@ -316,7 +371,9 @@ impl ScalarUDFImpl for WindowFunction {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        Ok(std::iter::once(timestamp()).chain(given.iter().skip(1).cloned()).collect())
+        Ok(std::iter::once(timestamp())
+            .chain(given.iter().skip(1).cloned())
+            .collect())
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -333,7 +390,9 @@ impl ScalarUDFImpl for WindowFunction {
         let scalar = |arg: &ColumnarValue| match arg {
             ColumnarValue::Scalar(ScalarValue::Int64(Some(us))) => Ok(*us),
             ColumnarValue::Scalar(value) => interval_us(&Expr::Literal(value.clone(), None)),
-            ColumnarValue::Array(_) => Err(DataFusionError::Plan("the lengths of a window must be literals".to_string())),
+            ColumnarValue::Array(_) => Err(DataFusionError::Plan(
+                "the lengths of a window must be literals".to_string(),
+            )),
         };
         let lengths = args.args[1..].iter().map(scalar).collect::<Result<Vec<i64>>>()?;
         let array: Arc<dyn Array> = match (self.name, &lengths[..]) {
@@ -380,10 +439,17 @@ fn hop_array(times: &TimestampMicrosecondArray, slide: i64, size: i64, offset: i
         }
         lengths.push(starts.len() - before);
     }
-    let columns: Vec<Arc<dyn Array>> =
-        vec![Arc::new(TimestampMicrosecondArray::from(starts)), Arc::new(TimestampMicrosecondArray::from(ends))];
+    let columns: Vec<Arc<dyn Array>> = vec![
+        Arc::new(TimestampMicrosecondArray::from(starts)),
+        Arc::new(TimestampMicrosecondArray::from(ends)),
+    ];
     let windows = StructArray::try_new(window_fields(), columns, None)?;
     let item = Arc::new(Field::new("item", DataType::Struct(window_fields()), true));
     let nulls: Option<NullBuffer> = times.nulls().cloned();
-    Ok(ListArray::try_new(item, OffsetBuffer::from_lengths(lengths), Arc::new(windows), nulls)?)
+    Ok(ListArray::try_new(
+        item,
+        OffsetBuffer::from_lengths(lengths),
+        Arc::new(windows),
+        nulls,
+    )?)
 }

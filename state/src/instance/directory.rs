@@ -120,9 +120,7 @@ impl Lock {
         let path = directory.join(LOCK);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let mut file = options
-            .open(&path)
-            .map_err(|error| Error::io("open", &path, error))?;
+        let mut file = options.open(&path).map_err(|error| Error::io("open", &path, error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -264,10 +264,7 @@ fn a_path_that_can_not_be_a_directory_is_refused() {
     for path in [file.clone(), file.join("below")] {
         let error = refusal(&path);
         assert!(matches!(error, Error::Io { .. }), "{error:?}");
-        assert!(
-            error.to_string().contains(path.to_str().unwrap()),
-            "{error}"
-        );
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     }
 }
 
@@ -311,19 +308,10 @@ fn a_damaged_marker_is_refused() {
     drop(open(&path).unwrap());
     let marker = path.join("weir.json");
     let text = fs::read_to_string(&marker).unwrap();
-    for damaged in [
-        "",
-        "{}",
-        "[]",
-        &text[..text.len() / 2],
-        &text.replace('-', "?"),
-    ] {
+    for damaged in ["", "{}", "[]", &text[..text.len() / 2], &text.replace('-', "?")] {
         fs::write(&marker, damaged).unwrap();
         let error = refusal(&path);
-        assert!(
-            matches!(error, Error::Corrupt { .. }),
-            "{damaged:?}: {error:?}"
-        );
+        assert!(matches!(error, Error::Corrupt { .. }), "{damaged:?}: {error:?}");
     }
     fs::remove_file(&marker).unwrap();
     let error = refusal(&path);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::{
-    Keyspace, MAX_ENTRY_BYTES, MemoryStore, Reader, RocksOptions, RocksStore, Store, WriteBatch,
-    decode_counter, encode_counter,
+    Keyspace, MAX_ENTRY_BYTES, MemoryStore, Reader, RocksOptions, RocksStore, Store, WriteBatch, decode_counter,
+    encode_counter,
 };
 use crate::error::Error;
 use Keyspace::{Catalog, Dml, Log, Meta, State, View};
@@ -102,12 +102,7 @@ impl Subject {
     }
 }
 
-fn entries(
-    reader: &dyn Reader,
-    ks: Keyspace,
-    start: &[u8],
-    end: Option<&[u8]>,
-) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn entries(reader: &dyn Reader, ks: Keyspace, start: &[u8], end: Option<&[u8]>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let found: Result<_, _> = reader.scan(ks, start, end).collect();
     found.unwrap()
 }
@@ -167,10 +162,7 @@ fn a_batch_spans_keyspaces_and_keeps_them_apart(mut subject: Subject) {
     });
     subject.pause();
     for ks in Keyspace::ALL {
-        assert_eq!(
-            subject.get(ks, b"same key").as_deref(),
-            Some(ks.name().as_bytes())
-        );
+        assert_eq!(subject.get(ks, b"same key").as_deref(), Some(ks.name().as_bytes()));
         assert_eq!(keys(subject.store(), ks, b"", None), [b"same key"]);
     }
     subject.commit(|batch| {
@@ -248,16 +240,7 @@ fn a_refused_batch_leaves_nothing(mut subject: Subject) {
 }
 
 fn scans_are_ascending_and_half_open(mut subject: Subject) {
-    let mut written = [
-        &b"b"[..],
-        b"a",
-        b"ab",
-        b"\xff\xff",
-        b"\0",
-        b"a\0",
-        b"\xff",
-        b"c",
-    ];
+    let mut written = [&b"b"[..], b"a", b"ab", b"\xff\xff", b"\0", b"a\0", b"\xff", b"c"];
     subject.commit(|batch| {
         for key in written {
             batch.put(State, key, b"");
@@ -267,19 +250,10 @@ fn scans_are_ascending_and_half_open(mut subject: Subject) {
     written.sort();
     let store = subject.store();
     assert_eq!(keys(store, State, b"", None), written);
-    assert_eq!(
-        keys(store, State, b"a", Some(b"b")),
-        [&b"a"[..], b"a\0", b"ab"]
-    );
-    assert_eq!(
-        keys(store, State, b"a\0", Some(b"c")),
-        [&b"a\0"[..], b"ab", b"b"]
-    );
+    assert_eq!(keys(store, State, b"a", Some(b"b")), [&b"a"[..], b"a\0", b"ab"]);
+    assert_eq!(keys(store, State, b"a\0", Some(b"c")), [&b"a\0"[..], b"ab", b"b"]);
     assert_eq!(keys(store, State, b"aa", Some(b"aaa")), [b""; 0]);
-    assert_eq!(
-        keys(store, State, b"\xff", None),
-        [&b"\xff"[..], b"\xff\xff"]
-    );
+    assert_eq!(keys(store, State, b"\xff", None), [&b"\xff"[..], b"\xff\xff"]);
     for (start, end) in [("b", "b"), ("c", "a"), ("a", "")] {
         let found = keys(store, State, start.as_bytes(), Some(end.as_bytes()));
         assert_eq!(found, [b""; 0], "{start}..{end}");
@@ -314,19 +288,8 @@ fn long_scans_miss_nothing(mut subject: Subject) {
         });
         subject.pause();
     }
-    for (from, upto) in [
-        (0_u32, count),
-        (1, 129),
-        (127, 128),
-        (500, 756),
-        (990, 2_000),
-    ] {
-        let found = entries(
-            subject.store(),
-            Log,
-            &from.to_be_bytes(),
-            Some(&upto.to_be_bytes()),
-        );
+    for (from, upto) in [(0_u32, count), (1, 129), (127, 128), (500, 756), (990, 2_000)] {
+        let found = entries(subject.store(), Log, &from.to_be_bytes(), Some(&upto.to_be_bytes()));
         let expected: Vec<_> = (from..upto.min(count))
             .map(|n| (n.to_be_bytes().to_vec(), n.to_le_bytes().to_vec()))
             .collect();
@@ -389,21 +352,11 @@ fn multi_get_answers_every_key_in_order(mut subject: Subject) {
     let asked_keys: Vec<&[u8]> = asked_bytes.iter().map(|key| &key[..]).collect();
     let there = |n: u32| n < 200 && n != 7;
     let values = asked.map(|n| there(n).then(|| n.to_le_bytes().to_vec()));
-    assert_eq!(
-        subject.store().multi_get(State, &asked_keys).unwrap(),
-        values
-    );
+    assert_eq!(subject.store().multi_get(State, &asked_keys).unwrap(), values);
     let counts = |n: u32| (n < 200 && n != 5).then(|| encode_counter(i64::from(n) - 5).to_vec());
+    assert_eq!(subject.store().multi_get(View, &asked_keys).unwrap(), asked.map(counts));
     assert_eq!(
-        subject.store().multi_get(View, &asked_keys).unwrap(),
-        asked.map(counts)
-    );
-    assert_eq!(
-        subject
-            .store()
-            .snapshot()
-            .multi_get(State, &asked_keys)
-            .unwrap(),
+        subject.store().snapshot().multi_get(State, &asked_keys).unwrap(),
         values
     );
     assert!(subject.store().multi_get(State, &[]).unwrap().is_empty());
@@ -423,10 +376,7 @@ fn empty_and_odd_keys_and_values(mut subject: Subject) {
             batch.put(ks, b"looks like a counter", &[1, 0, 0, 0, 0, 0, 0, 0, 0]);
         });
         subject.pause();
-        assert_eq!(
-            subject.get(ks, b"").as_deref(),
-            Some(&b"value of the empty key"[..])
-        );
+        assert_eq!(subject.get(ks, b"").as_deref(), Some(&b"value of the empty key"[..]));
         assert_eq!(subject.get(ks, b"empty value").as_deref(), Some(&b""[..]));
         assert_eq!(subject.get(ks, &[0xFF; 40]).as_deref(), Some(&[0; 9][..]));
         assert_eq!(
@@ -536,10 +486,7 @@ fn concurrent_commits_are_each_whole(mut subject: Subject) {
                     batch.add(View, b"commits", 1);
                     store.commit(batch).unwrap();
                     let seen = store.snapshot();
-                    assert_eq!(
-                        seen.get(State, &[thread]).unwrap().unwrap(),
-                        round.to_be_bytes()
-                    );
+                    assert_eq!(seen.get(State, &[thread]).unwrap().unwrap(), round.to_be_bytes());
                 }
             });
         }
@@ -547,16 +494,10 @@ fn concurrent_commits_are_each_whole(mut subject: Subject) {
         scope.spawn(move || {
             for _ in 0..200 {
                 let seen = store.snapshot();
-                assert_eq!(
-                    entries(&*seen, State, b"", None),
-                    entries(&*seen, Log, b"", None)
-                );
+                assert_eq!(entries(&*seen, State, b"", None), entries(&*seen, Log, b"", None));
             }
         });
     });
     subject.pause();
-    assert_eq!(
-        subject.counter(b"commits"),
-        Some(i64::from(threads) * rounds as i64)
-    );
+    assert_eq!(subject.counter(b"commits"), Some(i64::from(threads) * rounds as i64));
 }

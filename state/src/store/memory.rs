@@ -80,9 +80,7 @@ impl Store for MemoryStore {
         }
         let map = self.current.read().map(ks).clone();
         let entries = map.range::<_, [u8]>((Bound::Included(start), Bound::Excluded(end)));
-        entries
-            .map(|(key, stored)| (key.len() + stored.len()) as u64)
-            .sum()
+        entries.map(|(key, stored)| (key.len() + stored.len()) as u64).sum()
     }
 
     fn flush(&self) -> Result<()> {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rocksdb::{
-    ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ErrorKind, FlushOptions, Range, ReadOptions,
-    Snapshot, WriteOptions,
+    ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ErrorKind, FlushOptions, Range, ReadOptions, Snapshot,
+    WriteOptions,
 };
 
 use super::{Keyspace, Op, Reader, Scan, Store, WriteBatch};
@@ -52,11 +52,7 @@ impl RocksStore {
 
     fn open_or(dir: &Path, options: RocksOptions, create: bool) -> Result<RocksStore> {
         let path = dir.to_owned();
-        match DB::open_cf_descriptors(
-            &tuning::database(&options, create),
-            dir,
-            tuning::families(&options),
-        ) {
+        match DB::open_cf_descriptors(&tuning::database(&options, create), dir, tuning::families(&options)) {
             Ok(db) => Ok(RocksStore {
                 rocks: Arc::new(Rocks { db, path }),
             }),
@@ -184,21 +180,11 @@ impl Rocks {
         self.found(ks, found)
     }
 
-    fn multi_get(
-        &self,
-        ks: Keyspace,
-        keys: &[&[u8]],
-        options: ReadOptions,
-    ) -> Result<Vec<Option<Vec<u8>>>> {
+    fn multi_get(&self, ks: Keyspace, keys: &[&[u8]], options: ReadOptions) -> Result<Vec<Option<Vec<u8>>>> {
         let family = self.family(ks);
         let sorted = keys.is_sorted();
-        let found = self
-            .db
-            .batched_multi_get_cf_opt(family, keys, sorted, &options);
-        found
-            .into_iter()
-            .map(|found| self.found(ks, found))
-            .collect()
+        let found = self.db.batched_multi_get_cf_opt(family, keys, sorted, &options);
+        found.into_iter().map(|found| self.found(ks, found)).collect()
     }
 
     fn found(
@@ -212,13 +198,7 @@ impl Rocks {
         }
     }
 
-    fn scan(
-        &self,
-        ks: Keyspace,
-        start: &[u8],
-        end: Option<&[u8]>,
-        mut options: ReadOptions,
-    ) -> Scan<'_> {
+    fn scan(&self, ks: Keyspace, start: &[u8], end: Option<&[u8]>, mut options: ReadOptions) -> Scan<'_> {
         if end.is_some_and(|end| start >= end) {
             return Box::new(std::iter::empty());
         }
@@ -306,10 +286,9 @@ fn classify(path: &Path, error: rocksdb::Error) -> Error {
             }
         }
         ErrorKind::Corruption => Error::corrupt(format!("the store in {}", path.display()), detail),
-        ErrorKind::InvalidArgument if says("create_if_missing is false") => Error::corrupt(
-            format!("the store in {}", path.display()),
-            "its files are missing",
-        ),
+        ErrorKind::InvalidArgument if says("create_if_missing is false") => {
+            Error::corrupt(format!("the store in {}", path.display()), "its files are missing")
+        }
         _ => Error::Store { path, detail },
     }
 }

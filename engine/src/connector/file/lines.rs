@@ -33,9 +33,7 @@ pub(super) fn check(path: &str, follow: bool) -> Result<()> {
     if Path::new(path).is_dir() {
         return Err(refused(path, &io::Error::other("is a directory")));
     }
-    File::open(path)
-        .map(drop)
-        .map_err(|error| refused(path, &error))
+    File::open(path).map(drop).map_err(|error| refused(path, &error))
 }
 
 /// The offset behind the last line that has its end.
@@ -81,15 +79,12 @@ impl Lines {
         let failed = |error: io::Error| refused(path, &error);
         let mut file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        let offset = u64::try_from(position)
-            .map_err(|_| Error::internal(format!("position {position} in file '{path}'")))?;
+        let offset =
+            u64::try_from(position).map_err(|_| Error::internal(format!("position {position} in file '{path}'")))?;
         let input: Box<dyn BufRead + Send> = if is_gzip(path) {
-            let mut text = BufReader::with_capacity(
-                BUFFER,
-                MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file)),
-            );
-            let skipped =
-                io::copy(&mut (&mut text).take(offset), &mut io::sink()).map_err(failed)?;
+            let mut text =
+                BufReader::with_capacity(BUFFER, MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file)));
+            let skipped = io::copy(&mut (&mut text).take(offset), &mut io::sink()).map_err(failed)?;
             if skipped < offset {
                 return Err(shorter(path, skipped, position));
             }
@@ -168,8 +163,7 @@ impl Lines {
 
     /// Checks that the file has only grown since it was opened. Returns its length.
     pub(super) fn check_grown(&self) -> Result<u64> {
-        let metadata =
-            std::fs::metadata(&self.path).map_err(|error| refused(&self.path, &error))?;
+        let metadata = std::fs::metadata(&self.path).map_err(|error| refused(&self.path, &error))?;
         let read = self.position as u64 + self.unfinished.len() as u64;
         if metadata.ino() != self.inode {
             return Err(Error::Data(format!(

@@ -11,9 +11,7 @@ use arrow::buffer::{Buffer, OffsetBuffer};
 
 use super::lines::{Line, Lines};
 use super::{FileSource, lines, split};
-use crate::connector::{
-    Payload, Position, Positions, Records, SourceReader, Split, SplitId, SplitRead,
-};
+use crate::connector::{Payload, Position, Positions, Records, SourceReader, Split, SplitId, SplitRead};
 use crate::{Error, Result};
 
 /// How often followed files are looked at when there is nothing to read.
@@ -64,11 +62,7 @@ impl Column {
         let offsets = std::iter::once(0).chain(self.ends).collect::<Vec<i32>>();
         Records {
             keys: BinaryArray::new_null(rows),
-            values: BinaryArray::new(
-                OffsetBuffer::new(offsets.into()),
-                Buffer::from_vec(self.bytes),
-                None,
-            ),
+            values: BinaryArray::new(OffsetBuffer::new(offsets.into()), Buffer::from_vec(self.bytes), None),
             positions: self.positions,
             timestamps_ms: vec![-1; rows],
             headers: Some(vec![Vec::new(); rows]),
@@ -77,11 +71,7 @@ impl Column {
 }
 
 impl Reader {
-    pub(super) fn open(
-        source: FileSource,
-        from: &Positions,
-        until: Option<&Positions>,
-    ) -> Result<Self> {
+    pub(super) fn open(source: FileSource, from: &Positions, until: Option<&Positions>) -> Result<Self> {
         let mut positions: BTreeMap<SplitId, Position> = from.clone();
         match until {
             Some(until) => until.keys().for_each(|id| {
@@ -166,10 +156,7 @@ impl Reader {
 
 impl State {
     fn position(&self) -> Position {
-        self.lines
-            .as_ref()
-            .map_or(self.from, Lines::position)
-            .max(self.from)
+        self.lines.as_ref().map_or(self.from, Lines::position).max(self.from)
     }
 
     /// Reads lines until the end, the bound, or so many rows or bytes.
@@ -181,9 +168,7 @@ impl State {
         }
         let lines = match &mut self.lines {
             Some(lines) => lines,
-            None => self
-                .lines
-                .insert(Lines::open(&self.split.topic, self.from)?),
+            None => self.lines.insert(Lines::open(&self.split.topic, self.from)?),
         };
         while column.positions.len() < max_rows && column.bytes.len() < max_bytes {
             let start = column.bytes.len();

@@ -103,10 +103,7 @@ impl FileSink {
             self.torn = false;
         }
         self.file.seek(SeekFrom::Start(self.length))?;
-        let written = self
-            .file
-            .write_all(lines)
-            .and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
         if written.is_err() {
             self.torn = true;
             // Where this fails too, it is tried again before the next write.

@@ -58,10 +58,7 @@ impl Folder {
 }
 
 fn spec(path: &str, more: &[(&str, &str)]) -> ConnectorSpec {
-    let mut options: BTreeMap<String, String> = more
-        .iter()
-        .map(|(k, v)| (k.to_string(), v.to_string()))
-        .collect();
+    let mut options: BTreeMap<String, String> = more.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     options.insert("path".to_string(), path.to_string());
     ConnectorSpec {
         connector: "file".to_string(),
@@ -75,16 +72,9 @@ fn lines_of(source: &dyn SourceConnector) -> Vec<(String, i64, String)> {
     let contents = read_all(source, &from, None, &Wanted::default(), 1000);
     let mut lines = Vec::new();
     for (id, records) in contents {
-        let name = Path::new(&*id.0)
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_string();
+        let name = Path::new(&*id.0).file_name().unwrap().to_str().unwrap().to_string();
         for (position, text) in records {
-            let value = text
-                .strip_prefix("None Some(\"")
-                .and_then(|t| t.split_once("\") -1 "));
+            let value = text.strip_prefix("None Some(\"").and_then(|t| t.split_once("\") -1 "));
             lines.push((name.clone(), position, value.expect(&text).0.to_string()));
         }
     }
@@ -133,17 +123,9 @@ fn lines_end_with_lf_or_crlf_or_the_file() {
             line("a.csv", 15, "three")
         ]
     );
-    let lines = lines_of(
-        folder
-            .source("a.csv", &[("file.skip_header", "true")])
-            .as_ref(),
-    );
+    let lines = lines_of(folder.source("a.csv", &[("file.skip_header", "true")]).as_ref());
     assert_eq!(lines.len(), 3);
-    let lines = lines_of(
-        folder
-            .source("a.csv", &[("file.skip_blank", "false")])
-            .as_ref(),
-    );
+    let lines = lines_of(folder.source("a.csv", &[("file.skip_blank", "false")]).as_ref());
     let texts: Vec<&str> = lines.iter().map(|(_, _, text)| text.as_str()).collect();
     assert_eq!(texts, ["h", "", "one", "two", "", "three"]);
 }
@@ -154,10 +136,7 @@ fn a_header_is_skipped_in_every_file_and_only_at_its_beginning() {
     folder.write("a.csv", "name\n1\n2\n");
     folder.gzip("b.csv.gz", "name\n3\n4\n");
     let source = folder.source("*.csv*", &[("file.skip_header", "true")]);
-    let texts: Vec<String> = lines_of(source.as_ref())
-        .into_iter()
-        .map(|(_, _, text)| text)
-        .collect();
+    let texts: Vec<String> = lines_of(source.as_ref()).into_iter().map(|(_, _, text)| text).collect();
     assert_eq!(texts, ["1", "2", "3", "4"]);
     source_conformance(source.as_ref(), None, &Wanted::default());
 }
@@ -182,21 +161,12 @@ fn gzip_positions_are_those_of_the_text() {
         .splits()
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains("compressed") && error.contains("follow"),
-        "{error}"
-    );
+    assert!(error.contains("compressed") && error.contains("follow"), "{error}");
     folder.write("broken.gz", "this is no gzip\n");
     let source = folder.source("broken.gz", &[]);
     let from = source.resolve(&Start::Earliest).unwrap();
     let mut reader = source.open(&from, None, &Wanted::default()).unwrap();
-    assert!(
-        reader
-            .read(10, SOON)
-            .unwrap_err()
-            .to_string()
-            .contains("broken.gz")
-    );
+    assert!(reader.read(10, SOON).unwrap_err().to_string().contains("broken.gz"));
 }
 
 /// Reads a followed source until it has as many records.
@@ -234,10 +204,7 @@ fn followed_files_grow() {
     read_until(reader.as_mut(), &mut contents, 2);
     let a = split(&folder.path("a.log")).id;
     assert_eq!(
-        contents[&a]
-            .iter()
-            .map(|(position, _)| *position)
-            .collect::<Vec<_>>(),
+        contents[&a].iter().map(|(position, _)| *position).collect::<Vec<_>>(),
         [4, 8]
     );
     assert!(contents[&a][0].1.contains("\"two\""), "{contents:?}");
@@ -306,18 +273,13 @@ fn a_long_line_is_an_error_with_its_place() {
             Err(error) => break error.to_string(),
         }
     };
-    assert!(
-        error.contains("byte 6") && error.contains("64 MiB"),
-        "{error}"
-    );
+    assert!(error.contains("byte 6") && error.contains("64 MiB"), "{error}");
 }
 
 #[test]
 fn what_cannot_be_read_is_named() {
     let folder = Folder::new();
-    let error = |path: &str, more: &[(&str, &str)]| {
-        folder.source(path, more).splits().unwrap_err().to_string()
-    };
+    let error = |path: &str, more: &[(&str, &str)]| folder.source(path, more).splits().unwrap_err().to_string();
     assert!(error("missing.csv", &[]).contains("missing.csv"));
     assert!(error("*.csv", &[]).contains("no file matches"));
     assert!(
@@ -328,24 +290,12 @@ fn what_cannot_be_read_is_named() {
             .is_empty()
     );
     let words = error("", &[]);
-    assert!(
-        words.contains("is a directory") && words.contains("/*'"),
-        "{words}"
-    );
+    assert!(words.contains("is a directory") && words.contains("/*'"), "{words}");
     let refused = |more: &[(&str, &str)]| source(&spec("x", more)).err().unwrap().to_string();
     let words = refused(&[("folow", "true")]);
-    assert!(
-        words.contains("'folow'") && words.contains("follow"),
-        "{words}"
-    );
+    assert!(words.contains("'folow'") && words.contains("follow"), "{words}");
     assert!(refused(&[("follow", "yes")]).contains("neither"));
-    assert!(
-        source(&spec("", &[]))
-            .err()
-            .unwrap()
-            .to_string()
-            .contains("path")
-    );
+    assert!(source(&spec("", &[])).err().unwrap().to_string().contains("path"));
     let file = folder.write("a.csv", "1\n2\n");
     let source = folder.source("a.csv", &[]);
     assert!(
@@ -371,12 +321,7 @@ fn what_cannot_be_read_is_named() {
     );
 }
 
-fn sink_spec(
-    path: &str,
-    kind: EncodingKind,
-    envelope: Envelope,
-    more: &[(&str, &str)],
-) -> SinkSpec {
+fn sink_spec(path: &str, kind: EncodingKind, envelope: Envelope, more: &[(&str, &str)]) -> SinkSpec {
     let options = match kind {
         EncodingKind::Csv => BTreeMap::from([("header".to_string(), "true".to_string())]),
         _ => BTreeMap::new(),
@@ -417,8 +362,7 @@ fn a_sink_appends_lines() {
     let path = folder.path("out.ndjson");
     let open = || sink(&sink_spec(&path, EncodingKind::Json, Envelope::Plain, &[])).unwrap();
     let mut sink = open();
-    sink.deliver(1, &[changes(&[("a", 1, 1), ("b", 2, 2)])])
-        .unwrap();
+    sink.deliver(1, &[changes(&[("a", 1, 1), ("b", 2, 2)])]).unwrap();
     assert_eq!(sink.rows_delivered(), 3);
     let error = sink
         .deliver(2, &[changes(&[("c", 1, 1), ("a", 1, -1)])])
@@ -440,20 +384,11 @@ fn a_csv_sink_writes_its_header_once() {
     let folder = Folder::new();
     let path = folder.path("out.csv");
     let options = [("force_append_only", "true")];
-    let open = || {
-        sink(&sink_spec(
-            &path,
-            EncodingKind::Csv,
-            Envelope::Plain,
-            &options,
-        ))
-        .unwrap()
-    };
+    let open = || sink(&sink_spec(&path, EncodingKind::Csv, Envelope::Plain, &options)).unwrap();
     open().deliver(1, &[]).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "");
     let mut sink = open();
-    sink.deliver(1, &[changes(&[("a,b", 1, 1), ("gone", 1, -1)])])
-        .unwrap();
+    sink.deliver(1, &[changes(&[("a,b", 1, 1), ("gone", 1, -1)])]).unwrap();
     assert_eq!((sink.rows_delivered(), sink.deletes_dropped()), (1, 1));
     open().deliver(2, &[changes(&[("c", 2, 1)])]).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "k,n\n\"a,b\",1\nc,2\n");
@@ -461,10 +396,7 @@ fn a_csv_sink_writes_its_header_once() {
         .deliver(3, &[changes(&[("two\nlines", 2, 1)])])
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains("line break") && error.contains("JSON"),
-        "{error}"
-    );
+    assert!(error.contains("line break") && error.contains("JSON"), "{error}");
 }
 
 #[test]
@@ -479,10 +411,7 @@ fn a_sink_refuses_what_a_file_cannot_be() {
     let words = refused("x", EncodingKind::Json, Envelope::Upsert, &[]);
     assert!(words.contains("FORMAT PLAIN"), "{words}");
     assert!(refused("x", EncodingKind::Text, Envelope::Plain, &[]).contains("JSON or CSV"));
-    assert!(
-        refused("no/such/folder", EncodingKind::Json, Envelope::Plain, &[])
-            .contains("no/such/folder")
-    );
+    assert!(refused("no/such/folder", EncodingKind::Json, Envelope::Plain, &[]).contains("no/such/folder"));
     assert!(refused("", EncodingKind::Json, Envelope::Plain, &[]).contains("directory"));
     assert!(refused("x", EncodingKind::Json, Envelope::Plain, &[("pth", "x")]).contains("'pth'"));
 }

@@ -96,9 +96,7 @@ impl Admin {
     /// # Errors
     /// If no broker answers, or there is no such topic.
     pub fn offsets(&self, topic: &str) -> Result<BTreeMap<i32, Offsets>> {
-        let count = self
-            .partitions(topic)?
-            .ok_or_else(|| at_topic(topic, UNKNOWN_TOPIC))?;
+        let count = self.partitions(topic)?.ok_or_else(|| at_topic(topic, UNKNOWN_TOPIC))?;
         let mut offsets = BTreeMap::new();
         for partition in 0..i32::try_from(count).map_err(Error::internal)? {
             let (first, next) = self.consumer.watermarks(topic, partition, PATIENCE)?;
@@ -113,12 +111,7 @@ impl Admin {
     ///
     /// # Errors
     /// If no broker answers, or it says no.
-    pub fn create_topic(
-        &self,
-        name: &str,
-        partitions: Option<i32>,
-        settings: &[(&str, &str)],
-    ) -> Result<bool> {
+    pub fn create_topic(&self, name: &str, partitions: Option<i32>, settings: &[(&str, &str)]) -> Result<bool> {
         if self.partitions(name)?.is_some() {
             return Ok(false);
         }
@@ -167,17 +160,12 @@ impl Admin {
                 .map_err(|error| at_topic(topic, words(&error)))?;
         }
         let client = self.client()?;
-        let answer = wait(client.delete_records(&list, &options()))
-            .map_err(|error| at_topic(topic, words(&error)))?;
+        let answer = wait(client.delete_records(&list, &options())).map_err(|error| at_topic(topic, words(&error)))?;
         for element in answer.elements() {
             element.error().map_err(|error| {
                 at_topic(
                     topic,
-                    format!(
-                        "deleting records of {}: {}",
-                        element.partition(),
-                        words(&error)
-                    ),
+                    format!("deleting records of {}: {}", element.partition(), words(&error)),
                 )
             })?;
         }
@@ -203,9 +191,7 @@ fn options() -> AdminOptions {
 fn is_unsupported(error: &KafkaError) -> bool {
     matches!(
         error,
-        KafkaError::AdminOp(
-            RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion
-        )
+        KafkaError::AdminOp(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion)
     )
 }
 

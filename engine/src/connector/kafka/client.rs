@@ -61,11 +61,7 @@ impl Context {
 
     /// The most telling event since the connection last worked.
     pub(super) fn words(&self) -> Option<String> {
-        self.events
-            .lock()
-            .words
-            .as_ref()
-            .map(|(_, words)| words.clone())
+        self.events.lock().words.as_ref().map(|(_, words)| words.clone())
     }
 
     /// The error that has ended the client, if there was one.
@@ -99,11 +95,7 @@ impl Context {
         if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__FATAL as c_int {
             events.fatal = Some(plain(reason));
         }
-        if events
-            .words
-            .as_ref()
-            .is_none_or(|(known, _)| *known <= weight)
-        {
+        if events.words.as_ref().is_none_or(|(known, _)| *known <= weight) {
             events.words = Some((weight, plain(reason)));
         }
     }
@@ -152,23 +144,13 @@ unsafe fn text<'a>(text: *const c_char) -> std::borrow::Cow<'a, str> {
     unsafe { CStr::from_ptr(text) }.to_string_lossy()
 }
 
-extern "C" fn on_error(
-    _: *mut native::rd_kafka_t,
-    code: c_int,
-    reason: *const c_char,
-    opaque: *mut c_void,
-) {
+extern "C" fn on_error(_: *mut native::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
     // SAFETY: `Client` sets the opaque pointer to its context and outlives its callbacks.
     let (context, reason) = unsafe { (&*(opaque as *const Context), text(reason)) };
     context.note(code, &reason);
 }
 
-extern "C" fn on_log(
-    _: *const native::rd_kafka_t,
-    level: c_int,
-    facility: *const c_char,
-    line: *const c_char,
-) {
+extern "C" fn on_log(_: *const native::rd_kafka_t, level: c_int, facility: *const c_char, line: *const c_char) {
     // SAFETY: librdkafka gives strings that live as long as the call.
     let (facility, line) = unsafe { (text(facility), text(line)) };
     log_line(level, &facility, &line);
@@ -180,9 +162,7 @@ extern "C" fn on_commit(
     _: *mut native::rd_kafka_topic_partition_list_t,
     _: *mut c_void,
 ) {
-    if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
-        && code != RDKafkaRespErr::RD_KAFKA_RESP_ERR__NO_OFFSET
-    {
+    if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && code != RDKafkaRespErr::RD_KAFKA_RESP_ERR__NO_OFFSET {
         // Group offsets serve lag tools only; Weir's own positions are in its checkpoints.
         tracing::warn!(target: "kafka", "committing group offsets: {}", describe(code));
     }
@@ -257,14 +237,7 @@ impl Message<'_> {
                 return found;
             }
             let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-            while native::rd_kafka_header_get_all(
-                headers,
-                found.len(),
-                &mut name,
-                &mut value,
-                &mut size,
-            ) == none
-            {
+            while native::rd_kafka_header_get_all(headers, found.len(), &mut name, &mut value, &mut size) == none {
                 let value = bytes(value.cast_mut(), size).map(<[u8]>::to_vec);
                 found.push((text(name).into_owned(), value));
             }
@@ -339,11 +312,7 @@ impl Consumer {
     }
 
     /// Calls until it works or `patience` is over. Gives up early where waiting can't help.
-    fn insist<T>(
-        &self,
-        patience: Duration,
-        call: impl Fn(Duration) -> KafkaResult<T>,
-    ) -> Result<T> {
+    fn insist<T>(&self, patience: Duration, call: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
         // Names may have several addresses of which the first doesn't answer: one refused
         // connection is no reason to give up, two seconds of them are.
         const REFUSED: Duration = Duration::from_secs(2);
@@ -376,9 +345,7 @@ impl Consumer {
 
     /// Metadata of one topic, or of all.
     pub(super) fn metadata(&self, topic: Option<&str>, patience: Duration) -> Result<Metadata> {
-        self.insist(patience, |timeout| {
-            self.client.fetch_metadata(topic, timeout)
-        })
+        self.insist(patience, |timeout| self.client.fetch_metadata(topic, timeout))
     }
 
     /// Offsets for the times (milliseconds) in the list's offset fields; `Offset::Beginning` and
@@ -392,19 +359,13 @@ impl Consumer {
             let answer = times.clone();
             let client = self.client.native_ptr();
             // SAFETY: client and list are alive, the list is our own copy.
-            checked(unsafe {
-                native::rd_kafka_offsets_for_times(client, answer.ptr(), millis(timeout))
-            })?;
+            checked(unsafe { native::rd_kafka_offsets_for_times(client, answer.ptr(), millis(timeout)) })?;
             Ok(answer)
         })
     }
 
     /// The group's committed offsets of the list's partitions.
-    pub(super) fn committed(
-        &self,
-        partitions: &TopicPartitionList,
-        patience: Duration,
-    ) -> Result<TopicPartitionList> {
+    pub(super) fn committed(&self, partitions: &TopicPartitionList, patience: Duration) -> Result<TopicPartitionList> {
         self.insist(patience, |timeout| {
             let answer = partitions.clone();
             let client = self.client.native_ptr();
@@ -415,12 +376,7 @@ impl Consumer {
     }
 
     /// First and next offset of a partition, asked from the broker.
-    pub(super) fn watermarks(
-        &self,
-        topic: &str,
-        partition: i32,
-        patience: Duration,
-    ) -> Result<(i64, i64)> {
+    pub(super) fn watermarks(&self, topic: &str, partition: i32, patience: Duration) -> Result<(i64, i64)> {
         self.insist(patience, |timeout| {
             self.client.fetch_watermarks(topic, partition, timeout)
         })
@@ -445,17 +401,13 @@ impl Consumer {
     /// Begins to read the list's partitions at their offsets, beside those read already.
     pub(super) fn assign(&self, partitions: &TopicPartitionList) -> Result<()> {
         // SAFETY: client and list are alive; the error is freed by `settled`.
-        settled(unsafe {
-            native::rd_kafka_incremental_assign(self.client.native_ptr(), partitions.ptr())
-        })
+        settled(unsafe { native::rd_kafka_incremental_assign(self.client.native_ptr(), partitions.ptr()) })
     }
 
     /// Stops reading the list's partitions.
     pub(super) fn unassign(&self, partitions: &TopicPartitionList) -> Result<()> {
         // SAFETY: as for `assign`.
-        settled(unsafe {
-            native::rd_kafka_incremental_unassign(self.client.native_ptr(), partitions.ptr())
-        })
+        settled(unsafe { native::rd_kafka_incremental_unassign(self.client.native_ptr(), partitions.ptr()) })
     }
 
     /// Commits the list's offsets to the group, in the background.
@@ -469,23 +421,14 @@ impl Consumer {
 
     /// Takes up to `most` messages, waiting up to `timeout` for the *whole* of them: to wait for
     /// what comes, ask for one, then for the rest without a time. Returns how many there were.
-    pub(super) fn consume(
-        &mut self,
-        timeout: Duration,
-        most: usize,
-        mut each: impl FnMut(&Message<'_>),
-    ) -> usize {
+    pub(super) fn consume(&mut self, timeout: Duration, most: usize, mut each: impl FnMut(&Message<'_>)) -> usize {
         let most = most.min(BATCH);
         self.batch.clear();
         // SAFETY: the queue is alive and `batch` has room for `BATCH` pointers; librdkafka tells how
         // many it has written, and each message is used and freed exactly once.
         unsafe {
-            let taken = native::rd_kafka_consume_batch_queue(
-                self.queue,
-                millis(timeout),
-                self.batch.as_mut_ptr(),
-                most,
-            );
+            let taken =
+                native::rd_kafka_consume_batch_queue(self.queue, millis(timeout), self.batch.as_mut_ptr(), most);
             self.batch.set_len(usize::try_from(taken).unwrap_or(0));
             for message in &self.batch {
                 each(&Message(&**message));
@@ -519,9 +462,7 @@ fn settled(error: *mut native::rd_kafka_error_t) -> Result<()> {
         native::rd_kafka_error_destroy(error);
         words
     };
-    Err(Error::internal(format!(
-        "assigning Kafka partitions: {words}"
-    )))
+    Err(Error::internal(format!("assigning Kafka partitions: {words}")))
 }
 
 /// The error of a call that failed, in the words of the event behind it where there was one.
@@ -531,9 +472,9 @@ pub(super) fn unreachable(brokers: &str, context: &Context, error: &KafkaError) 
         .fatal()
         .or(words)
         .unwrap_or_else(|| match error.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::BrokerTransportFailure,
-            ) => "no answer in time; is the address right, and does the broker run?".to_string(),
+            Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::BrokerTransportFailure) => {
+                "no answer in time; is the address right, and does the broker run?".to_string()
+            }
             Some(code) => code.to_string(),
             None => error.to_string(),
         });
@@ -569,6 +510,5 @@ fn may_pass(error: &KafkaError) -> bool {
 
 /// A topic's name for calls of the bindings.
 pub(super) fn c_name(topic: &str) -> Result<CString> {
-    CString::new(topic)
-        .map_err(|_| Error::Config("a topic name with a zero byte in it".to_string()))
+    CString::new(topic).map_err(|_| Error::Config("a topic name with a zero byte in it".to_string()))
 }

@@ -42,9 +42,7 @@ impl EmbeddedBroker {
     /// # Errors
     /// If it is there already.
     pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
-        self.cluster
-            .create_topic(name, partitions, 1)
-            .map_err(broker_error)
+        self.cluster.create_topic(name, partitions, 1).map_err(broker_error)
     }
 
     /// Cuts a broker's connections and takes no new ones; -1 stands for all brokers.

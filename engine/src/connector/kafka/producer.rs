@@ -71,9 +71,7 @@ impl ProducerContext for Deliveries {
             let mut failed = self.failed.lock();
             failed.count += 1;
             if failed.first.is_none() {
-                let code = error
-                    .rdkafka_error_code()
-                    .unwrap_or(RDKafkaErrorCode::Unknown);
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
                 failed.first = Some((message.topic().to_string(), code));
             }
         }
@@ -108,9 +106,12 @@ impl Producer {
         queued.timestamp = record.timestamp_ms;
         if !record.headers.is_empty() {
             let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-            queued.headers = Some(record.headers.iter().fold(headers, |all, (key, value)| {
-                all.insert(Header { key, value: *value })
-            }));
+            queued.headers = Some(
+                record
+                    .headers
+                    .iter()
+                    .fold(headers, |all, (key, value)| all.insert(Header { key, value: *value })),
+            );
         }
         loop {
             match self.producer.send(queued) {
@@ -120,11 +121,8 @@ impl Producer {
                     self.producer.poll(Duration::from_millis(1));
                 }
                 Err((error, refused)) => {
-                    let size =
-                        refused.key.map_or(0, <[u8]>::len) + refused.payload.map_or(0, <[u8]>::len);
-                    let code = error
-                        .rdkafka_error_code()
-                        .unwrap_or(RDKafkaErrorCode::Unknown);
+                    let size = refused.key.map_or(0, <[u8]>::len) + refused.payload.map_or(0, <[u8]>::len);
+                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
                     return Err(self.refusal(topic, code, Some(size)));
                 }
             }
@@ -142,8 +140,7 @@ impl Producer {
         let mut purged = false;
         while self.producer.in_flight_count() > 0 {
             if !purged && Instant::now() >= deadline {
-                self.producer
-                    .purge(PurgeConfig::default().queue().inflight());
+                self.producer.purge(PurgeConfig::default().queue().inflight());
                 purged = true;
             }
             // This waits for its whole time, so it has to be short.
@@ -179,9 +176,7 @@ impl Producer {
         }
         match code {
             RDKafkaErrorCode::MessageSizeTooLarge => {
-                let size = size.map_or("a record".to_string(), |size| {
-                    format!("a record of {size} bytes")
-                });
+                let size = size.map_or("a record".to_string(), |size| format!("a record of {size} bytes"));
                 at_topic(
                     topic,
                     format!(
@@ -189,17 +184,13 @@ impl Producer {
                     ),
                 )
             }
-            RDKafkaErrorCode::MessageTimedOut
-            | RDKafkaErrorCode::PurgeQueue
-            | RDKafkaErrorCode::PurgeInflight => {
+            RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => {
                 let timeout = KafkaError::MessageProduction(RDKafkaErrorCode::OperationTimedOut);
                 unreachable(&self.brokers, &self.producer.context().events, &timeout)
             }
             RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownPartition => {
-                at_topic(topic, "there is no such topic or partition")
-            }
+            | RDKafkaErrorCode::UnknownPartition => at_topic(topic, "there is no such topic or partition"),
             other => at_topic(topic, other.to_string()),
         }
     }

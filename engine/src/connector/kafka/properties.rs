@@ -26,10 +26,7 @@ pub struct Properties {
 impl Properties {
     /// Settings that name the brokers (`host:port`, several with commas) and nothing else.
     pub fn new(bootstrap_servers: &str) -> Self {
-        let settings = BTreeMap::from([(
-            "bootstrap.servers".to_string(),
-            bootstrap_servers.to_string(),
-        )]);
+        let settings = BTreeMap::from([("bootstrap.servers".to_string(), bootstrap_servers.to_string())]);
         Self { settings }
     }
 
@@ -51,8 +48,7 @@ impl Properties {
                 Some((name.to_string(), value.clone()))
             })
             .collect();
-        let named = settings.contains_key("bootstrap.servers")
-            || settings.contains_key("metadata.broker.list");
+        let named = settings.contains_key("bootstrap.servers") || settings.contains_key("metadata.broker.list");
         if !named {
             return Err(Error::Config(
                 "kafka needs properties.bootstrap.servers = 'host:port'".to_string(),
@@ -142,9 +138,7 @@ impl Properties {
     /// # Errors
     /// With librdkafka's words for the first setting it refuses.
     pub(super) fn check(&self) -> Result<()> {
-        self.consumer()
-            .create_native_config()
-            .map_err(config_error)?;
+        self.consumer().create_native_config().map_err(config_error)?;
         Ok(())
     }
 }
@@ -165,33 +159,25 @@ pub(super) fn config_error(error: KafkaError) -> Error {
 }
 
 fn secret(name: &str) -> bool {
-    [
-        "password",
-        "secret",
-        "key.pem",
-        "jaas",
-        "oauthbearer.config",
-    ]
-    .iter()
-    .any(|part| name.contains(part))
+    ["password", "secret", "key.pem", "jaas", "oauthbearer.config"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 /// Why a setting can't be the user's, if so.
 fn refused(name: &str, value: &str) -> Option<&'static str> {
     let off = value.eq_ignore_ascii_case("false");
     match name {
-        "enable.auto.commit" | "auto.commit.enable" | "enable.auto.offset.store" if !off => Some(
-            "Weir commits a group's offsets itself, after each checkpoint; leave this setting out",
-        ),
-        "enable.partition.eof" if off => {
-            Some("Weir has to know where a partition ends; leave this setting out")
+        "enable.auto.commit" | "auto.commit.enable" | "enable.auto.offset.store" if !off => {
+            Some("Weir commits a group's offsets itself, after each checkpoint; leave this setting out")
         }
+        "enable.partition.eof" if off => Some("Weir has to know where a partition ends; leave this setting out"),
         "enable.idempotence" if off => {
             Some("without it a retry can write old records over newer ones; leave this setting out")
         }
-        "transactional.id" => Some(
-            "transactions are not supported yet; use delivery = 'at_least_once' and leave this setting out",
-        ),
+        "transactional.id" => {
+            Some("transactions are not supported yet; use delivery = 'at_least_once' and leave this setting out")
+        }
         _ => None,
     }
 }

@@ -26,9 +26,7 @@ use rdkafka::types::RDKafkaRespErr;
 
 use super::client::{Consumer, Message, c_name};
 use super::{KafkaSource, answers, at_topic, list, parse_split};
-use crate::connector::{
-    Payload, Position, Positions, Records, SourceReader, Split, SplitId, SplitRead, Wanted,
-};
+use crate::connector::{Payload, Position, Positions, Records, SourceReader, Split, SplitId, SplitRead, Wanted};
 use crate::{Error, Result};
 
 /// How often new partitions and topics are looked for, unless the user says
@@ -145,12 +143,7 @@ impl Columns {
 }
 
 impl State {
-    fn new(
-        split: Split,
-        next: Option<Position>,
-        until: Option<Position>,
-        wanted: &Wanted,
-    ) -> Result<Self> {
+    fn new(split: Split, next: Option<Position>, until: Option<Position>, wanted: &Wanted) -> Result<Self> {
         let topic = c_name(&split.topic)?;
         let columns = Columns::new(wanted, 0, 0);
         let (end, at_end, ended, news, full) = (None, false, false, false, Vec::new());
@@ -249,10 +242,7 @@ impl Reader {
         let none = Positions::new();
         let until = until.unwrap_or(&none);
         let mut states = Vec::new();
-        for id in from
-            .keys()
-            .chain(until.keys().filter(|id| !from.contains_key(*id)))
-        {
+        for id in from.keys().chain(until.keys().filter(|id| !from.contains_key(*id))) {
             let (next, until) = (from.get(id).copied(), until.get(id).copied());
             states.push(State::new(parse_split(id)?, next, until, &reader.wanted)?);
         }
@@ -270,9 +260,7 @@ impl Reader {
                 let offset = state.next.map_or(Offset::Beginning, Offset::Offset);
                 assignment
                     .add_partition_offset(&state.split.topic, state.split.partition, offset)
-                    .map_err(|error| {
-                        Error::internal(format!("position of '{}': {error}", state.split.id))
-                    })?;
+                    .map_err(|error| Error::internal(format!("position of '{}': {error}", state.split.id)))?;
             }
             self.splits.push(state);
         }
@@ -286,16 +274,13 @@ impl Reader {
     /// Looks for partitions and topics that are new.
     fn discover(&mut self, patience: Duration) {
         self.next_discovery = Instant::now() + DISCOVERY_AGAIN;
-        let found = self
-            .source
-            .partitions(&self.consumer, patience)
-            .and_then(|found| {
-                let new = found
-                    .into_iter()
-                    .filter(|split| !self.splits.iter().any(|known| known.split.id == split.id));
-                new.map(|split| State::new(split, None, None, &self.wanted))
-                    .collect::<Result<Vec<_>>>()
-            });
+        let found = self.source.partitions(&self.consumer, patience).and_then(|found| {
+            let new = found
+                .into_iter()
+                .filter(|split| !self.splits.iter().any(|known| known.split.id == split.id));
+            new.map(|split| State::new(split, None, None, &self.wanted))
+                .collect::<Result<Vec<_>>>()
+        });
         match found.and_then(|states| self.add(states)) {
             Ok(()) => {
                 self.discovered = true;
@@ -350,10 +335,7 @@ impl Reader {
         let context = self.consumer.context();
         if let Some(words) = context.fatal() {
             let place = format!("kafka at {}", self.source.properties.brokers());
-            self.ended_by = Some(Error::Connector {
-                place,
-                cause: words,
-            });
+            self.ended_by = Some(Error::Connector { place, cause: words });
         }
         if context.in_trouble() && !self.doubtful {
             self.doubtful = true;
@@ -423,17 +405,15 @@ impl Reader {
     fn gone(&self, place: usize) -> Error {
         let State { split, next, .. } = &self.splits[place];
         let next = next.unwrap_or(0);
-        let known = self
-            .consumer
-            .watermarks(&split.topic, split.partition, DISCOVERY_AGAIN);
+        let known = self.consumer.watermarks(&split.topic, split.partition, DISCOVERY_AGAIN);
         let what = match known {
             Ok((low, _)) if next < low => format!(
                 "offsets {next} to {} are gone: the partition now begins at {low} (retention, or deleted records)",
                 low - 1
             ),
-            Ok((_, high)) if next > high => format!(
-                "position {next} is beyond the partition's end {high}: was the topic deleted and made anew?"
-            ),
+            Ok((_, high)) if next > high => {
+                format!("position {next} is beyond the partition's end {high}: was the topic deleted and made anew?")
+            }
             _ => format!("the record at offset {next} is not there any more"),
         };
         Error::Data(format!(
@@ -478,11 +458,8 @@ impl Reader {
             let last = state.columns.finish(wanted);
             let has_records = !last.positions.is_empty();
             if has_records && !state.ended {
-                state.end = consumer
-                    .known_end(&state.topic, state.split.partition)
-                    .max(state.end);
-                let is_there =
-                    matches!((state.next, state.end), (Some(next), Some(end)) if next >= end);
+                state.end = consumer.known_end(&state.topic, state.split.partition).max(state.end);
+                let is_there = matches!((state.next, state.end), (Some(next), Some(end)) if next >= end);
                 state.at_end |= !*doubtful && is_there;
             }
             let mut parts = std::mem::take(&mut state.full);
@@ -593,19 +570,15 @@ impl SourceReader for Reader {
 }
 
 /// Where a message's split is.
-fn place(
-    splits: &[State],
-    places: &mut HashMap<(usize, i32), usize>,
-    message: &Message<'_>,
-) -> Option<usize> {
+fn place(splits: &[State], places: &mut HashMap<(usize, i32), usize>, message: &Message<'_>) -> Option<usize> {
     let handle = (message.topic_handle(), message.partition());
     if let Some(place) = places.get(&handle) {
         return Some(*place);
     }
     let topic = message.topic()?;
-    let place = splits.iter().position(|state| {
-        state.split.partition == message.partition() && *state.split.topic == *topic
-    })?;
+    let place = splits
+        .iter()
+        .position(|state| state.split.partition == message.partition() && *state.split.topic == *topic)?;
     // An error may carry a handle of its own, which goes with it.
     if message.error().is_none() {
         places.insert(handle, place);
@@ -625,9 +598,7 @@ fn verdict(code: RDKafkaRespErr) -> Verdict {
     use RDKafkaRespErr::*;
     match code {
         RD_KAFKA_RESP_ERR__PARTITION_EOF => Verdict::End,
-        RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => {
-            Verdict::Gone
-        }
+        RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => Verdict::Gone,
         // librdkafka would go on behind these.
         RD_KAFKA_RESP_ERR__BAD_MSG
         | RD_KAFKA_RESP_ERR__BAD_COMPRESSION
@@ -642,8 +613,5 @@ fn verdict(code: RDKafkaRespErr) -> Verdict {
 }
 
 fn partition_error(split: &Split, words: &str) -> Error {
-    at_topic(
-        &split.topic,
-        format!("partition {}: {words}", split.partition),
-    )
+    at_topic(&split.topic, format!("partition {}: {words}", split.partition))
 }

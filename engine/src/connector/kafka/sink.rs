@@ -51,8 +51,7 @@ impl KafkaSink {
             None | Some("at_least_once") => {}
             Some("exactly_once") => {
                 return Err(Error::Config(
-                    "delivery = 'exactly_once' is not supported yet; use 'at_least_once'"
-                        .to_string(),
+                    "delivery = 'exactly_once' is not supported yet; use 'at_least_once'".to_string(),
                 ));
             }
             Some(other) => {

@@ -18,14 +18,8 @@ const SOON: Duration = Duration::from_millis(200);
 const PATIENT: Duration = Duration::from_secs(20);
 
 fn options(broker: &str, more: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let mut options: BTreeMap<String, String> = more
-        .iter()
-        .map(|(k, v)| (k.to_string(), v.to_string()))
-        .collect();
-    options.insert(
-        "properties.bootstrap.servers".to_string(),
-        broker.to_string(),
-    );
+    let mut options: BTreeMap<String, String> = more.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    options.insert("properties.bootstrap.servers".to_string(), broker.to_string());
     options
 }
 
@@ -109,11 +103,7 @@ fn assert_whole(contents: &Contents, splits: i32, each: i64) {
     assert_eq!(contents.len(), splits as usize);
     for (id, records) in contents {
         let positions: Vec<i64> = records.iter().map(|(position, _)| *position).collect();
-        assert_eq!(
-            positions,
-            (0..each).collect::<Vec<_>>(),
-            "offsets of '{id}'"
-        );
+        assert_eq!(positions, (0..each).collect::<Vec<_>>(), "offsets of '{id}'");
     }
 }
 
@@ -131,10 +121,7 @@ fn conforms() {
     };
     source_conformance(source.as_ref(), None, &wanted);
     let until = source.resolve_bound(&Bound::Latest).unwrap().unwrap();
-    assert_eq!(
-        until.values().copied().collect::<Vec<_>>(),
-        [100, 100, 100, 0]
-    );
+    assert_eq!(until.values().copied().collect::<Vec<_>>(), [100, 100, 100, 0]);
     source_conformance(source.as_ref(), Some(&until), &wanted);
 }
 
@@ -192,9 +179,7 @@ fn records_come_with_all_they_have() {
         let Payload::Records(records) = &read.payload else {
             panic!("rows from Kafka")
         };
-        let some = |bytes: &arrow::array::BinaryArray, i: usize| {
-            bytes.is_valid(i).then(|| bytes.value(i).to_vec())
-        };
+        let some = |bytes: &arrow::array::BinaryArray, i: usize| bytes.is_valid(i).then(|| bytes.value(i).to_vec());
         for i in 0..records.positions.len() {
             keys.push(some(&records.keys, i));
             values.push(some(&records.values, i));
@@ -208,11 +193,7 @@ fn records_come_with_all_they_have() {
     let named = |name: &str, value: Option<&[u8]>| (name.to_string(), value.map(<[u8]>::to_vec));
     assert_eq!(
         headers[0],
-        [
-            named("a", Some(b"1")),
-            named("none", None),
-            named("a", Some(b""))
-        ]
+        [named("a", Some(b"1")), named("none", None), named("a", Some(b""))]
     );
     assert!(headers[1].is_empty() && headers[2].is_empty());
 
@@ -247,10 +228,7 @@ fn the_end_is_known_and_left_again() {
     assert!(read_to_ends(&mut contents, 15).is_empty());
     let ends = Positions::from([(id("t", 0), 15), (id("t", 1), 0)]);
     assert_eq!(reader.ends(), ends);
-    assert!(
-        reader.read(10, SOON).unwrap().is_empty(),
-        "an idle source has no news"
-    );
+    assert!(reader.read(10, SOON).unwrap().is_empty(), "an idle source has no news");
 }
 
 #[test]
@@ -258,44 +236,22 @@ fn starts_and_bounds() {
     let broker = EmbeddedBroker::start(1).unwrap();
     broker.create_topic("t", 2).unwrap();
     produce(&broker, "t", 2, 0, 10);
-    let source = source(&spec(
-        &broker,
-        &[("topic", "t"), ("properties.group.id", "g")],
-    ))
-    .unwrap();
+    let source = source(&spec(&broker, &[("topic", "t"), ("properties.group.id", "g")])).unwrap();
     let at = |a, b| Positions::from([(id("t", 0), a), (id("t", 1), b)]);
     assert_eq!(source.resolve(&Start::Earliest).unwrap(), at(0, 0));
     assert_eq!(source.resolve(&Start::Latest).unwrap(), at(5, 5));
     let one = BTreeMap::from([(id("t", 1), 3)]);
-    assert_eq!(
-        source.resolve(&Start::Offsets(one.clone())).unwrap(),
-        at(0, 3)
-    );
+    assert_eq!(source.resolve(&Start::Offsets(one.clone())).unwrap(), at(0, 3));
     assert_eq!(source.resolve_bound(&Bound::Unbounded).unwrap(), None);
-    assert_eq!(
-        source.resolve_bound(&Bound::Latest).unwrap(),
-        Some(at(5, 5))
-    );
-    assert_eq!(
-        source.resolve_bound(&Bound::Offsets(one.clone())).unwrap(),
-        Some(one)
-    );
+    assert_eq!(source.resolve_bound(&Bound::Latest).unwrap(), Some(at(5, 5)));
+    assert_eq!(source.resolve_bound(&Bound::Offsets(one.clone())).unwrap(), Some(one));
     let wrong = BTreeMap::from([(id("t", 7), 3)]);
-    let error = source
-        .resolve(&Start::Offsets(wrong))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("'t:7'") && error.contains("t:0, t:1"),
-        "{error}"
-    );
+    let error = source.resolve(&Start::Offsets(wrong)).unwrap_err().to_string();
+    assert!(error.contains("'t:7'") && error.contains("t:0, t:1"), "{error}");
     let wrong = Positions::from([(SplitId("nonsense".into()), 0)]);
     assert!(source.open(&wrong, None, &Wanted::default()).is_err());
     // The embedded broker finds only the ends by time.
-    assert_eq!(
-        source.resolve(&Start::Timestamp(i64::MAX / 2)).unwrap(),
-        at(5, 5)
-    );
+    assert_eq!(source.resolve(&Start::Timestamp(i64::MAX / 2)).unwrap(), at(5, 5));
 }
 
 #[test]
@@ -303,11 +259,7 @@ fn the_group_learns_what_is_durable() {
     let broker = EmbeddedBroker::start(1).unwrap();
     broker.create_topic("t", 2).unwrap();
     produce(&broker, "t", 2, 0, 10);
-    let source = source(&spec(
-        &broker,
-        &[("topic", "t"), ("properties.group.id", "g")],
-    ))
-    .unwrap();
+    let source = source(&spec(&broker, &[("topic", "t"), ("properties.group.id", "g")])).unwrap();
     assert_eq!(
         source.resolve(&Start::Group).unwrap(),
         source.resolve(&Start::Earliest).unwrap()
@@ -320,10 +272,7 @@ fn the_group_learns_what_is_durable() {
     reader.committed(&Positions::from([(id("t", 0), 4), (id("t", 1), 2)]));
     drop(reader);
     let positions = source.resolve(&Start::Group).unwrap();
-    assert_eq!(
-        positions,
-        Positions::from([(id("t", 0), 4), (id("t", 1), 2)])
-    );
+    assert_eq!(positions, Positions::from([(id("t", 0), 4), (id("t", 1), 2)]));
 }
 
 #[test]
@@ -339,12 +288,7 @@ fn patterns_find_topics_also_later_ones() {
         ],
     ))
     .unwrap();
-    let names: Vec<String> = source
-        .splits()
-        .unwrap()
-        .iter()
-        .map(|s| s.id.to_string())
-        .collect();
+    let names: Vec<String> = source.splits().unwrap().iter().map(|s| s.id.to_string()).collect();
     assert_eq!(names, ["bids-a:0"]);
     let from = source.resolve(&Start::Earliest).unwrap();
     let mut reader = source.open(&from, None, &Wanted::default()).unwrap();
@@ -352,9 +296,7 @@ fn patterns_find_topics_also_later_ones() {
     broker.create_topic("bids-b", 2).unwrap();
     produce(&broker, "bids-b", 2, 0, 20);
     let mut contents = Contents::new();
-    read_until(reader.as_mut(), &mut contents, |contents, _, _| {
-        count(contents) == 20
-    });
+    read_until(reader.as_mut(), &mut contents, |contents, _, _| count(contents) == 20);
     contents.remove(&id("bids-a", 0));
     assert_whole(&contents, 2, 10);
 }
@@ -365,12 +307,7 @@ fn lists_name_several_topics() {
     broker.create_topic("a", 1).unwrap();
     broker.create_topic("b", 2).unwrap();
     let source = source(&spec(&broker, &[("topic", "b, a,b")])).unwrap();
-    let names: Vec<String> = source
-        .splits()
-        .unwrap()
-        .iter()
-        .map(|s| s.id.to_string())
-        .collect();
+    let names: Vec<String> = source.splits().unwrap().iter().map(|s| s.id.to_string()).collect();
     assert_eq!(names, ["a:0", "b:0", "b:1"]);
 }
 
@@ -384,32 +321,18 @@ fn a_broker_that_is_down_at_start_is_an_error_until_it_is_up() {
     broker.take_down(-1).unwrap();
     let begin = Instant::now();
     let error = source.splits().unwrap_err();
-    assert!(
-        begin.elapsed() < Duration::from_secs(8),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
     assert!(error.may_pass());
-    assert!(
-        error.to_string().contains(&broker.bootstrap_servers()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&broker.bootstrap_servers()), "{error}");
 
     let mut reader = source.open(&from, None, &Wanted::default()).unwrap();
     let mut contents = Contents::new();
-    let errors = read_until(reader.as_mut(), &mut contents, |_, _, errors| {
-        errors.len() == 2
-    });
+    let errors = read_until(reader.as_mut(), &mut contents, |_, _, errors| errors.len() == 2);
     assert_eq!(count(&contents), 0);
     let words = errors[1].to_string();
-    assert!(
-        !words.contains("no answer in time"),
-        "an event should say why: {words}"
-    );
+    assert!(!words.contains("no answer in time"), "an event should say why: {words}");
     broker.bring_up(-1).unwrap();
-    read_until(reader.as_mut(), &mut contents, |contents, _, _| {
-        count(contents) == 100
-    });
+    read_until(reader.as_mut(), &mut contents, |contents, _, _| count(contents) == 100);
     assert_whole(&contents, 2, 50);
 }
 
@@ -445,9 +368,7 @@ fn a_broker_that_goes_and_comes_back_costs_no_record() {
         });
         produce(&broker, "t", 2, 100 * round, 100);
         let all = 100 * (round as usize + 1);
-        read_until(reader.as_mut(), &mut contents, |contents, _, _| {
-            count(contents) >= all
-        });
+        read_until(reader.as_mut(), &mut contents, |contents, _, _| count(contents) >= all);
         assert_whole(&contents, 2, 50 * (round + 1));
     }
 }
@@ -463,19 +384,13 @@ fn one_broker_of_two_may_be_away() {
     let from = source.resolve(&Start::Earliest).unwrap();
     let mut reader = source.open(&from, None, &Wanted::default()).unwrap();
     let mut contents = Contents::new();
-    read_until(reader.as_mut(), &mut contents, |contents, _, _| {
-        count(contents) == 100
-    });
+    read_until(reader.as_mut(), &mut contents, |contents, _, _| count(contents) == 100);
     broker.take_down(2).unwrap();
-    let errors = read_until(reader.as_mut(), &mut contents, |_, _, errors| {
-        !errors.is_empty()
-    });
+    let errors = read_until(reader.as_mut(), &mut contents, |_, _, errors| !errors.is_empty());
     assert!(!errors.is_empty());
     broker.bring_up(2).unwrap();
     produce(&broker, "t", 2, 100, 100);
-    read_until(reader.as_mut(), &mut contents, |contents, _, _| {
-        count(contents) >= 200
-    });
+    read_until(reader.as_mut(), &mut contents, |contents, _, _| count(contents) >= 200);
     assert_whole(&contents, 2, 100);
 }
 
@@ -492,15 +407,8 @@ fn nobody_listens() {
     };
     let begin = Instant::now();
     let error = source(&spec).unwrap().splits().unwrap_err().to_string();
-    assert!(
-        error.contains("refused") && error.contains(&address),
-        "{error}"
-    );
-    assert!(
-        begin.elapsed() < Duration::from_secs(8),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(error.contains("refused") && error.contains(&address), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -512,10 +420,7 @@ fn unknown_topics_are_named() {
         source.resolve(&Start::Earliest).unwrap_err(),
     ] {
         let error = error.to_string();
-        assert!(
-            error.contains("'nope'") && error.contains("no such topic"),
-            "{error}"
-        );
+        assert!(error.contains("'nope'") && error.contains("no such topic"), "{error}");
     }
 }
 
@@ -550,10 +455,7 @@ fn records_that_are_gone_end_the_reader() {
     let error = loop {
         assert!(Instant::now() < deadline);
         match reader.read(100, SOON) {
-            Ok(reads) => assert!(
-                reads.iter().all(|read| read.payload.is_empty()),
-                "{reads:?}"
-            ),
+            Ok(reads) => assert!(reads.iter().all(|read| read.payload.is_empty()), "{reads:?}"),
             Err(error) => break error,
         }
     };
@@ -563,11 +465,7 @@ fn records_that_are_gone_end_the_reader() {
         words.contains(&format!("offsets 5 to {} are gone", first - 1)),
         "{words}"
     );
-    assert_eq!(
-        reader.read(100, SOON).unwrap_err().to_string(),
-        words,
-        "it stays so"
-    );
+    assert_eq!(reader.read(100, SOON).unwrap_err().to_string(), words, "it stays so");
 
     let mut reader = open(&[("topic", "t"), ("properties.auto.offset.reset", "earliest")]);
     let mut contents = Contents::new();
@@ -585,10 +483,7 @@ fn records_that_are_gone_end_the_reader() {
             break error.to_string();
         }
     };
-    assert!(
-        error.contains("1000 is beyond the partition's end 100"),
-        "{error}"
-    );
+    assert!(error.contains("1000 is beyond the partition's end 100"), "{error}");
 }
 
 #[test]
@@ -604,10 +499,7 @@ fn options_are_checked() {
         error.to_string()
     };
     let words = refused(&[("topic", "t"), ("tpoic", "t")]);
-    assert!(
-        words.contains("'tpoic'") && words.contains("topic.pattern"),
-        "{words}"
-    );
+    assert!(words.contains("'tpoic'") && words.contains("topic.pattern"), "{words}");
     let words = refused(&[("topic", "t"), ("properties.no.such.thing", "1")]);
     assert!(
         words.contains("No such configuration property") && words.contains("no.such.thing"),
@@ -619,10 +511,7 @@ fn options_are_checked() {
     assert!(refused(&[("topic", " , ")]).contains("no topic"));
     assert!(refused(&[("topic", "t"), ("topic.pattern", "t")]).contains("not both"));
     assert!(refused(&[("topic.pattern", "(")]).contains("no regular expression"));
-    assert!(
-        refused(&[("topic", "t"), ("properties.enable.auto.commit", "true")])
-            .contains("checkpoint")
-    );
+    assert!(refused(&[("topic", "t"), ("properties.enable.auto.commit", "true")]).contains("checkpoint"));
     let none = ConnectorSpec {
         connector: "kafka".to_string(),
         options: BTreeMap::new(),
@@ -652,17 +541,8 @@ fn topics_are_looked_at() {
     assert_eq!(offsets[&0], Offsets { first: 0, next: 4 });
     assert_eq!(offsets[&1], Offsets { first: 0, next: 3 });
     assert_eq!(admin.partitions("nope").unwrap(), None);
-    assert!(
-        admin
-            .offsets("nope")
-            .unwrap_err()
-            .to_string()
-            .contains("no such topic")
-    );
-    assert!(
-        !admin.create_topic("a", Some(3), &[]).unwrap(),
-        "it is there already"
-    );
+    assert!(admin.offsets("nope").unwrap_err().to_string().contains("no such topic"));
+    assert!(!admin.create_topic("a", Some(3), &[]).unwrap(), "it is there already");
 }
 
 fn sink_spec(broker: &EmbeddedBroker, envelope: Envelope, more: &[(&str, &str)]) -> SinkSpec {
@@ -682,11 +562,7 @@ fn sink_spec(broker: &EmbeddedBroker, envelope: Envelope, more: &[(&str, &str)])
             Field::new("k", DataType::Utf8, true),
             Field::new("n", DataType::Int64, true),
         ])),
-        key: if envelope == Envelope::Upsert {
-            vec![0]
-        } else {
-            vec![]
-        },
+        key: if envelope == Envelope::Upsert { vec![0] } else { vec![] },
     }
 }
 
@@ -697,8 +573,7 @@ fn changes(rows: &[(&str, i64, i64)]) -> ChangeBatch {
         Field::new("k", DataType::Utf8, true),
         Field::new("n", DataType::Int64, true),
     ]);
-    let batch =
-        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(keys), Arc::new(numbers)]).unwrap();
+    let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(keys), Arc::new(numbers)]).unwrap();
     ChangeBatch::new(
         batch,
         Weights::Each(rows.iter().map(|(_, _, weight)| *weight).collect()),
@@ -728,8 +603,7 @@ fn an_upsert_sink_writes_the_last_state_of_each_key() {
     let broker = EmbeddedBroker::start(1).unwrap();
     broker.create_topic("out", 1).unwrap();
     let mut sink = sink(&sink_spec(&broker, Envelope::Upsert, &[("topic", "out")])).unwrap();
-    sink.deliver(1, &[changes(&[("a", 1, 1), ("b", 1, 1)])])
-        .unwrap();
+    sink.deliver(1, &[changes(&[("a", 1, 1), ("b", 1, 1)])]).unwrap();
     sink.deliver(2, &[changes(&[("a", 1, -1), ("a", 2, 1), ("b", 1, -1)])])
         .unwrap();
     sink.deliver(3, &[]).unwrap();
@@ -756,9 +630,7 @@ fn a_sink_makes_its_topic_and_survives_the_broker() {
     let mut sink = sink(&sink_spec(&broker, Envelope::Plain, &options)).unwrap();
     sink.deliver(1, &[changes(&[("a", 1, 1)])]).unwrap();
     broker.take_down(-1).unwrap();
-    let error = sink
-        .deliver(2, &[changes(&[("b", 2, 1), ("c", 3, 2)])])
-        .unwrap_err();
+    let error = sink.deliver(2, &[changes(&[("b", 2, 1), ("c", 3, 2)])]).unwrap_err();
     assert!(error.may_pass(), "{error}");
     assert_eq!(sink.rows_delivered(), 1);
     broker.bring_up(-1).unwrap();
@@ -783,27 +655,15 @@ fn sink_options_are_checked() {
             .expect("an error")
             .to_string()
     };
-    let words = refused(
-        Envelope::Plain,
-        &[("topic", "t"), ("delivery", "exactly_once")],
-    );
+    let words = refused(Envelope::Plain, &[("topic", "t"), ("delivery", "exactly_once")]);
     assert!(words.contains("at_least_once"), "{words}");
-    let words = refused(
-        Envelope::Plain,
-        &[("topic", "t"), ("delivrey", "exactly_once")],
-    );
+    let words = refused(Envelope::Plain, &[("topic", "t"), ("delivrey", "exactly_once")]);
     assert!(
         words.contains("'delivrey'") && words.contains("create.partitions"),
         "{words}"
     );
     assert!(refused(Envelope::Plain, &[]).contains("topic"));
-    assert!(
-        refused(
-            Envelope::Plain,
-            &[("topic", "t"), ("create.partitions", "0")]
-        )
-        .contains("above zero")
-    );
+    assert!(refused(Envelope::Plain, &[("topic", "t"), ("create.partitions", "0")]).contains("above zero"));
     let off = ("properties.enable.idempotence", "false");
     assert!(refused(Envelope::Plain, &[("topic", "t"), off]).contains("enable.idempotence"));
 }

@@ -22,16 +22,8 @@ fn encoding(kind: EncodingKind) -> Encoding {
     }
 }
 
-fn spec(
-    envelope: Envelope,
-    key: &[usize],
-    key_encoding: Option<EncodingKind>,
-    options: &[(&str, &str)],
-) -> SinkSpec {
-    let options = options
-        .iter()
-        .map(|(k, v)| (k.to_string(), v.to_string()))
-        .collect();
+fn spec(envelope: Envelope, key: &[usize], key_encoding: Option<EncodingKind>, options: &[(&str, &str)]) -> SinkSpec {
+    let options = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     SinkSpec {
         name: "out".to_string(),
         connector: ConnectorSpec {
@@ -61,8 +53,7 @@ fn changes(rows: &[(Option<&str>, i64, i64)]) -> ChangeBatch {
 fn written(writer: &mut dyn EnvelopeWriter, changes: &[ChangeBatch]) -> Vec<String> {
     let mut out = Vec::new();
     writer.write(changes, &mut out).unwrap();
-    let text =
-        |bytes: Option<Vec<u8>>| bytes.map_or("-".to_string(), |b| String::from_utf8(b).unwrap());
+    let text = |bytes: Option<Vec<u8>>| bytes.map_or("-".to_string(), |b| String::from_utf8(b).unwrap());
     out.into_iter()
         .map(|record| format!("{} {}", text(record.key), text(record.value)))
         .collect()
@@ -100,11 +91,7 @@ fn plain_refuses_deletes_that_remain() {
         .write(&[changes(&[(Some("a"), 1, -2)])], &mut Vec::new())
         .unwrap_err();
     let words = error.to_string();
-    assert!(
-        words.contains("'out'")
-            && words.contains("FORMAT UPSERT")
-            && words.contains("force_append_only")
-    );
+    assert!(words.contains("'out'") && words.contains("FORMAT UPSERT") && words.contains("force_append_only"));
     assert!(!error.may_pass());
 }
 
@@ -115,10 +102,7 @@ fn force_append_only_counts_what_it_drops() {
     let batch = changes(&[(Some("a"), 1, -1), (Some("a"), 2, 1), (Some("b"), 1, -2)]);
     assert_eq!(written(writer.as_mut(), &[batch]), [r#"a {"k":"a","n":2}"#]);
     assert_eq!(writer.deletes_dropped(), 3);
-    assert_eq!(
-        written(writer.as_mut(), &[changes(&[(Some("c"), 1, 1)])]).len(),
-        1
-    );
+    assert_eq!(written(writer.as_mut(), &[changes(&[(Some("c"), 1, 1)])]).len(), 1);
     assert_eq!(writer.deletes_dropped(), 0);
 }
 
@@ -126,11 +110,7 @@ fn force_append_only_counts_what_it_drops() {
 fn upsert_writes_the_last_state_of_each_key() {
     let mut writer = writer(&spec(Envelope::Upsert, &[0], None, &[])).unwrap();
     let batches = [
-        changes(&[
-            (Some("new"), 1, 1),
-            (Some("changed"), 1, -1),
-            (Some("gone"), 5, -1),
-        ]),
+        changes(&[(Some("new"), 1, 1), (Some("changed"), 1, -1), (Some("gone"), 5, -1)]),
         changes(&[(Some("changed"), 2, 1), (Some("brief"), 1, 1)]),
         changes(&[
             (Some("brief"), 1, -1),
@@ -140,11 +120,7 @@ fn upsert_writes_the_last_state_of_each_key() {
     ];
     assert_eq!(
         written(writer.as_mut(), &batches),
-        [
-            r#"new {"k":"new","n":1}"#,
-            r#"changed {"k":"changed","n":3}"#,
-            "gone -"
-        ]
+        [r#"new {"k":"new","n":1}"#, r#"changed {"k":"changed","n":3}"#, "gone -"]
     );
     assert!(written(writer.as_mut(), &[]).is_empty());
 }
@@ -157,10 +133,7 @@ fn upsert_refuses_a_key_that_is_not_unique() {
         &[(Some("a"), 0, -1), (Some("a"), 1, 1), (Some("a"), 2, 1)],
     ] {
         let mut writer = writer(&spec(Envelope::Upsert, &[0], None, &[])).unwrap();
-        let words = writer
-            .write(&[changes(rows)], &mut Vec::new())
-            .unwrap_err()
-            .to_string();
+        let words = writer.write(&[changes(rows)], &mut Vec::new()).unwrap_err().to_string();
         assert!(words.contains("'k' is not unique"), "{words}");
     }
 }
@@ -171,19 +144,13 @@ fn keys_are_text_or_json() {
     let mut one = writer(&spec(Envelope::Upsert, &[1], None, &[])).unwrap();
     assert_eq!(written(one.as_mut(), &batch()), [r#"1 {"k":"a","n":1}"#]);
     let mut two = writer(&spec(Envelope::Upsert, &[1, 0], None, &[])).unwrap();
-    assert_eq!(
-        written(two.as_mut(), &batch()),
-        [r#"{"n":1,"k":"a"} {"k":"a","n":1}"#]
-    );
+    assert_eq!(written(two.as_mut(), &batch()), [r#"{"n":1,"k":"a"} {"k":"a","n":1}"#]);
     let json = Some(EncodingKind::Json);
     let mut json = writer(&spec(Envelope::Upsert, &[0], json, &[])).unwrap();
     let batch = [changes(&[(Some("a"), 1, 1), (None, 2, 1)])];
     assert_eq!(
         written(json.as_mut(), &batch),
-        [
-            r#"{"k":"a"} {"k":"a","n":1}"#,
-            r#"{"k":null} {"k":null,"n":2}"#
-        ]
+        [r#"{"k":"a"} {"k":"a","n":1}"#, r#"{"k":null} {"k":null,"n":2}"#]
     );
     let mut text = writer(&spec(Envelope::Upsert, &[0], None, &[])).unwrap();
     let words = text.write(&batch, &mut Vec::new()).unwrap_err().to_string();

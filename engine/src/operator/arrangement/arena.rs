@@ -68,9 +68,7 @@ impl Arena {
         }
         let segment = &mut self.segments[self.current as usize];
         segment.data.extend_from_slice(&owner.to_le_bytes());
-        segment
-            .data
-            .extend_from_slice(&(row.len() as u32).to_le_bytes());
+        segment.data.extend_from_slice(&(row.len() as u32).to_le_bytes());
         let start = segment.data.len() as u32;
         segment.data.extend_from_slice(row);
         segment.live += needed;
@@ -88,10 +86,7 @@ impl Arena {
                 "a row of {needed} bytes is too long to be kept in state"
             )));
         }
-        let size = self
-            .used
-            .clamp(FIRST_SEGMENT_BYTES, SEGMENT_BYTES)
-            .max(needed);
+        let size = self.used.clamp(FIRST_SEGMENT_BYTES, SEGMENT_BYTES).max(needed);
         let full = self.current;
         self.current = match self.unused.pop() {
             Some(segment) => segment,
@@ -140,8 +135,7 @@ impl Arena {
         if holes < SLACK_BYTES || holes < self.live {
             return Ok(());
         }
-        let sparse =
-            |segment: &Segment| !segment.data.is_empty() && segment.live < segment.data.len() / 2;
+        let sparse = |segment: &Segment| !segment.data.is_empty() && segment.live < segment.data.len() / 2;
         let victims: Vec<u32> = (0..self.segments.len() as u32)
             .filter(|segment| *segment != self.current && sparse(&self.segments[*segment as usize]))
             .take(SEGMENTS_AT_ONCE)

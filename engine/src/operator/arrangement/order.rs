@@ -28,10 +28,7 @@ pub(super) struct Many {
 
 impl Default for Order {
     fn default() -> Self {
-        Order::Few {
-            len: 0,
-            ids: [0; FEW],
-        }
+        Order::Few { len: 0, ids: [0; FEW] }
     }
 }
 
@@ -119,10 +116,7 @@ impl Order {
         match self {
             Order::Few { len, ids } if usize::from(*len) < FEW => {
                 let count = usize::from(*len);
-                let at = ids[..count]
-                    .iter()
-                    .take_while(|other| compare(**other).is_lt())
-                    .count();
+                let at = ids[..count].iter().take_while(|other| compare(**other).is_lt()).count();
                 ids.copy_within(at..count, at + 1);
                 ids[at] = id;
                 *len += 1;
@@ -210,17 +204,10 @@ impl Many {
     }
 
     fn remove(&mut self, id: u32, compare: &mut impl FnMut(u32) -> Ordering) {
-        let (mut chunk, mut at) = if self.sorted {
-            self.place(compare)
-        } else {
-            (0, 0)
-        };
+        let (mut chunk, mut at) = if self.sorted { self.place(compare) } else { (0, 0) };
         // Equal rows may stand before it.
         while chunk < self.chunks.len() {
-            if let Some(found) = self.chunks[chunk][at..]
-                .iter()
-                .position(|other| *other == id)
-            {
+            if let Some(found) = self.chunks[chunk][at..].iter().position(|other| *other == id) {
                 at += found;
                 break;
             }

@@ -118,23 +118,13 @@ impl WeightedRows {
     }
 
     /// Takes in what was saved: none of it is a change.
-    fn load_row(
-        &mut self,
-        slot: Slot,
-        row: &[u8],
-        weight: i64,
-        partners: Option<u64>,
-    ) -> Result<()> {
+    fn load_row(&mut self, slot: Slot, row: &[u8], weight: i64, partners: Option<u64>) -> Result<()> {
         let total = &mut self.bags[slot.index()].total;
         *total = total.checked_add(weight).ok_or_else(damaged)?;
         let id = match weight {
             0 => self.find(slot, row).ok_or_else(damaged)?,
             1.. => self.insert(slot, row, weight, false)?.0,
-            _ => {
-                self.delete(slot, row, weight, false)
-                    .map_err(|_| damaged())?
-                    .0
-            }
+            _ => self.delete(slot, row, weight, false).map_err(|_| damaged())?.0,
         };
         if let Some(partners) = partners {
             self.partners[id as usize] = i64::try_from(partners).map_err(|_| damaged())?;
@@ -173,8 +163,5 @@ fn unzigzag(number: u64) -> i64 {
 }
 
 fn damaged() -> Error {
-    Error::State(
-        "a stored collection of rows can't be read; the data directory is damaged: restore a copy"
-            .to_string(),
-    )
+    Error::State("a stored collection of rows can't be read; the data directory is damaged: restore a copy".to_string())
 }

@@ -112,14 +112,8 @@ fn a_row_deleted_too_often_is_refused() {
     for keep in [Keep::Unordered, Keep::Ordered] {
         let mut rows = begun(keep, 1);
         rows.add(Slot(0), b"a", 2).unwrap();
-        assert!(matches!(
-            rows.add(Slot(0), b"a", -3),
-            Err(Error::Internal(_))
-        ));
-        assert!(matches!(
-            rows.add(Slot(0), b"b", -1),
-            Err(Error::Internal(_))
-        ));
+        assert!(matches!(rows.add(Slot(0), b"a", -3), Err(Error::Internal(_))));
+        assert!(matches!(rows.add(Slot(0), b"b", -1), Err(Error::Internal(_))));
     }
 }
 
@@ -134,12 +128,8 @@ fn memory_of_rows_that_went_is_used_again() {
         }
         if round > 0 {
             for row in 0u32..1000 {
-                rows.add(
-                    Slot(0),
-                    format!("{row} in round {}", round - 1).as_bytes(),
-                    -1,
-                )
-                .unwrap();
+                rows.add(Slot(0), format!("{row} in round {}", round - 1).as_bytes(), -1)
+                    .unwrap();
             }
         }
         out.clear();

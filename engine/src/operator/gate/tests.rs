@@ -4,9 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::graph::NodeKind;
-use crate::operator::trial::{
-    Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node,
-};
+use crate::operator::trial::{Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node};
 
 const TYPES: [DataType; 3] = [DataType::Int64, TIMESTAMP, DataType::Utf8];
 const TIME: usize = 1;
@@ -82,11 +80,7 @@ fn rows_wait_for_their_time() {
     for append_only in [false, true] {
         let subject = subject(append_only, None);
         let mut gate = subject.operator();
-        let rows = [
-            (row(1, Some(10)), 2),
-            (row(2, Some(11)), 1),
-            (row(3, None), 1),
-        ];
+        let rows = [(row(1, Some(10)), 2), (row(2, Some(11)), 1), (row(3, None), 1)];
         assert!(subject.step(&mut *gate, 9, &[&rows]).unwrap().is_empty());
         assert_eq!(
             subject.step(&mut *gate, 10, &[&[]]).unwrap(),
@@ -104,11 +98,7 @@ fn rows_wait_for_their_time() {
         );
         let stats = gate.stats();
         assert_eq!(
-            (
-                stats.late_dropped,
-                stats.without_event_time,
-                stats.state_entries
-            ),
+            (stats.late_dropped, stats.without_event_time, stats.state_entries),
             (1, 1, 0)
         );
     }
@@ -119,12 +109,7 @@ fn the_ends_of_time_are_times() {
     let subject = subject(false, None);
     let mut gate = subject.operator();
     let rows = [(row(1, Some(i64::MIN)), 1), (row(2, Some(i64::MAX)), 1)];
-    assert!(
-        subject
-            .step(&mut *gate, Watermark::MIN, &[&rows])
-            .unwrap()
-            .is_empty()
-    );
+    assert!(subject.step(&mut *gate, Watermark::MIN, &[&rows]).unwrap().is_empty());
     assert_eq!(
         subject.step(&mut *gate, 0, &[&[]]).unwrap(),
         Bag::from([(row(1, Some(i64::MIN)), 1)])
@@ -139,8 +124,6 @@ fn the_ends_of_time_are_times() {
 fn a_delete_without_its_insert_is_an_internal_error() {
     let subject = subject(false, None);
     let mut gate = subject.operator();
-    let error = subject
-        .step(&mut *gate, 0, &[&[(row(1, Some(10)), -1)]])
-        .unwrap_err();
+    let error = subject.step(&mut *gate, 0, &[&[(row(1, Some(10)), -1)]]).unwrap_err();
     assert!(matches!(error, Error::Internal(_)), "{error:?}");
 }

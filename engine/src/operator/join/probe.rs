@@ -62,9 +62,9 @@ impl Probing<'_> {
                 continue;
             }
             for row in rows.of(slot) {
-                let weight = weight.checked_mul(rows.weight(row)).ok_or_else(|| {
-                    Error::Data("a joined row is repeated more than 2^63 times".to_string())
-                })?;
+                let weight = weight
+                    .checked_mul(rows.weight(row))
+                    .ok_or_else(|| Error::Data("a joined row is repeated more than 2^63 times".to_string()))?;
                 pairs.probes.push(probe as u32);
                 pairs.slots.push(slot);
                 pairs.rows.push(row);
@@ -89,13 +89,9 @@ impl Probing<'_> {
             return Ok(());
         }
         let rows = self.rows(changes, pairs)?;
-        let keep = self
-            .residual
-            .map(|residual| truth(residual, &rows))
-            .transpose()?;
+        let keep = self.residual.map(|residual| truth(residual, &rows)).transpose()?;
         let batch = ChangeBatch::new(rows, Weights::Each(pairs.weights.clone().into()));
-        let mut pass =
-            |pair: usize| passed(pairs.probes[pair], pairs.slots[pair], pairs.rows[pair]);
+        let mut pass = |pair: usize| passed(pairs.probes[pair], pairs.slots[pair], pairs.rows[pair]);
         match keep {
             None => {
                 (0..pairs.rows.len()).for_each(&mut pass);
@@ -130,12 +126,7 @@ impl Probing<'_> {
                     .collect::<Result<_, _>>()?
             }
         };
-        let keys: Vec<ArrayRef> = self
-            .probe
-            .keys
-            .iter()
-            .map(|key| probe[*key].clone())
-            .collect();
+        let keys: Vec<ArrayRef> = self.probe.keys.iter().map(|key| probe[*key].clone()).collect();
         let stored = self.stored.columns(&keys, pairs.rows.iter().copied())?;
         let columns = match self.probe_is_left {
             true => [probe, stored].concat(),

@@ -6,24 +6,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::graph::NodeKind;
-use crate::operator::trial::{
-    Act, Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node, sum,
-};
+use crate::operator::trial::{Act, Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node, sum};
 
 /// Left: key, second key, value. Right: value, key, second key, value.
 const LEFT: [DataType; 3] = [DataType::Int64, DataType::Utf8, DataType::Int64];
-const RIGHT: [DataType; 4] = [
-    DataType::Utf8,
-    DataType::Int64,
-    DataType::Utf8,
-    DataType::Int64,
-];
+const RIGHT: [DataType; 4] = [DataType::Utf8, DataType::Int64, DataType::Utf8, DataType::Int64];
 const LEFT_VALUE: usize = 2;
 const RIGHT_VALUE: usize = 3;
 
 fn smaller(left: usize, right: usize) -> Arc<dyn PhysicalExpr> {
-    let column =
-        |place: usize| Arc::new(Column::new(&format!("c{place}"), place)) as Arc<dyn PhysicalExpr>;
+    let column = |place: usize| Arc::new(Column::new(&format!("c{place}"), place)) as Arc<dyn PhysicalExpr>;
     Arc::new(BinaryExpr::new(column(left), Op::Lt, column(right)))
 }
 
@@ -38,20 +30,12 @@ fn spec(kind: JoinKind, keys: usize, null_equals_null: bool, has_residual: bool)
     }
 }
 
-fn subject(
-    spec: &JoinSpec,
-    left: &[DataType],
-    right: &[DataType],
-    entry_budget: Option<usize>,
-) -> Subject {
+fn subject(spec: &JoinSpec, left: &[DataType], right: &[DataType], entry_budget: Option<usize>) -> Subject {
     Subject {
         node: node(NodeKind::Join(spec.clone()), &[left, right].concat(), false),
         inputs: vec![input(left, false), input(right, false)],
         keys: vec![spec.left_keys.clone(), spec.right_keys.clone()],
-        domains: vec![
-            Domain::new(&[4, 3, 4], true),
-            Domain::new(&[3, 4, 3, 4], true),
-        ],
+        domains: vec![Domain::new(&[4, 3, 4], true), Domain::new(&[3, 4, 3, 4], true)],
         entry_budget,
     }
 }
@@ -62,11 +46,8 @@ fn joined(spec: &JoinSpec, left: &Bag, right: &Bag, width: usize, values: (usize
     for (one, weight) in left {
         let mut partners = 0;
         for (other, other_weight) in right {
-            let keys_meet = spec
-                .left_keys
-                .iter()
-                .zip(&spec.right_keys)
-                .all(|(left, right)| {
+            let keys_meet =
+                spec.left_keys.iter().zip(&spec.right_keys).all(|(left, right)| {
                     one[*left] == other[*right] && (spec.null_equals_null || one[*left].is_some())
                 });
             let passes = spec.residual.is_none()
@@ -81,11 +62,7 @@ fn joined(spec: &JoinSpec, left: &Bag, right: &Bag, width: usize, values: (usize
             }
         }
         if spec.kind == JoinKind::Left && partners == 0 {
-            add(
-                &mut output,
-                [one.clone(), vec![None; width]].concat(),
-                *weight,
-            );
+            add(&mut output, [one.clone(), vec![None; width]].concat(), *weight);
         }
     }
     output
@@ -167,8 +144,7 @@ fn on_time(history: &[Record], input: usize, lateness_us: i64) -> Bag {
     let mut watermark = Watermark::MIN;
     for record in history {
         for (row, weight) in record.inputs[input].iter().flatten() {
-            let is_late = row[1]
-                .is_some_and(|time| watermark != Watermark::MIN && time + lateness_us <= watermark);
+            let is_late = row[1].is_some_and(|time| watermark != Watermark::MIN && time + lateness_us <= watermark);
             if !is_late {
                 add(&mut bag, row.clone(), *weight);
             }
@@ -225,12 +201,8 @@ fn a_partner_that_changes_never_shows_as_nulls() {
 fn a_row_deleted_too_often_is_an_internal_error() {
     let subject = plain(JoinKind::Inner, false);
     let mut join = subject.operator();
-    subject
-        .step(&mut *join, 0, &[&[(row(&[1, 10]), 1)], &[]])
-        .unwrap();
-    let error = subject
-        .step(&mut *join, 0, &[&[(row(&[1, 11]), -1)], &[]])
-        .unwrap_err();
+    subject.step(&mut *join, 0, &[&[(row(&[1, 10]), 1)], &[]]).unwrap();
+    let error = subject.step(&mut *join, 0, &[&[(row(&[1, 11]), -1)], &[]]).unwrap_err();
     assert!(matches!(error, Error::Internal(_)), "{error:?}");
 }
 
@@ -271,9 +243,7 @@ fn floats_are_joined_as_they_are_equal() {
             Arc::new(arrow::array::Float64Array::from(vec![zero, nan])),
             Arc::new(arrow::array::Float64Array::from(vec![zero, nan])),
         ];
-        ChangeBatch::inserts(
-            RecordBatch::try_new(subject.inputs[0].schema.clone(), columns).unwrap(),
-        )
+        ChangeBatch::inserts(RecordBatch::try_new(subject.inputs[0].schema.clone(), columns).unwrap())
     };
     let odd_nan = f64::from_bits(f64::NAN.to_bits() | 5);
     let step = Step {

@@ -69,14 +69,7 @@ pub(super) struct Emit {
 
 impl Emit {
     /// A row leaves the places `before` and takes the places `after`.
-    fn moved(
-        &mut self,
-        slot: Slot,
-        row: RowId,
-        before: Range<u64>,
-        after: Range<u64>,
-        numbered: bool,
-    ) {
+    fn moved(&mut self, slot: Slot, row: RowId, before: Range<u64>, after: Range<u64>, numbered: bool) {
         if !numbered {
             let weight = (after.end - after.start) as i64 - (before.end - before.start) as i64;
             if weight != 0 {
@@ -120,9 +113,7 @@ pub(super) fn difference(
             (None, Some(_)) => Ordering::Greater,
             (Some((one, _)), Some((other, _))) if one == other => Ordering::Equal,
             // A row that went and came again has another number.
-            (Some((one, _)), Some((other, _))) => {
-                state.rows.bytes_of(*one).cmp(state.rows.bytes_of(*other))
-            }
+            (Some((one, _)), Some((other, _))) => state.rows.bytes_of(*one).cmp(state.rows.bytes_of(*other)),
         };
         let leaves = if order.is_le() { old.next() } else { None };
         let comes = if order.is_ge() { new.next() } else { None };
@@ -136,28 +127,16 @@ pub(super) fn difference(
 
 impl Layout {
     /// The rows of `emit`, which is empty afterwards.
-    pub(super) fn batches(
-        &self,
-        state: &Arrangement,
-        emit: &mut Emit,
-        spec: &TopNSpec,
-    ) -> Result<Vec<ChangeBatch>> {
+    pub(super) fn batches(&self, state: &Arrangement, emit: &mut Emit, spec: &TopNSpec) -> Result<Vec<ChangeBatch>> {
         let emit = std::mem::take(emit);
         let mut output = Vec::new();
         for begin in (0..emit.rows.len()).step_by(BATCH_ROWS) {
             let range = begin..emit.rows.len().min(begin + BATCH_ROWS);
-            let mut columns = self.columns(
-                state,
-                spec,
-                &emit.slots[range.clone()],
-                &emit.rows[range.clone()],
-            )?;
+            let mut columns = self.columns(state, spec, &emit.slots[range.clone()], &emit.rows[range.clone()])?;
             if let Some(number) = &spec.row_number {
                 let numbers = emit.numbers[range.clone()].iter();
                 columns.push(match number {
-                    DataType::UInt64 => {
-                        Arc::new(UInt64Array::from_iter_values(numbers.map(|n| *n as u64)))
-                    }
+                    DataType::UInt64 => Arc::new(UInt64Array::from_iter_values(numbers.map(|n| *n as u64))),
                     _ => Arc::new(Int64Array::from_iter_values(numbers.copied())),
                 });
             }
@@ -169,26 +148,11 @@ impl Layout {
     }
 
     /// The input's columns of these rows.
-    fn columns(
-        &self,
-        state: &Arrangement,
-        spec: &TopNSpec,
-        slots: &[Slot],
-        rows: &[RowId],
-    ) -> Result<Vec<ArrayRef>> {
-        let partition = self
-            .partition
-            .decode(slots.iter().map(|slot| state.table.key(*slot)))?;
-        let row = self
-            .row
-            .decode(rows.iter().map(|row| state.rows.bytes_of(*row)))?;
+    fn columns(&self, state: &Arrangement, spec: &TopNSpec, slots: &[Slot], rows: &[RowId]) -> Result<Vec<ArrayRef>> {
+        let partition = self.partition.decode(slots.iter().map(|slot| state.table.key(*slot)))?;
+        let row = self.row.decode(rows.iter().map(|row| state.rows.bytes_of(*row)))?;
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.columns.len()];
-        for (column, array) in spec
-            .partition
-            .iter()
-            .zip(partition)
-            .chain(self.columns.iter().zip(row))
-        {
+        for (column, array) in spec.partition.iter().zip(partition).chain(self.columns.iter().zip(row)) {
             if columns.len() <= *column {
                 columns.resize(*column + 1, None);
             }

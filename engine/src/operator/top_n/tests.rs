@@ -4,9 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::graph::{CloseSpec, NodeKind, OrderKey};
-use crate::operator::trial::{
-    Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node, sum,
-};
+use crate::operator::trial::{Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node, sum};
 
 /// Value, partition, value, time.
 const TYPES: [DataType; 4] = [DataType::Utf8, DataType::Int64, DataType::Int64, TIMESTAMP];
@@ -16,11 +14,7 @@ fn subject(spec: &TopNSpec, append_only: bool, entry_budget: Option<usize>) -> S
     let number = spec.row_number.as_slice();
     let closes = spec.close.is_some_and(|close| close.emit_on_close);
     Subject {
-        node: node(
-            NodeKind::TopN(spec.clone()),
-            &[&TYPES[..], number].concat(),
-            closes,
-        ),
+        node: node(NodeKind::TopN(spec.clone()), &[&TYPES[..], number].concat(), closes),
         inputs: vec![input(&TYPES, append_only)],
         keys: vec![spec.partition.clone()],
         domains: vec![Domain::new(&[4, 3, 5, 12], true)],
@@ -84,24 +78,17 @@ fn top(spec: &TopNSpec, bag: &Bag) -> Bag {
 }
 
 fn specs() -> impl Strategy<Value = TopNSpec> {
-    let key =
-        (0usize..3, any::<bool>(), any::<bool>()).prop_map(|(column, descending, nulls_first)| {
-            OrderKey {
-                column,
-                descending,
-                nulls_first,
-            }
-        });
+    let key = (0usize..3, any::<bool>(), any::<bool>()).prop_map(|(column, descending, nulls_first)| OrderKey {
+        column,
+        descending,
+        nulls_first,
+    });
     (
         prop_oneof![Just(vec![]), Just(vec![1]), Just(vec![2, 1])],
         prop::collection::vec(key, 0..3),
         prop_oneof![3 => Just(0u64), 1 => 1u64..4],
         prop_oneof![8 => 0u64..5, 1 => Just(u64::MAX)],
-        prop_oneof![
-            Just(None),
-            Just(Some(DataType::Int64)),
-            Just(Some(DataType::UInt64))
-        ],
+        prop_oneof![Just(None), Just(Some(DataType::Int64)), Just(Some(DataType::UInt64))],
     )
         .prop_map(|(partition, order, offset, limit, row_number)| TopNSpec {
             partition,
@@ -164,8 +151,7 @@ fn on_time(history: &[Record], lateness_us: i64) -> Bag {
     let mut watermark = Watermark::MIN;
     for record in history {
         for (row, weight) in record.inputs[0].iter().flatten() {
-            let is_late = row[TIME]
-                .is_some_and(|time| watermark != Watermark::MIN && time + lateness_us <= watermark);
+            let is_late = row[TIME].is_some_and(|time| watermark != Watermark::MIN && time + lateness_us <= watermark);
             if !is_late {
                 add(&mut bag, row.clone(), *weight);
             }
@@ -199,20 +185,14 @@ fn what_is_appended_behind_the_head_is_not_kept() {
     let subject = subject(&first_two(None), true, None);
     let mut top_n = subject.operator();
     for round in 0..50 {
-        let rows: Vec<(Row, i64)> = (0..1000)
-            .map(|value| (row(value + round, None), 1))
-            .collect();
+        let rows: Vec<(Row, i64)> = (0..1000).map(|value| (row(value + round, None), 1)).collect();
         subject.step(&mut *top_n, 0, &[&rows]).unwrap();
         let mut batch = WriteBatch::new();
         top_n.checkpoint(&mut batch).unwrap();
         assert!(batch.bytes() < 500, "{}", batch.bytes());
         top_n.committed().unwrap();
     }
-    assert!(
-        top_n.stats().state_bytes < 600_000,
-        "{}",
-        top_n.stats().state_bytes
-    );
+    assert!(top_n.stats().state_bytes < 600_000, "{}", top_n.stats().state_bytes);
 }
 
 #[test]
@@ -225,28 +205,16 @@ fn late_and_timeless_rows_are_counted() {
     let subject = subject(&first_two(Some(close)), false, None);
     let mut top_n = subject.operator();
     let output = subject
-        .step(
-            &mut *top_n,
-            10,
-            &[&[(row(1, Some(10)), 1), (row(1, None), 1)]],
-        )
+        .step(&mut *top_n, 10, &[&[(row(1, Some(10)), 1), (row(1, None), 1)]])
         .unwrap();
     assert_eq!(output, Bag::from([(row(1, Some(10)), 1)]));
     let output = subject
-        .step(
-            &mut *top_n,
-            10,
-            &[&[(row(2, Some(10)), 1), (row(2, Some(11)), 1)]],
-        )
+        .step(&mut *top_n, 10, &[&[(row(2, Some(10)), 1), (row(2, Some(11)), 1)]])
         .unwrap();
     assert!(output.is_empty());
     let stats = top_n.stats();
     assert_eq!(
-        (
-            stats.late_dropped,
-            stats.without_event_time,
-            stats.state_entries
-        ),
+        (stats.late_dropped, stats.without_event_time, stats.state_entries),
         (1, 1, 1)
     );
     let output = subject.step(&mut *top_n, Watermark::MAX, &[&[]]).unwrap();

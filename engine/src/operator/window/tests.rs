@@ -1,8 +1,7 @@
 //! Windows against their definition, at ordinary and at extreme times.
 
 use arrow::array::{
-    Date32Array, Int64Array, RecordBatch, TimestampMillisecondArray, TimestampNanosecondArray,
-    TimestampSecondArray,
+    Date32Array, Int64Array, RecordBatch, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
 };
 use arrow::datatypes::{Field, Int64Type, Schema};
 use proptest::prelude::*;
@@ -67,14 +66,8 @@ fn run(
         for row in 0..batch.num_rows() {
             found.push((
                 batch.column(1).as_primitive::<Int64Type>().value(row),
-                batch
-                    .column(3)
-                    .as_primitive::<TimestampMicrosecondType>()
-                    .value(row),
-                batch
-                    .column(4)
-                    .as_primitive::<TimestampMicrosecondType>()
-                    .value(row),
+                batch.column(3).as_primitive::<TimestampMicrosecondType>().value(row),
+                batch.column(4).as_primitive::<TimestampMicrosecondType>().value(row),
                 batch.weight(row),
             ));
         }
@@ -88,12 +81,7 @@ fn times(values: &[i64]) -> ArrayRef {
 
 #[test]
 fn tumbling_windows_before_and_after_1970() {
-    let (found, stats) = run(
-        spec(10, 10, 0),
-        times(&[0, 9, 10, -1, -10, -11]),
-        vec![None; 6],
-    )
-    .unwrap();
+    let (found, stats) = run(spec(10, 10, 0), times(&[0, 9, 10, -1, -10, -11]), vec![None; 6]).unwrap();
     let starts: Vec<i64> = found.iter().map(|pair| pair.1).collect();
     assert_eq!(starts, [0, 0, 10, -10, -10, -20]);
     assert_eq!(found[2], (2, 10, 20, -1));
@@ -119,18 +107,10 @@ fn hopping_windows_come_in_order_and_may_leave_gaps() {
 
 #[test]
 fn a_row_without_event_time_is_counted_and_goes_nowhere() {
-    let some: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![
-        Some(1),
-        None,
-        Some(2),
-        None,
-    ]));
+    let some: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(1), None, Some(2), None]));
     let (found, stats) = run(spec(10, 10, 0), some, vec![None; 4]).unwrap();
     assert_eq!(
-        found
-            .iter()
-            .map(|pair| (pair.0, pair.3))
-            .collect::<Vec<_>>(),
+        found.iter().map(|pair| (pair.0, pair.3)).collect::<Vec<_>>(),
         [(0, 1), (2, -1)]
     );
     assert_eq!(stats.without_event_time, 2);
@@ -145,12 +125,7 @@ fn late_is_judged_by_row_and_window() {
             ..spec(20, 10, 0)
         };
         // Windows of 5 end at 10 and 20, those of 25 at 30 and 40.
-        run(
-            spec,
-            times(&[5, 5, 5, 25]),
-            vec![None, Some(10), Some(25), Some(29)],
-        )
-        .unwrap()
+        run(spec, times(&[5, 5, 5, 25]), vec![None, Some(10), Some(25), Some(29)]).unwrap()
     };
     let late = |stats: OperatorStats| (stats.late_applied, stats.late_dropped);
     let (found, stats) = judged(None);

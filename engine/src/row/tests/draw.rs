@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Int32Array, ListArray,
-    MapArray, NullArray, StringArray, StructArray, make_array,
+    Array, ArrayData, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, Int32Array, ListArray, MapArray, NullArray,
+    StringArray, StructArray, make_array,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
@@ -108,10 +108,7 @@ impl Draw {
         let nulls = self.nulls(len);
         match data_type {
             DataType::Null => Arc::new(NullArray::new(len)),
-            DataType::Boolean => Arc::new(BooleanArray::new(
-                (0..len).map(|_| self.below(2) == 0).collect(),
-                nulls,
-            )),
+            DataType::Boolean => Arc::new(BooleanArray::new((0..len).map(|_| self.below(2) == 0).collect(), nulls)),
             DataType::Utf8
             | DataType::LargeUtf8
             | DataType::Utf8View
@@ -144,13 +141,7 @@ impl Draw {
             DataType::Map(entries, ordered) => {
                 let (offsets, items) = self.items(entries.data_type(), len);
                 let items = items.as_struct().clone();
-                Arc::new(MapArray::new(
-                    entries.clone(),
-                    offsets,
-                    items,
-                    nulls,
-                    *ordered,
-                ))
+                Arc::new(MapArray::new(entries.clone(), offsets, items, nulls, *ordered))
             }
             DataType::Struct(fields) => {
                 let column = |field: &Arc<Field>| match field.is_nullable() {
@@ -223,10 +214,7 @@ impl Draw {
     pub(super) fn fields_and_columns(&mut self, len: usize) -> (Vec<RowField>, Vec<ArrayRef>) {
         let count = 1 + self.below(4);
         let fields: Vec<RowField> = (0..count).map(|_| self.field()).collect();
-        let columns = fields
-            .iter()
-            .map(|field| self.column(&field.data_type, len))
-            .collect();
+        let columns = fields.iter().map(|field| self.column(&field.data_type, len)).collect();
         (fields, columns)
     }
 }
@@ -237,11 +225,6 @@ fn with_nulls(array: &dyn Array, nulls: Option<NullBuffer>) -> ArrayRef {
 }
 
 fn without_nulls(array: &ArrayRef) -> ArrayRef {
-    let data = array
-        .to_data()
-        .into_builder()
-        .nulls(None)
-        .null_count(0)
-        .build();
+    let data = array.to_data().into_builder().nulls(None).null_count(0).build();
     make_array(data.unwrap())
 }

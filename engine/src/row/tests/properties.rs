@@ -7,8 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_comparator};
 use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{
-    DataType, Field, Float32Type, Float64Type, IntervalDayTimeType, IntervalMonthDayNanoType,
-    IntervalUnit, Schema,
+    DataType, Field, Float32Type, Float64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, Schema,
 };
 use proptest::prelude::*;
 
@@ -28,10 +27,7 @@ fn compare(left: &ArrayRef, i: usize, right: &ArrayRef, j: usize) -> Ordering {
 }
 
 fn compare_values(left: &ArrayRef, i: usize, right: &ArrayRef, j: usize) -> Ordering {
-    let float = |a: f64, b: f64| {
-        a.partial_cmp(&b)
-            .unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
-    };
+    let float = |a: f64, b: f64| a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()));
     match left.data_type() {
         DataType::Null => Ordering::Equal,
         DataType::Float16 => {
@@ -39,8 +35,7 @@ fn compare_values(left: &ArrayRef, i: usize, right: &ArrayRef, j: usize) -> Orde
             compare_values(&widen(left), i, &widen(right), j)
         }
         DataType::Float32 => {
-            let value =
-                |array: &ArrayRef, at| f64::from(array.as_primitive::<Float32Type>().value(at));
+            let value = |array: &ArrayRef, at| f64::from(array.as_primitive::<Float32Type>().value(at));
             float(value(left, i), value(right, j))
         }
         DataType::Float64 => {
@@ -68,20 +63,13 @@ fn compare_values(left: &ArrayRef, i: usize, right: &ArrayRef, j: usize) -> Orde
             value(left, i).cmp(&value(right, j))
         }
         DataType::Struct(_) => {
-            let columns = left
-                .as_struct()
-                .columns()
-                .iter()
-                .zip(right.as_struct().columns());
+            let columns = left.as_struct().columns().iter().zip(right.as_struct().columns());
             columns
                 .map(|(a, b)| compare(a, i, b, j))
                 .find(|o| o.is_ne())
                 .unwrap_or(Ordering::Equal)
         }
-        DataType::List(_)
-        | DataType::LargeList(_)
-        | DataType::FixedSizeList(..)
-        | DataType::Map(..) => {
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) | DataType::Map(..) => {
             let (a, b) = (elements(left, i), elements(right, j));
             let both = 0..a.len().min(b.len());
             let first = both.map(|at| compare(&a, at, &b, at)).find(|o| o.is_ne());
@@ -114,9 +102,7 @@ fn compare_rows(fields: &[RowField], columns: &[ArrayRef], i: usize, j: usize) -
     let mut orders = fields.iter().zip(columns).map(|(field, column)| {
         let null = |at: usize| match column.data_type() {
             DataType::Null => true,
-            _ => column
-                .logical_nulls()
-                .is_some_and(|nulls| nulls.is_null(at)),
+            _ => column.logical_nulls().is_some_and(|nulls| nulls.is_null(at)),
         };
         match (null(i), null(j)) {
             (true, true) => Ordering::Equal,
@@ -131,9 +117,7 @@ fn compare_rows(fields: &[RowField], columns: &[ArrayRef], i: usize, j: usize) -
             _ => compare(column, i, column, j),
         }
     });
-    orders
-        .find(|order| order.is_ne())
-        .unwrap_or(Ordering::Equal)
+    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 proptest! {

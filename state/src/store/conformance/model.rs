@@ -94,22 +94,12 @@ fn check(reader: &dyn Reader, model: &Model, probe: &[u8]) {
         assert_eq!(entries(reader, ks, b"", None), expected, "{ks}");
         let below = expected.partition_point(|(key, _)| &key[..] < probe);
         let above = &expected[below..];
-        assert_eq!(
-            entries(reader, ks, probe, None),
-            above,
-            "{ks} from {probe:?}"
-        );
+        assert_eq!(entries(reader, ks, probe, None), above, "{ks} from {probe:?}");
         let keys: Vec<&[u8]> = expected.iter().map(|(key, _)| &key[..]).collect();
-        let values: Vec<_> = expected
-            .iter()
-            .map(|(_, value)| Some(value.clone()))
-            .collect();
+        let values: Vec<_> = expected.iter().map(|(_, value)| Some(value.clone())).collect();
         assert_eq!(reader.multi_get(ks, &keys).unwrap(), values, "{ks}");
         let there = expected.iter().find(|(key, _)| key == probe);
-        assert_eq!(
-            reader.get(ks, probe).unwrap(),
-            there.map(|(_, value)| value.clone())
-        );
+        assert_eq!(reader.get(ks, probe).unwrap(), there.map(|(_, value)| value.clone()));
     }
 }
 

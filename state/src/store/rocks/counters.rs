@@ -48,19 +48,15 @@ pub(super) fn read(stored: &[u8]) -> Result<Option<Vec<u8>>> {
 
 /// RocksDB's merge, both full and partial. `None` (on damaged bytes) fails the read or the
 /// compaction that asked.
-pub(super) fn merge(
-    _key: &[u8],
-    existing: Option<&[u8]>,
-    added: &MergeOperands,
-) -> Option<Vec<u8>> {
+pub(super) fn merge(_key: &[u8], existing: Option<&[u8]>, added: &MergeOperands) -> Option<Vec<u8>> {
     let before = match existing {
         None => 0,
         Some(stored) if stored.first() == Some(&VALUE) => return Some(stored.to_vec()),
         Some(stored) => sum_of(stored)?,
     };
-    let sum = added.iter().try_fold(before, |sum, operand| {
-        Some(i64::wrapping_add(sum, sum_of(operand)?))
-    })?;
+    let sum = added
+        .iter()
+        .try_fold(before, |sum, operand| Some(i64::wrapping_add(sum, sum_of(operand)?)))?;
     Some(tag_counter(sum).to_vec())
 }
 

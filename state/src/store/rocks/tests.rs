@@ -14,9 +14,7 @@ fn open(dir: &Path) -> Result<RocksStore> {
 }
 
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries
         .filter(|path| path.extension().is_some_and(|found| found == extension))
         .collect()
@@ -50,10 +48,7 @@ fn a_path_that_is_a_file_is_refused_with_its_name() {
     for path in [path.clone(), path.join("below")] {
         let error = open(&path).err().unwrap();
         assert!(matches!(error, Error::Io { .. }), "{error:?}");
-        assert!(
-            error.to_string().contains(path.to_str().unwrap()),
-            "{error}"
-        );
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     }
 }
 
@@ -173,11 +168,7 @@ fn a_damaged_counter_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     let rocks = &store.rocks;
-    for (key, stored) in [
-        (&b"tag"[..], &[9, 1, 2][..]),
-        (b"short", &[1, 2]),
-        (b"none", &[]),
-    ] {
+    for (key, stored) in [(&b"tag"[..], &[9, 1, 2][..]), (b"short", &[1, 2]), (b"none", &[])] {
         rocks.db.put_cf(rocks.family(View), key, stored).unwrap();
         let read = store.get(View, key);
         assert!(matches!(read, Err(Error::Corrupt { .. })), "{read:?}");

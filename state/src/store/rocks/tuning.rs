@@ -1,8 +1,6 @@
 //! How RocksDB is set up, for the database and for each keyspace.
 
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options,
-};
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
 
 use super::counters;
 use crate::store::Keyspace;

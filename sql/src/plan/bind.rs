@@ -1,0 +1,422 @@
+//! CREATE SOURCE, TABLE and SINK: names into indexes, types into Arrow's, options into settings.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, ExprSchemable, cast};
+use sqlparser::ast;
+use weir_engine::connector::{self, Bound, ConnectorSpec, SinkSpec, Start};
+use weir_engine::format::{Encoding, EncodingKind, Envelope, SinkFormat};
+use weir_engine::relation::{ColumnOrigin, Metadata, OnError, RelationId, SourceSpec, TableSpec, WatermarkSpec};
+
+use super::{errors, expr, session};
+use crate::catalog::{Catalog, Definition, Relation, SinkDefinition, TableDefinition};
+use crate::statement::{CreateSink, CreateSource, CreateTable, RelationKind, SinkInput};
+use crate::{Error, Result};
+
+/// An identifier's name: lower case unless quoted.
+pub(super) fn folded(ident: &ast::Ident) -> String {
+    if ident.quote_style.is_some() {
+        ident.value.clone()
+    } else {
+        ident.value.to_lowercase()
+    }
+}
+
+/// `30s`, `5 minutes`, `1h`, `250ms`: milliseconds.
+pub(super) fn duration_ms(option: &str, text: &str) -> Result<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_lowercase().as_str() {
+        "ms" | "millisecond" | "milliseconds" => 1,
+        "s" | "second" | "seconds" => 1000,
+        "min" | "m" | "minute" | "minutes" => 60_000,
+        "h" | "hour" | "hours" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
+        _ => 0,
+    };
+    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    ms.filter(|_| factor > 0).ok_or_else(|| {
+        Error::new(format!(
+            "{option} = '{text}' is no duration; write for example '30s' or '5 minutes'"
+        ))
+    })
+}
+
+/// The Arrow type of a type as written.
+fn data_type(kind: &ast::DataType, catalog: &Catalog) -> Result<DataType> {
+    let null = ast::Expr::Value(ast::Value::Null.into());
+    let cast = ast::Expr::Cast {
+        kind: ast::CastKind::Cast,
+        expr: Box::new(null),
+        data_type: kind.clone(),
+        array: false,
+        format: None,
+    };
+    let planned = session::scalar(&cast, &DFSchema::empty(), catalog)?;
+    planned.get_type(&DFSchema::empty()).map_err(errors::translate)
+}
+
+fn names_once<'a>(idents: impl Iterator<Item = &'a ast::Ident>) -> Result<()> {
+    let mut seen = std::collections::BTreeSet::new();
+    for ident in idents {
+        if !seen.insert(folded(ident)) {
+            let start = ident.span.start;
+            return Err(Error::at(
+                format!("column '{}' is declared twice", folded(ident)),
+                start.line,
+                start.column,
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn find(schema: &Schema, ident: &ast::Ident) -> Result<usize> {
+    schema.index_of(&folded(ident)).map_err(|_| {
+        let start = ident.span.start;
+        Error::at(
+            format!("column '{}' is not declared", folded(ident)),
+            start.line,
+            start.column,
+        )
+    })
+}
+
+/// Plans `CREATE SOURCE`.
+pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Result<Relation> {
+    let name = statement.name.value.clone();
+    if statement.columns.is_empty() {
+        return Err(Error::new(format!("source '{name}' needs a column list")));
+    }
+    names_once(statement.columns.iter().map(|column| &column.name))?;
+    let mut fields = Vec::new();
+    for column in &statement.columns {
+        fields.push(Field::new(
+            folded(&column.name),
+            data_type(&column.data_type, catalog)?,
+            !column.not_null,
+        ));
+    }
+    let schema: SchemaRef = Arc::new(Schema::new(fields));
+    let rows = DFSchema::try_from(schema.as_ref().clone()).map_err(errors::translate)?;
+    let key = source_key(statement, &schema)?;
+    let mut origins = Vec::new();
+    for (index, column) in statement.columns.iter().enumerate() {
+        origins.push(match (&column.metadata, &column.generated) {
+            (Some(metadata), _) => ColumnOrigin::Metadata(metadata.clone()),
+            (None, Some(generated)) => {
+                let planned = session::scalar(generated, &rows, catalog)?;
+                ColumnOrigin::Generated(expr::physical(&coerced(planned, &rows)?, &rows)?)
+            }
+            (None, None) if statement.key.is_some() && key.contains(&index) => ColumnOrigin::Key,
+            (None, None) => ColumnOrigin::Value,
+        });
+    }
+    let watermark = match &statement.watermark {
+        None => None,
+        Some((column, bound)) => {
+            let column = find(&schema, column)?;
+            let planned = session::scalar(bound, &rows, catalog)?;
+            let planned = cast(
+                coerced(planned, &rows)?,
+                DataType::Timestamp(TimeUnit::Microsecond, None),
+            );
+            Some(WatermarkSpec {
+                column,
+                bound: expr::physical(&planned, &rows)?,
+            })
+        }
+    };
+    let not_null = (0..statement.columns.len())
+        .filter(|i| statement.columns[*i].not_null)
+        .collect();
+    let options = SourceOptions::take(&name, statement)?;
+    let spec = SourceSpec {
+        relation: id,
+        name: name.clone(),
+        schema: schema.clone(),
+        origins,
+        not_null,
+        connector: options.connector,
+        envelope: statement.envelope,
+        value_encoding: options.value,
+        key_encoding: statement.key.clone(),
+        key: key.clone(),
+        watermark,
+        start: options.start,
+        bound: options.bound,
+        idle_timeout_ms: options.idle_timeout_ms,
+        on_error: options.on_error,
+    };
+    connector::source(&spec.connector, &spec.value_schema())?;
+    Ok(Relation {
+        id,
+        name,
+        kind: RelationKind::Source,
+        sql: statement.text.clone(),
+        schema,
+        key: (spec.envelope == Envelope::Upsert).then_some(key),
+        depends_on: Vec::new(),
+        comment: None,
+        paused: false,
+        definition: Definition::Source(spec),
+    })
+}
+
+/// The key of an UPSERT source: its PRIMARY KEY, or its METADATA key column.
+fn source_key(statement: &CreateSource, schema: &Schema) -> Result<Vec<usize>> {
+    let declared = statement
+        .primary_key
+        .iter()
+        .map(|ident| find(schema, ident))
+        .collect::<Result<Vec<_>>>()?;
+    if statement.envelope != Envelope::Upsert || !declared.is_empty() {
+        return Ok(declared);
+    }
+    let metadata = statement
+        .columns
+        .iter()
+        .position(|column| matches!(column.metadata, Some(Metadata::Key)));
+    metadata.map(|column| vec![column]).ok_or_else(|| {
+        Error::new(
+            "FORMAT UPSERT needs to know the key: declare PRIMARY KEY (…) with KEY ENCODE …, or a column METADATA \
+             FROM 'key'",
+        )
+    })
+}
+
+/// Types made to fit, as in a query.
+fn coerced(planned: Expr, rows: &DFSchema) -> Result<Expr> {
+    use datafusion::logical_expr::simplify::SimplifyContext;
+    use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+    let context = SimplifyContext::builder().with_schema(Arc::new(rows.clone())).build();
+    ExprSimplifier::new(context)
+        .coerce(planned, rows)
+        .map_err(errors::translate)
+}
+
+/// Options of a source, sorted by who needs them.
+struct SourceOptions {
+    connector: ConnectorSpec,
+    value: Encoding,
+    start: Start,
+    bound: Bound,
+    idle_timeout_ms: u64,
+    on_error: OnError,
+}
+
+impl SourceOptions {
+    fn take(name: &str, statement: &CreateSource) -> Result<SourceOptions> {
+        let mut options = statement.options.clone();
+        let connector = options.remove("connector").ok_or_else(|| {
+            Error::new(format!(
+                "source '{name}' needs WITH (connector = 'kafka' | 'file' | 'datagen' | 'nexmark', …)"
+            ))
+        })?;
+        let start = start(&mut options)?;
+        let bound = bound(&mut options)?;
+        let idle = options.remove("idle_timeout").unwrap_or_else(|| "30s".to_string());
+        let on_error = match options.remove("on_error").as_deref() {
+            None | Some("fail") => OnError::Fail,
+            Some("skip") => OnError::Skip,
+            Some(other) => {
+                return Err(Error::new(format!(
+                    "on_error = '{other}' is not supported; use 'fail' or 'skip'"
+                )));
+            }
+        };
+        let mut value = statement.value.clone();
+        if value.kind == EncodingKind::Csv && connector == "file" {
+            if let Some(header) = value.options.remove("header") {
+                options.insert("file.skip_header".to_string(), header);
+            }
+        }
+        Ok(SourceOptions {
+            connector: ConnectorSpec { connector, options },
+            value,
+            start,
+            bound,
+            idle_timeout_ms: duration_ms("idle_timeout", &idle)?,
+            on_error,
+        })
+    }
+}
+
+fn start(options: &mut BTreeMap<String, String>) -> Result<Start> {
+    let timestamp = options.remove("scan.startup.timestamp");
+    let offsets = options.remove("scan.startup.offsets");
+    match (options.remove("scan.startup.mode").as_deref(), timestamp, offsets) {
+        (None | Some("earliest"), None, None) => Ok(Start::Earliest),
+        (Some("latest"), None, None) => Ok(Start::Latest),
+        (Some("group"), None, None) => Ok(Start::Group),
+        (Some("timestamp"), Some(text), None) => Ok(Start::Timestamp(millis("scan.startup.timestamp", &text)?)),
+        (Some("offsets"), None, Some(text)) => Ok(Start::Offsets(positions("scan.startup.offsets", &text)?)),
+        _ => Err(Error::new(
+            "scan.startup.mode is 'earliest', 'latest', 'group', 'timestamp' (with scan.startup.timestamp, \
+             milliseconds) or 'offsets' (with scan.startup.offsets = 'topic:0@42,topic:1@7')",
+        )),
+    }
+}
+
+fn bound(options: &mut BTreeMap<String, String>) -> Result<Bound> {
+    let timestamp = options.remove("scan.bounded.timestamp");
+    let offsets = options.remove("scan.bounded.offsets");
+    match (options.remove("scan.bounded.mode").as_deref(), timestamp, offsets) {
+        (None | Some("unbounded"), None, None) => Ok(Bound::Unbounded),
+        (Some("latest"), None, None) => Ok(Bound::Latest),
+        (Some("timestamp"), Some(text), None) => Ok(Bound::Timestamp(millis("scan.bounded.timestamp", &text)?)),
+        (Some("offsets"), None, Some(text)) => Ok(Bound::Offsets(positions("scan.bounded.offsets", &text)?)),
+        _ => Err(Error::new(
+            "scan.bounded.mode is 'unbounded', 'latest', 'timestamp' (with scan.bounded.timestamp, milliseconds) or \
+             'offsets' (with scan.bounded.offsets = 'topic:0@42')",
+        )),
+    }
+}
+
+fn millis(option: &str, text: &str) -> Result<i64> {
+    text.trim()
+        .parse()
+        .map_err(|_| Error::new(format!("{option} = '{text}' is no number of milliseconds")))
+}
+
+fn positions(option: &str, text: &str) -> Result<connector::Positions> {
+    let parse = |part: &str| {
+        let (split, position) = part.trim().rsplit_once('@')?;
+        Some((connector::SplitId(Arc::from(split)), position.parse().ok()?))
+    };
+    let parsed: Option<connector::Positions> = text.split(',').map(parse).collect();
+    parsed.ok_or_else(|| {
+        Error::new(format!(
+            "{option} = '{text}' is not understood; write 'topic:0@42,topic:1@7'"
+        ))
+    })
+}
+
+/// Plans `CREATE TABLE`.
+pub fn table(statement: &CreateTable, id: RelationId, catalog: &Catalog) -> Result<Relation> {
+    names_once(statement.columns.iter().map(|(name, ..)| name))?;
+    let mut fields = Vec::new();
+    for (name, kind, _, _) in &statement.columns {
+        fields.push(Field::new(folded(name), data_type(kind, catalog)?, true));
+    }
+    let schema: SchemaRef = Arc::new(Schema::new(fields));
+    let key = statement
+        .primary_key
+        .iter()
+        .map(|ident| find(&schema, ident))
+        .collect::<Result<Vec<_>>>()?;
+    let declared = (0..statement.columns.len()).filter(|i| statement.columns[*i].2 || key.contains(i));
+    let name = statement.name.value.clone();
+    Ok(Relation {
+        id,
+        name: name.clone(),
+        kind: RelationKind::Table,
+        sql: statement.text.clone(),
+        schema: schema.clone(),
+        key: (!key.is_empty()).then(|| key.clone()),
+        depends_on: Vec::new(),
+        comment: None,
+        paused: false,
+        definition: Definition::Table(TableDefinition {
+            not_null: declared.collect(),
+            defaults: statement.columns.iter().map(|column| column.3.clone()).collect(),
+            spec: TableSpec {
+                relation: id,
+                name,
+                schema,
+                key,
+            },
+        }),
+    })
+}
+
+/// Plans `CREATE SINK`.
+pub fn sink(statement: &CreateSink, id: RelationId, catalog: &Catalog) -> Result<Relation> {
+    let name = statement.name.value.clone();
+    let (follow, query, schema, unique, depends_on) = match &statement.input {
+        SinkInput::As(query) => {
+            let (view, reads) = super::sink_query(query, &name, id, catalog)?;
+            let output = view.graph.output().clone();
+            (id, Some(view), output.schema, output.key, reads)
+        }
+        SinkInput::From(view) => {
+            let relation = catalog.get(view)?;
+            if relation.kind != RelationKind::MaterializedView {
+                let (line, column) = view.place;
+                let message = format!(
+                    "'{}' is no materialized view; use CREATE SINK … AS SELECT * FROM it",
+                    view.value
+                );
+                return Err(Error::at(message, line, column));
+            }
+            (
+                relation.id,
+                None,
+                relation.schema.clone(),
+                relation.key.clone(),
+                vec![relation.id],
+            )
+        }
+    };
+    let mut options = statement.options.clone();
+    let connector = options.remove("connector").ok_or_else(|| {
+        Error::new(format!(
+            "sink '{name}' needs WITH (connector = 'kafka' | 'file' | 'blackhole', …)"
+        ))
+    })?;
+    let snapshot = match options.remove("snapshot").as_deref() {
+        None | Some("true") => true,
+        Some("false") => false,
+        Some(other) => return Err(Error::new(format!("snapshot = '{other}' must be 'true' or 'false'"))),
+    };
+    let key = match options.get("key") {
+        Some(columns) => columns
+            .split(',')
+            .map(|column| {
+                let column = column.trim();
+                schema
+                    .index_of(column)
+                    .map_err(|_| Error::new(format!("key column '{column}' is not in sink '{name}'")))
+            })
+            .collect::<Result<Vec<_>>>()?,
+        None if statement.envelope == Envelope::Upsert => unique.clone().unwrap_or_default(),
+        None => Vec::new(),
+    };
+    if statement.envelope == Envelope::Upsert && !unique.is_some_and(|unique| unique.iter().all(|c| key.contains(c))) {
+        return Err(Error::new(format!(
+            "FORMAT UPSERT of sink '{name}' needs key = '…' with columns that are unique in what it delivers"
+        )));
+    }
+    let sink = SinkSpec {
+        name: name.clone(),
+        connector: ConnectorSpec { connector, options },
+        format: SinkFormat {
+            envelope: statement.envelope,
+            value: statement.value.clone(),
+            key: statement.key.clone(),
+        },
+        schema: schema.clone(),
+        key,
+    };
+    Ok(Relation {
+        id,
+        name,
+        kind: RelationKind::Sink,
+        sql: statement.text.clone(),
+        schema,
+        key: None,
+        depends_on,
+        comment: None,
+        paused: false,
+        definition: Definition::Sink(SinkDefinition {
+            follow,
+            query,
+            sink,
+            snapshot,
+        }),
+    })
+}
