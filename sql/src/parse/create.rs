@@ -110,7 +110,7 @@ fn create_source(cursor: &mut Cursor) -> Result<CreateSource> {
     }
     let options = with_options(cursor)?;
     let format = format(cursor)?;
-    cursor.end("INCLUDE, WITH, FORMAT, ENCODE, KEY ENCODE")?;
+    end_of_clauses(cursor, &["INCLUDE", "WITH", "FORMAT", "ENCODE", "KEY"])?;
     for mut column in included {
         let as_bytes = format.key.as_ref().map(|key| key.kind) == Some(EncodingKind::Bytes);
         if column.metadata == Some(Metadata::Key) && as_bytes {
@@ -131,6 +131,17 @@ fn create_source(cursor: &mut Cursor) -> Result<CreateSource> {
         key: format.key,
         text: cursor.source.slice(cursor.tokens()).into(),
     })
+}
+
+/// Nothing follows the clauses of a source or sink, least of all one of them.
+fn end_of_clauses(cursor: &Cursor, clauses: &[&str]) -> Result<()> {
+    if clauses.iter().any(|clause| cursor.is(clause)) {
+        return Err(cursor.here(format!(
+            "the clauses have an order and each stands once: {} ENCODE",
+            clauses.join(", ")
+        )));
+    }
+    cursor.end("")
 }
 
 /// What stands in the parentheses of CREATE SOURCE.
@@ -486,7 +497,7 @@ fn create_sink(cursor: &mut Cursor) -> Result<CreateSink> {
     }
     let options = with_options(cursor)?;
     let format = format(cursor)?;
-    cursor.end("FORMAT, ENCODE, KEY ENCODE")?;
+    end_of_clauses(cursor, &["WITH", "FORMAT", "ENCODE", "KEY"])?;
     Ok(CreateSink {
         name,
         if_not_exists,

@@ -58,9 +58,10 @@ impl<'a> Source<'a> {
             }
         }
         statements.retain(|statement| !statement.is_empty());
-        for statement in &statements {
+        for statement in &mut statements {
             check_brackets(statement)?;
             check_depth(statement)?;
+            number_placeholders(statement)?;
         }
         Ok(statements)
     }
@@ -157,6 +158,28 @@ pub(super) fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
         }
     }
     None
+}
+
+/// Parameters as some drivers write them, `?`, become `$1`, `$2`, … in their order.
+fn number_placeholders(tokens: &mut [TokenWithSpan]) -> Result<()> {
+    let mut numbered = 0;
+    let mut named = false;
+    for token in tokens {
+        let Token::Placeholder(name) = &mut token.token else {
+            continue;
+        };
+        if name == "?" {
+            numbered += 1;
+            *name = format!("${numbered}");
+        } else {
+            named = true;
+        }
+        if named && numbered > 0 {
+            let message = "parameters are either ? in their order, or $1, $2, …: not both in one statement";
+            return Err(error_at(message, token));
+        }
+    }
+    Ok(())
 }
 
 /// What the tokenizer says, in this crate's tone.

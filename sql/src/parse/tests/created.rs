@@ -230,7 +230,7 @@ fn mistakes_in_a_source_have_places() {
     );
     refuse(
         "CREATE SOURCE s (a INT) ¦FOO",
-        "expected INCLUDE, WITH, FORMAT, ENCODE, KEY ENCODE or the end",
+        "expected the end of the statement, found FOO",
     );
 }
 
@@ -287,7 +287,11 @@ fn mistakes_in_options_have_places() {
     );
     refuse(
         "CREATE SOURCE s (a INT) ENCODE JSON ¦FORMAT PLAIN",
-        "expected INCLUDE, WITH, FORMAT",
+        "the clauses have an order and each stands once: INCLUDE, WITH, FORMAT, ENCODE, KEY ENCODE",
+    );
+    refuse(
+        "CREATE SOURCE s (a INT) WITH (b = 1) ¦INCLUDE key",
+        "the clauses have an order",
     );
 }
 
@@ -457,7 +461,7 @@ fn sinks_take_a_relation_or_a_query() {
     );
     refuse(
         "CREATE SINK s FROM v WITH (connector = 'print') ¦EMIT CHANGES",
-        "expected FORMAT, ENCODE, KEY ENCODE or the end",
+        "expected the end of the statement, found EMIT",
     );
 }
 

@@ -336,6 +336,15 @@ fn queries_of_all_kinds_are_read() {
 }
 
 #[test]
+fn parameters_are_numbered() {
+    let numbered = query("SELECT a FROM t WHERE b = ? AND c IN (?, '?')");
+    assert_eq!(sql(&numbered), "SELECT a FROM t WHERE b = $1 AND c IN ($2, '?')");
+    assert_eq!(sql(&query("SELECT $2, $1")), "SELECT $2, $1");
+    refuse("SELECT ?, ¦$1", "not both in one statement");
+    refuse("SELECT $1, ¦?", "not both in one statement");
+}
+
+#[test]
 fn types_in_queries_have_one_form() {
     let query = query(
         "SELECT CAST(a AS TIMESTAMP), b::json, TIMESTAMP '2026-01-01', c::timestamptz[] FROM t WHERE TRY_CAST(d AS TIMESTAMPTZ) > now()",
