@@ -317,7 +317,7 @@ fn answers<'a>(splits: &'a [Split], list: &TopicPartitionList) -> Result<Vec<(&'
             .find(|e| e.partition() == split.partition && e.topic() == &*split.topic)
             .ok_or_else(|| Error::internal(format!("no answer for Kafka partition '{}'", split.id)))?;
         if let Err(error) = element.error() {
-            let words = error.rdkafka_error_code().map_or(error.to_string(), |c| c.to_string());
+            let words = client::words(&error);
             return Err(at_topic(
                 &split.topic,
                 format!("partition {}: {words}", split.partition),

@@ -9,11 +9,11 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::client::{Consumer, Context};
+use super::client::{Consumer, Context, code_words, describe, words};
 use super::properties::{Properties, config_error};
 use super::{PATIENCE, UNKNOWN_TOPIC, at_topic};
 use crate::{Error, Result};
@@ -85,7 +85,7 @@ impl Admin {
         };
         match found.error() {
             Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(None),
-            Some(code) => Err(at_topic(topic, super::client::describe(code))),
+            Some(code) => Err(at_topic(topic, describe(code))),
             None if found.partitions().is_empty() => Ok(None),
             None => Ok(Some(found.partitions().len())),
         }
@@ -106,13 +106,13 @@ impl Admin {
     }
 
     /// Makes a topic, by default with as many partitions as the broker gives new topics. Returns
-    /// false where it is there already. A broker that knows no administration (the embedded one)
-    /// makes topics when they are first written; then this does nothing.
+    /// false where it is there already. The embedded broker knows no administration and makes topics
+    /// when they are first written, with four partitions; for it this does nothing.
     ///
     /// # Errors
     /// If no broker answers, or it says no.
     pub fn create_topic(&self, name: &str, partitions: Option<i32>, settings: &[(&str, &str)]) -> Result<bool> {
-        if self.partitions(name)?.is_some() {
+        if self.partitions(name)?.is_some() || self.consumer.is_embedded() {
             return Ok(false);
         }
         let mut topic = NewTopic::new(name, partitions.unwrap_or(-1), TopicReplication::Fixed(-1));
@@ -120,17 +120,12 @@ impl Admin {
             topic = topic.set(setting, value);
         }
         let client = self.client()?;
-        let answer = wait(client.create_topics([&topic], &options()));
-        let answers = match answer {
-            Err(error) if is_unsupported(&error) => return Ok(false),
-            Err(error) => return Err(at_topic(name, words(&error))),
-            Ok(answers) => answers,
-        };
-        for answer in answers {
+        let answers = wait(client.create_topics([&topic], &options()));
+        for answer in answers.map_err(|error| at_topic(name, words(&error)))? {
             match answer {
                 Ok(_) => {}
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => return Ok(false),
-                Err((_, code)) => return Err(at_topic(name, format!("creating it: {code}"))),
+                Err((_, code)) => return Err(at_topic(name, format!("creating it: {}", code_words(code)))),
             }
         }
         Ok(true)
@@ -144,7 +139,7 @@ impl Admin {
         let client = self.client()?;
         let answers = wait(client.delete_topics(&[name], &options()));
         for answer in answers.map_err(|error| at_topic(name, words(&error)))? {
-            answer.map_err(|(_, code)| at_topic(name, format!("deleting it: {code}")))?;
+            answer.map_err(|(_, code)| at_topic(name, format!("deleting it: {}", code_words(code))))?;
         }
         Ok(())
     }
@@ -186,22 +181,6 @@ fn options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(timeout))
         .operation_timeout(Some(timeout))
-}
-
-fn is_unsupported(error: &KafkaError) -> bool {
-    matches!(
-        error,
-        KafkaError::AdminOp(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion)
-    )
-}
-
-fn words(error: &KafkaError) -> String {
-    match error {
-        KafkaError::AdminOp(code) => code.to_string(),
-        other => other
-            .rdkafka_error_code()
-            .map_or(other.to_string(), |code| code.to_string()),
-    }
 }
 
 /// Wakes the thread that waits for a future.

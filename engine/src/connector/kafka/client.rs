@@ -174,6 +174,20 @@ pub(super) fn describe(code: RDKafkaRespErr) -> String {
     unsafe { text(native::rd_kafka_err2str(code)) }.into_owned()
 }
 
+/// librdkafka's description of a code.
+pub(super) fn code_words(code: RDKafkaErrorCode) -> String {
+    RDKafkaRespErr::try_from(code as i32).map_or_else(|_| code.to_string(), describe)
+}
+
+/// What a failed call says, as short as can be.
+pub(super) fn words(error: &KafkaError) -> String {
+    match (error, error.rdkafka_error_code()) {
+        (KafkaError::AdminOp(code), _) => code_words(*code),
+        (_, Some(code)) => code_words(code),
+        _ => error.to_string(),
+    }
+}
+
 /// A message taken from the consumer queue: a record, or an error of a partition.
 pub(super) struct Message<'a>(&'a native::rd_kafka_message_t);
 
@@ -348,6 +362,12 @@ impl Consumer {
         self.insist(patience, |timeout| self.client.fetch_metadata(topic, timeout))
     }
 
+    /// True if the brokers are librdkafka's mock cluster, which knows no administration.
+    pub(super) fn is_embedded(&self) -> bool {
+        let id = self.client.fetch_cluster_id(Duration::from_secs(1));
+        id.is_some_and(|id| id.starts_with("mockCluster"))
+    }
+
     /// Offsets for the times (milliseconds) in the list's offset fields; `Offset::Beginning` and
     /// `Offset::End` stand for the partitions' ends.
     pub(super) fn offsets_for_times(
@@ -475,8 +495,7 @@ pub(super) fn unreachable(brokers: &str, context: &Context, error: &KafkaError) 
             Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::BrokerTransportFailure) => {
                 "no answer in time; is the address right, and does the broker run?".to_string()
             }
-            Some(code) => code.to_string(),
-            None => error.to_string(),
+            _ => self::words(error),
         });
     Error::Connector {
         place: format!("kafka at {brokers}"),

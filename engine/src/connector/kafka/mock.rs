@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
+use super::client::words;
 use crate::{Error, Result};
 
 /// Brokers inside this process; they stop when this is dropped.
@@ -73,9 +74,7 @@ impl EmbeddedBroker {
 }
 
 fn broker_error(error: KafkaError) -> Error {
-    let cause = error
-        .rdkafka_error_code()
-        .map_or(error.to_string(), |code| code.to_string());
+    let cause = words(&error);
     Error::Connector {
         place: "embedded broker".to_string(),
         cause,

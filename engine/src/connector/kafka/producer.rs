@@ -15,7 +15,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 
 use super::at_topic;
-use super::client::{Context, unreachable};
+use super::client::{Context, code_words, unreachable};
 use super::properties::{Properties, config_error};
 use crate::{Error, Result};
 
@@ -191,7 +191,7 @@ impl Producer {
             RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownPartition => at_topic(topic, "there is no such topic or partition"),
-            other => at_topic(topic, other.to_string()),
+            other => at_topic(topic, code_words(other)),
         }
     }
 }

@@ -73,6 +73,7 @@ struct State {
     end: Option<Position>,
     at_end: bool,
     ended: bool,
+    assigned: bool,
     /// Something to tell, be it without records.
     news: bool,
     columns: Columns,
@@ -146,18 +147,18 @@ impl State {
     fn new(split: Split, next: Option<Position>, until: Option<Position>, wanted: &Wanted) -> Result<Self> {
         let topic = c_name(&split.topic)?;
         let columns = Columns::new(wanted, 0, 0);
-        let (end, at_end, ended, news, full) = (None, false, false, false, Vec::new());
         Ok(Self {
             split,
             topic,
             next,
             until,
-            end,
-            at_end,
-            ended,
-            news,
+            end: None,
+            at_end: false,
+            ended: false,
+            assigned: false,
+            news: false,
             columns,
-            full,
+            full: Vec::new(),
         })
     }
 
@@ -254,9 +255,8 @@ impl Reader {
     fn add(&mut self, states: Vec<State>) -> Result<()> {
         let mut assignment = TopicPartitionList::new();
         for mut state in states {
-            if state.is_through() {
-                state.news = true;
-            } else {
+            if !state.is_through() {
+                state.assigned = true;
                 let offset = state.next.map_or(Offset::Beginning, Offset::Offset);
                 assignment
                     .add_partition_offset(&state.split.topic, state.split.partition, offset)
@@ -434,7 +434,9 @@ impl Reader {
             state.ended = true;
             state.at_end = true;
             state.news = true;
-            through.add_partition(&state.split.topic, state.split.partition);
+            if std::mem::take(&mut state.assigned) {
+                through.add_partition(&state.split.topic, state.split.partition);
+            }
         }
         if through.count() > 0 {
             self.consumer.unassign(&through)
