@@ -47,13 +47,16 @@ pub fn consolidate<'a>(
     }
 }
 
+/// A chunk of the log: its commit, its table, its number in the commit, its bytes.
+pub type DmlEntry = (DmlCommit, RelationId, u32, Vec<u8>);
+
 /// The chunks of the commits after `after` up to and including `upto`: by commit, then relation,
 /// then number.
 pub fn read(
     reader: &dyn Reader,
     after: DmlCommit,
     upto: DmlCommit,
-) -> Result<impl Iterator<Item = Result<(DmlCommit, RelationId, u32, Vec<u8>)>> + Send + '_> {
+) -> Result<impl Iterator<Item = Result<DmlEntry>> + Send + '_> {
     let range = keys::dml_range(after, upto);
     let entries = reader.scan(Keyspace::Dml, &range.start, Some(&range.end));
     // Asked after the scan has begun, so that a trim in between isn't missed.

@@ -14,8 +14,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A write found no room. Nothing of its batch is visible; once there is room again, commits
-    /// succeed again within some seconds, without a restart.
+    /// A write found no room. Nothing of its batch is visible. Once there is room again (for half
+    /// the write buffers), commits succeed within some seconds, without a restart.
     #[error("disk full while writing to {path}: {detail}; free some space, nothing of this commit was kept", path = .path.display())]
     DiskFull { path: PathBuf, detail: String },
 

@@ -82,7 +82,7 @@ fn no_commit_is_durable_without_a_bound_above_its_epoch() {
     let instance = Instance::on(store.clone()).unwrap();
     for _ in 0..3 * EPOCH_MARGIN {
         let epoch = instance.next_epoch();
-        if epoch.0 % 7 == 0 {
+        if epoch.0.is_multiple_of(7) {
             continue;
         }
         put(&instance, b"epoch", &epoch.0.to_le_bytes());

@@ -390,7 +390,7 @@ fn empty_and_odd_keys_and_values(mut subject: Subject) {
 }
 
 fn large_values(mut subject: Subject) {
-    let large: Vec<u8> = (0..20 << 20).map(|n: u32| (n * n >> 7) as u8).collect();
+    let large: Vec<u8> = (0..20 << 20).map(|n: u32| ((n * n) >> 7) as u8).collect();
     subject.commit(|batch| {
         for ks in [State, View, Log] {
             batch.put(ks, b"large", &large);
@@ -459,7 +459,7 @@ fn sizes_grow_with_content(subject: Subject) {
     assert_eq!(size(0, 1_000), 0);
     subject.commit(|batch| {
         for n in 0..1_000_u32 {
-            let noise: Vec<u8> = (0..1_000_u32).map(|i| (i * n * 31 >> 3) as u8).collect();
+            let noise: Vec<u8> = (0..1_000_u32).map(|i| ((i * n * 31) >> 3) as u8).collect();
             batch.put(State, &n.to_be_bytes(), &noise);
         }
     });

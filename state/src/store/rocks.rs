@@ -3,6 +3,7 @@
 //! A commit is one RocksDB write batch over all families, with one synced write to the log of
 //! commits. How each family is tuned is in [`tuning`], how counters are stored in [`counters`].
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +53,7 @@ impl RocksStore {
 
     fn open_or(dir: &Path, options: RocksOptions, create: bool) -> Result<RocksStore> {
         let path = dir.to_owned();
+        fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
         match DB::open_cf_descriptors(&tuning::database(&options, create), dir, tuning::families(&options)) {
             Ok(db) => Ok(RocksStore {
                 rocks: Arc::new(Rocks { db, path }),

@@ -57,7 +57,13 @@ pub(super) fn database(options: &RocksOptions, create: bool) -> Options {
 pub(super) fn families(options: &RocksOptions) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(options.block_cache_bytes);
     let family = |ks: Keyspace| ColumnFamilyDescriptor::new(ks.name(), family(ks, options, &cache));
-    Keyspace::ALL.into_iter().map(family).collect()
+    let mut families: Vec<_> = Keyspace::ALL.into_iter().map(family).collect();
+    // RocksDB insists on this one; it stays empty. After a full disk, commits are let through
+    // again when there is room for the largest write buffer of all families, hence its size.
+    let mut unused = base();
+    unused.set_write_buffer_size(MIB);
+    families.push(ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, unused));
+    families
 }
 
 fn family(ks: Keyspace, options: &RocksOptions, cache: &Cache) -> Options {
