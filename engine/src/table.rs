@@ -42,6 +42,7 @@ use crate::{Error, Result};
 mod buckets;
 mod complete;
 mod index;
+mod keys;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -175,6 +176,8 @@ pub struct KeyedTable {
     cursor: Option<Cursor>,
     /// Reused for values on their way to a batch.
     buffer: Vec<u8>,
+    /// Reused by look-ups.
+    guesses: Vec<Slot>,
 }
 
 /// What is known to be wholly in memory.
@@ -204,7 +207,7 @@ impl KeyedTable {
         };
         Ok(Self {
             stored,
-            index: KeyIndex::default(),
+            index: KeyIndex::new(options.entry_budget.is_some()),
             presence,
             dirty: Vec::new(),
             in_flight: Vec::new(),
@@ -214,6 +217,7 @@ impl KeyedTable {
             has_evicted: false,
             cursor: None,
             buffer: Vec::new(),
+            guesses: Vec::new(),
         })
     }
 
@@ -225,15 +229,13 @@ impl KeyedTable {
     /// closed.
     pub fn resolve<S: Slots>(&mut self, keys: Keys<'_>, slots: &mut S, out: &mut Vec<Slot>) -> Result<()> {
         self.check(keys)?;
-        out.clear();
-        out.reserve(keys.len());
-        for (row, hash) in keys.hashes.iter().enumerate() {
-            let key = keys.rows.row(row);
-            let slot = match self.index.find(*hash, key) {
+        self.index.guess(keys.hashes, out);
+        for (row, slot) in out.iter_mut().enumerate() {
+            let (key, hash) = (keys.rows.row(row), keys.hashes[row]);
+            *slot = match self.index.confirm(*slot, hash, key) {
                 Some(slot) => slot,
-                None => self.begin(*hash, key, keys.buckets.get(row).copied(), slots)?,
+                None => self.begin(hash, key, keys.buckets.get(row).copied(), slots)?,
             };
-            out.push(slot);
         }
         if !self.missing.is_empty() {
             self.load_missing(slots)?;
@@ -255,17 +257,20 @@ impl KeyedTable {
         self.check(keys)?;
         out.clear();
         out.reserve(keys.len());
-        for (row, hash) in keys.hashes.iter().enumerate() {
-            let key = keys.rows.row(row);
-            let mut found = self.index.find(*hash, key);
+        let mut guesses = std::mem::take(&mut self.guesses);
+        self.index.guess(keys.hashes, &mut guesses);
+        for (row, guess) in guesses.iter().enumerate() {
+            let (key, hash) = (keys.rows.row(row), keys.hashes[row]);
+            let mut found = self.index.confirm(*guess, hash, key);
             if found.is_none() {
                 let bucket = keys.buckets.get(row).copied();
-                if !self.is_complete(*hash, key, bucket) {
-                    found = Some(self.begin(*hash, key, bucket, slots)?);
+                if !self.is_complete(hash, key, bucket) {
+                    found = Some(self.begin(hash, key, bucket, slots)?);
                 }
             }
             out.push(found);
         }
+        self.guesses = guesses;
         if !self.missing.is_empty() {
             self.load_missing(slots)?;
             for slot in out.iter_mut() {

@@ -1,1 +1,1 @@
-
+//! The server: an instance, its sessions and its protocols. Not there yet.

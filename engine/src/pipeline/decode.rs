@@ -389,7 +389,7 @@ impl SourceDecoder {
             if self.layout.with_watermark {
                 before.push(current);
             }
-            if bounds.is_valid(row) && !(!skip.is_empty() && skip[row]) {
+            if bounds.is_valid(row) && (skip.is_empty() || !skip[row]) {
                 current = current.max(bounds.value(row));
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, unbounded};
 use parking_lot::{Mutex, RwLock};
 use weir_state::pipelines::PipelineRecord;
-use weir_state::{DmlCommit, Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch};
+use weir_state::{Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch};
 
 use super::EngineOptions;
 use super::committer::{CommitJob, VolatileSinks};
@@ -436,11 +436,6 @@ impl Shared {
 
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
-    }
-
-    /// The last DML commit that a view's pipeline has taken in.
-    pub fn taken_dml(&self, view: RelationId) -> Option<DmlCommit> {
-        self.publication.host(view).map(|(_, host)| host.dml)
     }
 }
 

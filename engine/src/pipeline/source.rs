@@ -169,11 +169,6 @@ impl SourceInput {
         }
     }
 
-    /// The columns it gives.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
     /// Makes it give `layout` from here on. What was read ahead is read again.
     pub fn configure(&mut self, layout: Layout, tasks: usize) -> Result<()> {
         if self.layout == layout && self.reader.is_some() {

@@ -92,7 +92,7 @@ impl KeyedTable {
             let (key, bucket) = self.stored.read_key(&stored_key)?;
             let hash = hash_key(key);
             let mut slot = None;
-            if !self.index.holds(hash, key) {
+            if self.index.find(hash, key).is_none() {
                 slot = Some(self.begin(hash, key, bucket, slots)?);
                 // It is stored, so there is nothing to be looked up.
                 self.missing.clear();

@@ -1,11 +1,14 @@
 //! The index of what is in memory: keys to slots, and what the table knows of each slot.
 //!
-//! The hash table holds slot numbers only; hashes and keys lie beside it, the keys one after the
-//! other in one piece of memory. So a probe costs no allocation, and a new key only what it adds.
+//! A batch of keys is probed in two passes over the rows. The first finds for each hash the slot
+//! whose tag, 32 bits of the hash beside the slot in the hash table, is the same; the second
+//! compares the keys. In each pass the rows don't depend on one another, so the processor waits for
+//! the memory of many of them at once, and not for the slot, then the entry, then the key of each.
 
 use hashbrown::HashTable;
 
 use super::Slot;
+use super::keys::{KeyBytes, same};
 use crate::{Error, Result};
 
 /// In use.
@@ -17,15 +20,13 @@ const IN_FLIGHT: u8 = 4;
 /// Asked for since the clock last passed.
 const USED: u8 = 8;
 
-/// Unused key bytes are given back when they are more than this, and more than those in use.
-const SLACK_BYTES: usize = 1 << 16;
+/// No slot has the tag.
+const NONE: Slot = Slot(u32::MAX);
 
 /// What is known of a slot.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     hash: u64,
-    key_start: usize,
-    key_bytes: u32,
     flags: u8,
     /// Chunks in the store (or on the way there); with values 0 or 1.
     chunks: u16,
@@ -40,66 +41,101 @@ impl Entry {
     }
 }
 
-#[derive(Default)]
+/// What the hash table holds.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    tag: u32,
+    slot: Slot,
+}
+
 pub(super) struct KeyIndex {
-    places: HashTable<u32>,
+    places: HashTable<Place>,
     entries: Vec<Entry>,
     free: Vec<u32>,
-    keys: Vec<u8>,
-    unused_key_bytes: usize,
+    keys: KeyBytes,
+    /// Whether anybody asks which entries were used.
+    notes_use: bool,
 }
 
 impl KeyIndex {
-    #[inline]
-    pub(super) fn find(&mut self, hash: u64, key: &[u8]) -> Option<Slot> {
-        let (entries, keys) = (&self.entries, &self.keys);
-        let same = |place: &u32| {
-            let entry = &entries[*place as usize];
-            entry.key_bytes as usize == key.len() && keys[entry.key_start..entry.key_start + key.len()] == *key
-        };
-        let place = *self.places.find(hash, same)?;
-        let flags = &mut self.entries[place as usize].flags;
-        if *flags & USED == 0 {
-            *flags |= USED;
+    pub(super) fn new(notes_use: bool) -> Self {
+        Self {
+            places: HashTable::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            keys: KeyBytes::new(),
+            notes_use,
         }
-        Some(Slot(place))
     }
 
-    /// As [`KeyIndex::find`], without counting as use.
-    pub(super) fn holds(&self, hash: u64, key: &[u8]) -> bool {
-        self.places.find(hash, |place| self.key(Slot(*place)) == key).is_some()
+    /// For each hash a slot that most likely has its key, for [`KeyIndex::confirm`].
+    pub(super) fn guess(&self, hashes: &[u64], out: &mut Vec<Slot>) {
+        let guess = |hash: &u64| {
+            let tag = tag_of(*hash);
+            self.places
+                .find(*hash, |place| place.tag == tag)
+                .map_or(NONE, |place| place.slot)
+        };
+        out.clear();
+        out.extend(hashes.iter().map(guess));
+    }
+
+    /// The slot of a key, given a guess.
+    #[inline(always)]
+    pub(super) fn confirm(&mut self, guess: Slot, hash: u64, key: &[u8]) -> Option<Slot> {
+        let slot = if guess != NONE && same(self.keys.get(guess), key) {
+            guess
+        } else {
+            self.find(hash, key)?
+        };
+        if self.notes_use {
+            self.entries[slot.index()].flags |= USED;
+        }
+        Some(slot)
+    }
+
+    /// The slot of a key; asking is no use of it.
+    #[cold]
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Slot> {
+        self.places
+            .find(hash, |place| same(self.keys.get(place.slot), key))
+            .map(|place| place.slot)
     }
 
     /// Gives a key, which must not be in the index, a slot.
     pub(super) fn insert(&mut self, hash: u64, key: &[u8]) -> Result<Slot> {
-        let key_bytes =
-            u32::try_from(key.len()).map_err(|_| Error::Data(format!("a key of {} bytes is too long", key.len())))?;
+        if u32::try_from(key.len()).is_err() {
+            return Err(Error::Data(format!("a key of {} bytes is too long", key.len())));
+        }
         let entry = Entry {
             hash,
-            key_start: self.keys.len(),
-            key_bytes,
             flags: LIVE | USED,
             chunks: 0,
             base_bytes: 0,
             delta_bytes: 0,
         };
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.entries[place as usize] = entry;
-                place
+        let slots = self.entries.len();
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = entry;
+                Slot(slot)
             }
             None => {
-                let place = u32::try_from(self.entries.len())
-                    .map_err(|_| Error::Data("more than 2^32 keys of state in one task".to_string()))?;
+                let slot = u32::try_from(slots).ok().map(Slot).filter(|slot| *slot != NONE);
+                let slot = slot.ok_or_else(|| Error::Data("more than 2^32 keys of state in one task".to_string()))?;
                 self.entries.push(entry);
-                place
+                slot
             }
         };
-        self.keys.extend_from_slice(key);
+        self.keys.put(slot, key, slots);
         let entries = &self.entries;
+        let place = Place {
+            tag: tag_of(hash),
+            slot,
+        };
         self.places
-            .insert_unique(hash, place, |place| entries[*place as usize].hash);
-        Ok(Slot(place))
+            .insert_unique(hash, place, |place| entries[place.slot.index()].hash);
+        Ok(slot)
     }
 
     /// The slot is free for another key.
@@ -107,36 +143,24 @@ impl KeyIndex {
         let entry = &mut self.entries[slot.index()];
         debug_assert!(entry.is(LIVE), "slot {} is freed twice", slot.0);
         entry.flags = 0;
-        self.unused_key_bytes += entry.key_bytes as usize;
-        match self.places.find_entry(entry.hash, |place| *place == slot.0) {
+        match self.places.find_entry(entry.hash, |place| place.slot == slot) {
             Ok(found) => {
                 found.remove();
             }
             Err(_) => unreachable!("a slot in use is in the index"),
         }
+        self.keys.remove(slot);
         self.free.push(slot.0);
     }
 
     /// Gives back the memory of keys that have gone, where it is worth it.
     pub(super) fn shrink(&mut self) {
-        let in_use = self.keys.len() - self.unused_key_bytes;
-        if self.unused_key_bytes < SLACK_BYTES || self.unused_key_bytes < in_use {
-            return;
-        }
-        let mut keys = Vec::with_capacity(in_use + in_use / 4);
-        for entry in self.entries.iter_mut().filter(|entry| entry.is(LIVE)) {
-            let key = &self.keys[entry.key_start..entry.key_start + entry.key_bytes as usize];
-            entry.key_start = keys.len();
-            keys.extend_from_slice(key);
-        }
-        self.keys = keys;
-        self.unused_key_bytes = 0;
+        self.keys.shrink();
     }
 
     #[inline]
     pub(super) fn key(&self, slot: Slot) -> &[u8] {
-        let entry = &self.entries[slot.index()];
-        &self.keys[entry.key_start..entry.key_start + entry.key_bytes as usize]
+        self.keys.get(slot)
     }
 
     pub(super) fn hash(&self, slot: Slot) -> u64 {
@@ -154,8 +178,8 @@ impl KeyIndex {
 
     pub(super) fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()
-            + self.places.capacity() * 5
-            + self.keys.capacity()
+            + self.places.capacity() * (size_of::<Place>() + 1)
+            + self.keys.bytes()
             + self.free.capacity() * 4
     }
 
@@ -237,6 +261,11 @@ impl KeyIndex {
         let entry = &mut self.entries[slot.index()];
         (entry.chunks, entry.base_bytes, entry.delta_bytes) = (0, 0, 0);
     }
+}
+
+/// Neither the highest nor the lowest bits, by which the hash table finds its places.
+fn tag_of(hash: u64) -> u32 {
+    (hash >> 20) as u32
 }
 
 fn take(flags: &mut u8, flag: u8) -> bool {

@@ -20,13 +20,7 @@ fn place(error: &DataFusionError) -> Option<(u64, u64)> {
 
 fn message(error: &DataFusionError) -> String {
     match error {
-        DataFusionError::Diagnostic(_, inner)
-        | DataFusionError::Context(_, inner)
-        | DataFusionError::SchemaError(_, _)
-            if !matches!(error, DataFusionError::SchemaError(..)) =>
-        {
-            message(inner)
-        }
+        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => message(inner),
         DataFusionError::SchemaError(schema, _) => schema_message(schema),
         DataFusionError::Plan(text) | DataFusionError::Execution(text) => tidy(text),
         DataFusionError::NotImplemented(text) => format!("not supported: {}", tidy(text)),

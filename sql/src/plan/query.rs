@@ -461,14 +461,13 @@ impl Builder {
             .into_iter()
             .zip(schema.fields())
             .map(|(column, field)| {
-                let expr = Expr::Column(column);
-                let current = part.schema.field_from_column(match &expr {
-                    Expr::Column(column) => column,
-                    _ => unreachable!("it was made a column"),
-                });
+                let current = part
+                    .schema
+                    .index_of_column(&column)
+                    .map(|index| part.schema.field(index).data_type().clone());
                 match current {
-                    Ok(current) if current.data_type() == field.data_type() => expr,
-                    _ => datafusion::logical_expr::cast(expr, field.data_type().clone()),
+                    Ok(current) if current == *field.data_type() => Expr::Column(column),
+                    _ => datafusion::logical_expr::cast(Expr::Column(column), field.data_type().clone()),
                 }
             })
             .collect();

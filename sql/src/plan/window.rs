@@ -17,8 +17,8 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, ListArray, StructArray, TimestampMicrosecondArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, Result, ScalarValue};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError, Result, ScalarValue};
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, Extension, LogicalPlan, LogicalPlanBuilder, Projection, ScalarFunctionArgs, ScalarUDF,
@@ -422,7 +422,8 @@ fn out_of_range(us: i64) -> DataFusionError {
 
 /// For each time the windows that hold it, earliest first.
 fn hop_array(times: &TimestampMicrosecondArray, slide: i64, size: i64, offset: i64) -> Result<ListArray> {
-    let (mut starts, mut ends, mut lengths) = (Vec::new(), Vec::new(), Vec::with_capacity(times.len()));
+    let (mut starts, mut ends): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
+    let mut lengths = Vec::with_capacity(times.len());
     for row in 0..times.len() {
         let before = starts.len();
         if times.is_valid(row) {

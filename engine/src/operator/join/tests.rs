@@ -178,7 +178,7 @@ fn a_partner_that_changes_never_shows_as_nulls() {
         let mut join = subject.operator();
         let left = (row(&[1, 10]), 1);
         subject
-            .step(&mut *join, 0, &[&[left.clone()], &[(row(&[1, 20]), 1)]])
+            .step(&mut *join, 0, &[std::slice::from_ref(&left), &[(row(&[1, 20]), 1)]])
             .unwrap();
         // All that is emitted, not its sum.
         let change = [(row(&[1, 20]), -1), (row(&[1, 30]), 1)];

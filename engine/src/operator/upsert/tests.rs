@@ -185,7 +185,8 @@ proptest! {
                     let given = rig.step(batches.iter().map(|rows| records(rows)).collect());
                     let mut expected = changes(&before, &now);
                     let mut given = given.clone();
-                    (expected.sort(), given.sort());
+                    expected.sort();
+                    given.sort();
                     prop_assert_eq!(given, expected);
                 }
                 Action::Checkpoint => {
