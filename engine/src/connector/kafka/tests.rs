@@ -14,6 +14,8 @@ use crate::connector::conformance::{Contents, read_all, source_conformance};
 use crate::connector::{Payload, SplitRead};
 use crate::format::{Encoding, EncodingKind, Envelope, SinkFormat};
 
+mod apache;
+
 const SOON: Duration = Duration::from_millis(200);
 const PATIENT: Duration = Duration::from_secs(20);
 

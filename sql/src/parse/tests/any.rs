@@ -228,3 +228,46 @@ fn check_place(text: &str) -> Result<(), TestCaseError> {
     prop_assert!((1..=length + 1).contains(&column), "{error}");
     Ok(())
 }
+
+#[test]
+fn tmp_deep_plans() {
+    use crate::statement::Statement;
+    for (n, text) in [
+        ("sum", format!("CREATE VIEW v AS SELECT {}1 AS x", "1 + ".repeat(950))),
+        (
+            "or",
+            format!(
+                "CREATE VIEW v AS SELECT a FROM (VALUES (1)) AS t(a) WHERE {} a = 1",
+                "a = 2 OR ".repeat(490)
+            ),
+        ),
+        (
+            "concat",
+            format!(
+                "CREATE VIEW v AS SELECT {} a FROM (VALUES ('x')) AS t(a)",
+                "a || ".repeat(950)
+            ),
+        ),
+        (
+            "union",
+            format!("CREATE VIEW v AS SELECT 1 AS a{}", " UNION ALL SELECT 1".repeat(490)),
+        ),
+    ] {
+        let Statement::CreateView(v) = super::super::parse_one(&text).unwrap() else {
+            panic!()
+        };
+        let t = std::time::Instant::now();
+        eprintln!("begin {n}");
+        let r = crate::plan::view(
+            &v,
+            weir_engine::relation::RelationId(1),
+            &crate::catalog::Catalog::new(),
+        );
+        eprintln!(
+            "{n}: {:?} {:?}",
+            r.map(|r| r.schema)
+                .map_err(|e| e.message.chars().take(200).collect::<String>()),
+            t.elapsed()
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! ORDER BY with LIMIT, and ROW_NUMBER() with a filter: top-N.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, LogicalPlan, SortExpr};
+use weir_engine::graph::{Exchange, Input, NodeKind, OrderKey, TopNSpec};
+
+use super::{Builder, Built, Facts, TimeBound, exchange_by, single};
+use crate::plan::{errors, refuse};
+use crate::{Error, Result};
+
+impl Builder {
+    pub(super) fn limit(&mut self, limit: &datafusion::logical_expr::Limit) -> Result<Built> {
+        use datafusion::logical_expr::{FetchType, SkipType};
+        let literal = "LIMIT and OFFSET of a kept answer must be numbers";
+        let skip = match limit.get_skip_type().map_err(errors::translate)? {
+            SkipType::Literal(skip) => skip as u64,
+            SkipType::UnsupportedExpr => return Err(Error::new(literal)),
+        };
+        let fetch = match limit.get_fetch_type().map_err(errors::translate)? {
+            FetchType::Literal(fetch) => fetch.map_or(u64::MAX, |fetch| fetch as u64),
+            FetchType::UnsupportedExpr => return Err(Error::new(literal)),
+        };
+        match limit.input.as_ref() {
+            LogicalPlan::Sort(sort) => self.top_n(&sort.input, &sort.expr, skip, fetch),
+            other => match through_projection(other) {
+                Some((projection, sort)) => {
+                    let input = self.top_n(&sort.input, &sort.expr, skip, fetch)?;
+                    self.map(input, None, &projection.expr, projection.schema.as_ref())
+                }
+                None => self.top_n(other, &[], skip, fetch),
+            },
+        }
+    }
+
+    pub(super) fn top_n(&mut self, input: &LogicalPlan, order: &[SortExpr], offset: u64, limit: u64) -> Result<Built> {
+        let input = self.build(input, false)?;
+        let schema = input.schema.clone();
+        let exprs: Vec<&Expr> = order.iter().map(|sort| &sort.expr).collect();
+        let (input, places) = self.with_columns(input, &exprs)?;
+        let built = self.push_top_n(input, vec![], order_keys(order, &places), (offset, limit), None)?;
+        let columns: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+        if built.schema.fields().len() == schema.fields().len() {
+            return Ok(built);
+        }
+        self.map(built, None, &columns, &schema)
+    }
+
+    /// `ROW_NUMBER() … <= n` in a filter right above its window.
+    pub(super) fn numbered(&mut self, filter: &datafusion::logical_expr::Filter) -> Result<Built> {
+        let LogicalPlan::Window(window) = filter.input.as_ref() else {
+            return Err(refuse::plan(&filter.input));
+        };
+        let [Expr::WindowFunction(call)] = &window.window_expr[..] else {
+            return Err(refuse::plan(&filter.input));
+        };
+        let schema = window.schema.as_ref().clone();
+        let number = schema.fields().len() - 1;
+        let Some(limit) = refuse::row_number_limit(&filter.predicate, &schema, number) else {
+            return Err(refuse::unbounded_row_number());
+        };
+        let input = self.build(&window.input, false)?;
+        let visible = input.schema.fields().len();
+        let partition_exprs: Vec<&Expr> = call.params.partition_by.iter().collect();
+        let order_exprs: Vec<&Expr> = call.params.order_by.iter().map(|sort| &sort.expr).collect();
+        let all: Vec<&Expr> = partition_exprs.iter().chain(&order_exprs).copied().collect();
+        let (input, places) = self.with_columns(input, &all)?;
+        let (partition, order_places) = places.split_at(partition_exprs.len());
+        let order = order_keys(&call.params.order_by, order_places);
+        let kind = schema.field(number).data_type().clone();
+        let built = self.push_top_n(input, partition.to_vec(), order, (0, limit), Some(kind))?;
+        let width = built.schema.fields().len();
+        let columns: Vec<usize> = (0..visible).chain([width - 1]).collect();
+        let mut built = if width == visible + 1 {
+            built
+        } else {
+            self.select(built, &columns)?
+        };
+        built.time = columns.iter().map(|c| built.time.get(*c).copied().flatten()).collect();
+        built.schema = schema.clone();
+        let all: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
+        self.map(built, Some(&filter.predicate), &all, &schema)
+    }
+
+    pub(super) fn push_top_n(
+        &mut self,
+        input: Built,
+        partition: Vec<usize>,
+        order: Vec<OrderKey>,
+        (offset, limit): (u64, u64),
+        row_number: Option<DataType>,
+    ) -> Result<Built> {
+        let below = self.graph.node(input.node);
+        let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
+        let mut qualified: Vec<_> = input.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
+        let mut time = input.time.clone();
+        let mut key = below.key.clone();
+        if let Some(kind) = &row_number {
+            let field = Arc::new(Field::new("weir_row_number", kind.clone(), true));
+            fields.push(field.clone());
+            qualified.push((None, field));
+            time.push(None);
+            key = Some(partition.iter().copied().chain([fields.len() - 1]).collect());
+        }
+        let closes = partition
+            .iter()
+            .find(|column| input.time[**column] == Some(TimeBound::WindowEnd));
+        let close = closes.and_then(|column| self.closing.spec(*column));
+        let names: Vec<&str> = partition
+            .iter()
+            .map(|c| below.schema.field(*c).name().as_str())
+            .collect();
+        let facts = Facts {
+            append_only: false,
+            key,
+            has_watermark: below.has_watermark,
+            bound: Some(match (&close, names.is_empty(), below.append_only) {
+                (Some(_), _, _) => "window_end < watermark".to_string(),
+                (None, true, true) => "the first rows only".to_string(),
+                (None, true, false) => "all input rows (they may be deleted)".to_string(),
+                (None, false, true) => format!("the first rows of each; grows with distinct {}", names.join(", ")),
+                (None, false, false) => "all input rows (they may be deleted)".to_string(),
+            }),
+        };
+        let exchange = if partition.is_empty() {
+            single(&input)
+        } else {
+            exchange_by(&partition, &input)
+        };
+        let dealt = Some(partition.clone());
+        let node = self.push(
+            NodeKind::TopN(TopNSpec {
+                partition,
+                order,
+                offset,
+                limit,
+                row_number,
+                close,
+            }),
+            vec![Input {
+                node: input.node,
+                exchange,
+            }],
+            Arc::new(Schema::new(fields)),
+            facts,
+        );
+        let schema = DFSchema::new_with_metadata(qualified, Default::default()).map_err(errors::translate)?;
+        Ok(Built {
+            node,
+            schema,
+            hidden: false,
+            time,
+            dealt,
+        })
+    }
+}
+
+fn order_keys(order: &[SortExpr], places: &[usize]) -> Vec<OrderKey> {
+    let key = |(sort, column): (&SortExpr, &usize)| OrderKey {
+        column: *column,
+        descending: !sort.asc,
+        nulls_first: sort.nulls_first,
+    };
+    order.iter().zip(places).map(key).collect()
+}
+
+fn through_projection(
+    plan: &LogicalPlan,
+) -> Option<(&datafusion::logical_expr::Projection, &datafusion::logical_expr::Sort)> {
+    match plan {
+        LogicalPlan::Projection(projection) => match projection.input.as_ref() {
+            LogicalPlan::Sort(sort) => Some((projection, sort)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
