@@ -24,6 +24,7 @@ mod generator;
 pub(super) mod random;
 #[cfg(test)]
 mod tests;
+mod words;
 
 const OPTIONS: [&str; 7] = ["table", "events", "rate", "seed", "splits", "base_time", "out_of_order"];
 /// Events a second of event time where the stream is endless and no rate is given.

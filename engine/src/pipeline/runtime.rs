@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use serde_json::json;
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{DmlCommit, Epoch, Keyspace, PipelineId, RelationId, Store, WriteBatch, changelog, dml, keys};
+use weir_state::{DmlCommit, Epoch, Keyspace, PipelineId, RelationId, Store, WriteBatch, keys};
 
 use super::committer::CommitJob;
 use super::dataflow::{Dataflow, NodeRef, Projections, RelationInput, ViewParts};

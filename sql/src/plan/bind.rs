@@ -230,10 +230,11 @@ impl SourceOptions {
             }
         };
         let mut value = statement.value.clone();
-        if value.kind == EncodingKind::Csv && connector == "file" {
-            if let Some(header) = value.options.remove("header") {
-                options.insert("file.skip_header".to_string(), header);
-            }
+        if value.kind == EncodingKind::Csv
+            && connector == "file"
+            && let Some(header) = value.options.remove("header")
+        {
+            options.insert("file.skip_header".to_string(), header);
         }
         Ok(SourceOptions {
             connector: ConnectorSpec { connector, options },

@@ -8,14 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use datafusion::common::{Column, DFSchema, JoinType, NullEquality, ScalarValue};
-use datafusion::logical_expr::{Expr, LogicalPlan, SortExpr, TableScan};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions as physical_exprs;
 use weir_engine::format::Envelope;
 use weir_engine::graph::{
-    CloseSpec, Exchange, GateSpec, Graph, Input, InputSpec, JoinKind, JoinSpec, MapSpec, Node, NodeId, NodeKind,
-    OrderKey, TopNSpec, UpsertSpec, WindowSpec,
+    CloseSpec, Exchange, GateSpec, Graph, Input, InputSpec, MapSpec, Node, NodeId, NodeKind, UpsertSpec, WindowSpec,
 };
 use weir_engine::relation::{RelationId, Storage, WATERMARK_COLUMN};
 
@@ -28,6 +27,7 @@ use crate::{Error, Result};
 
 mod join;
 mod order;
+mod union;
 
 /// How a query treats closed windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -399,95 +399,6 @@ impl Builder {
         Ok((self.map(input, None, &all, &schema)?, places))
     }
 
-    fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema, want_hidden: bool) -> Result<Built> {
-        let mut parts = inputs
-            .iter()
-            .map(|input| self.build(input, want_hidden))
-            .collect::<Result<Vec<_>>>()?;
-        let hidden = parts.iter().any(|part| part.hidden);
-        let columns = schema.fields().len();
-        for part in &mut parts {
-            *part = self.same_columns(part.clone(), schema, hidden)?;
-        }
-        let bound_everywhere = |column: usize| {
-            let first = parts[0].time[column]?;
-            parts
-                .iter()
-                .all(|part| part.time[column] == Some(first))
-                .then_some(first)
-        };
-        let time = (0..columns).map(bound_everywhere).collect();
-        let nodes: Vec<&Node> = parts.iter().map(|part| self.graph.node(part.node)).collect();
-        let facts = Facts {
-            append_only: nodes.iter().all(|node| node.append_only),
-            key: None,
-            has_watermark: nodes.iter().all(|node| node.has_watermark),
-            bound: None,
-        };
-        let inputs = parts
-            .iter()
-            .map(|part| Input {
-                node: part.node,
-                exchange: Exchange::Local,
-            })
-            .collect();
-        let dealt = parts[0]
-            .dealt
-            .clone()
-            .filter(|first| parts.iter().all(|p| p.dealt.as_ref() == Some(first)));
-        let node = self.push(NodeKind::Union, inputs, with_hidden(schema.as_arrow(), hidden), facts);
-        Ok(Built {
-            node,
-            schema: schema.clone(),
-            hidden,
-            time,
-            dealt,
-        })
-    }
-
-    /// Brings a part of a union to the union's types, and to its hidden column: a part without
-    /// one has no split watermarks, so none of its rows is late.
-    fn same_columns(&mut self, part: Built, schema: &DFSchema, hidden: bool) -> Result<Built> {
-        let same = part
-            .schema
-            .as_arrow()
-            .fields()
-            .iter()
-            .zip(schema.fields())
-            .all(|(a, b)| a.data_type() == b.data_type());
-        if same && part.hidden == hidden {
-            return Ok(part);
-        }
-        let exprs: Vec<Expr> = part
-            .schema
-            .columns()
-            .into_iter()
-            .zip(schema.fields())
-            .map(|(column, field)| {
-                let current = part
-                    .schema
-                    .index_of_column(&column)
-                    .map(|index| part.schema.field(index).data_type().clone());
-                match current {
-                    Ok(current) if current == *field.data_type() => Expr::Column(column),
-                    _ => datafusion::logical_expr::cast(Expr::Column(column), field.data_type().clone()),
-                }
-            })
-            .collect();
-        let had = part.hidden;
-        let mut built = self.map(part, None, &exprs, schema)?;
-        if hidden && !had {
-            let node = &mut self.graph.nodes[built.node.0 as usize];
-            if let NodeKind::Map(spec) = &mut node.kind {
-                let null = ScalarValue::TimestampMicrosecond(None, None);
-                spec.exprs.push(Arc::new(physical_exprs::Literal::new(null)));
-            }
-            node.schema = with_hidden(schema.as_arrow(), true);
-            built.hidden = true;
-        }
-        Ok(built)
-    }
-
     fn window(&mut self, window: &WindowNode) -> Result<Built> {
         let mut input = self.build(&window.input, true)?;
         let Some(time) = column_of(&window.time, &input.schema) else {
@@ -826,9 +737,4 @@ fn with_hidden(schema: &Schema, hidden: bool) -> SchemaRef {
 fn hidden_key_field(schema: &Schema, column: usize) -> Field {
     let field = schema.field(column);
     Field::new(format!("weir_key_{}", field.name()), field.data_type().clone(), true)
-}
-
-/// A column by its name alone.
-pub fn by_name(name: &str) -> Expr {
-    Expr::Column(Column::new_unqualified(name))
 }

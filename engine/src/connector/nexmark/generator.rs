@@ -11,7 +11,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, String
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use super::random::{below, bits, push_letters, push_words, stream};
+use super::random::{Prices, below, bits, push_letters, push_words, stream};
+use super::words::{CITIES, Channels, FIRST_NAMES, LAST_NAMES, STATES, channel, pick};
 use crate::{Error, Result};
 
 /// Events in a block, one round of all kinds.
@@ -25,35 +26,12 @@ const HOT_STRIDE: u64 = 100;
 const ACTIVE_PERSONS: u64 = 1_000;
 const OPEN_AUCTIONS: u64 = 100;
 const AHEAD: u64 = 10;
-/// Channels besides the four with a name.
-const CHANNELS: usize = 10_000;
 /// Bytes of a row that `extra` fills up to, about; the numbers count 8 each.
 const PERSON_BYTES: u64 = 200;
 const AUCTION_BYTES: u64 = 500;
 const BID_BYTES: u64 = 100;
 /// Larger event numbers than this overflow microseconds.
 const MAX_EVENTS: u64 = 1 << 50;
-
-const FIRST_NAMES: [&str; 11] = [
-    "Alice", "Bruno", "Carla", "David", "Elena", "Felix", "Grace", "Henri", "Irene", "Jonas", "Katja",
-];
-const LAST_NAMES: [&str; 9] = [
-    "Adams", "Becker", "Carver", "Dalton", "Evans", "Fischer", "Garcia", "Hansen", "Ito",
-];
-const CITIES: [&str; 10] = [
-    "Phoenix",
-    "Tucson",
-    "Fresno",
-    "San Diego",
-    "Boise",
-    "Portland",
-    "Eugene",
-    "Seattle",
-    "Spokane",
-    "Laramie",
-];
-const STATES: [&str; 6] = ["AZ", "CA", "ID", "OR", "WA", "WY"];
-const NAMED_CHANNELS: [&str; 4] = ["Google", "Facebook", "Baidu", "Apple"];
 
 /// The three kinds of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -533,11 +511,6 @@ impl Generator {
     }
 }
 
-#[inline]
-fn pick(words: &[&'static str], draw: u64) -> &'static str {
-    words[below(draw, words.len() as u64) as usize]
-}
-
 /// The newest auction at event `n`, from 0; at an auction that is itself.
 #[inline]
 fn newest_auction(n: u64) -> u64 {
@@ -572,15 +545,6 @@ fn auction_to_bid_for(n: u64, draw: u64) -> u64 {
     FIRST_ID + oldest + below(draw, newest - oldest + 1 + AHEAD)
 }
 
-/// Which channel: one of the named, or one behind them.
-#[inline]
-fn channel(draw: u64) -> usize {
-    match draw >> 63 {
-        0 => below(draw, 4) as usize,
-        _ => 4 + below(draw, CHANNELS as u64) as usize,
-    }
-}
-
 #[inline]
 fn integers(numbers: &[u64], value: impl Fn(u64) -> u64) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(numbers.iter().map(|n| value(*n) as i64)))
@@ -604,79 +568,4 @@ fn texts(numbers: &[u64], mean_length: usize, push: impl Fn(u64, &mut Vec<u8>)) 
         ends.push(bytes.len() as i32);
     }
     Arc::new(StringArray::new(OffsetBuffer::new(ends.into()), bytes.into(), None))
-}
-
-/// `round(100 · 10^(6u))` for u uniform in 0 … 1, by multiplying three factors from tables. Tables and
-/// factors are made by multiplication alone, so the prices are the same on every machine.
-struct Prices([Vec<f64>; 3]);
-
-impl Prices {
-    /// 10^(6 / 2^10), 10^(6 / 2^20), 10^(6 / 2^30).
-    const STEPS: [f64; 3] = [1.013_583_133_334_066, 1.000_013_175_584_384_4, 1.000_000_012_866_697];
-
-    fn new() -> Prices {
-        let table = |step: f64| {
-            std::iter::successors(Some(1.0), |value| Some(value * step))
-                .take(1_024)
-                .collect()
-        };
-        Prices(Prices::STEPS.map(table))
-    }
-
-    #[inline]
-    fn at(&self, draw: u64) -> u64 {
-        let factor = |table: usize, shift: u32| self.0[table][(draw >> shift & 1_023) as usize];
-        (100.0 * factor(0, 54) * factor(1, 44) * factor(2, 34)).round() as u64
-    }
-}
-
-/// The channels' names and urls, made once.
-struct Channels {
-    names: Words,
-    urls: Words,
-}
-
-/// Many short texts, one after another.
-struct Words {
-    ends: Vec<u32>,
-    text: Vec<u8>,
-}
-
-impl Words {
-    fn of(count: usize, mut push: impl FnMut(usize, &mut Vec<u8>)) -> Words {
-        let (mut text, mut ends) = (Vec::new(), vec![0]);
-        for index in 0..count {
-            push(index, &mut text);
-            ends.push(text.len() as u32);
-        }
-        Words { ends, text }
-    }
-
-    #[inline]
-    fn push(&self, index: usize, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.text[self.ends[index] as usize..self.ends[index + 1] as usize]);
-    }
-}
-
-impl Channels {
-    fn new(stream: u64) -> Channels {
-        let named = NAMED_CHANNELS.len();
-        let names = Words::of(named + CHANNELS, |index, out| match NAMED_CHANNELS.get(index) {
-            Some(name) => out.extend_from_slice(name.as_bytes()),
-            None => out.extend_from_slice(format!("channel-{}", index - named).as_bytes()),
-        });
-        let urls = Words::of(named + CHANNELS, |index, out| {
-            let draw = bits(stream, index as u64);
-            out.extend_from_slice(b"https://www.nexmark.com");
-            for word in 0..3 {
-                out.push(b'/');
-                push_letters(out, bits(draw, word), 3 + (draw >> word & 1) as usize);
-            }
-            out.extend_from_slice(b"/item.htm?query=1");
-            if index >= named && below(draw >> 3, 10) != 0 {
-                out.extend_from_slice(format!("&channel_id={}", draw >> 33).as_bytes());
-            }
-        });
-        Channels { names, urls }
-    }
 }

@@ -57,6 +57,30 @@ pub(in crate::connector) fn push_words(out: &mut Vec<u8>, stream: u64, count: us
     }
 }
 
+/// `round(100 · 10^(6u))` for u uniform in 0 … 1, by multiplying three factors from tables. Tables and
+/// factors are made by multiplication alone, so the prices are the same on every machine.
+pub(super) struct Prices([Vec<f64>; 3]);
+
+impl Prices {
+    /// 10^(6 / 2^10), 10^(6 / 2^20), 10^(6 / 2^30).
+    const STEPS: [f64; 3] = [1.013_583_133_334_066, 1.000_013_175_584_384_4, 1.000_000_012_866_697];
+
+    pub(super) fn new() -> Prices {
+        let table = |step: f64| {
+            std::iter::successors(Some(1.0), |value| Some(value * step))
+                .take(1_024)
+                .collect()
+        };
+        Prices(Prices::STEPS.map(table))
+    }
+
+    #[inline]
+    pub(super) fn at(&self, draw: u64) -> u64 {
+        let factor = |table: usize, shift: u32| self.0[table][(draw >> shift & 1_023) as usize];
+        (100.0 * factor(0, 54) * factor(1, 44) * factor(2, 34)).round() as u64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

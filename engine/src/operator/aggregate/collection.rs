@@ -6,7 +6,6 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -44,14 +43,12 @@ impl<T: Thing + Borrow<T::Borrowed>> ValueSet<T> {
     /// Adds to a value's weight; returns it as it was. Where nothing is ever taken back
     /// (`append_only`), only the first time counts.
     fn add(&mut self, value: &T::Borrowed, weight: i64, append_only: bool) -> Result<i64> {
-        let at = (Bound::Included(value), Bound::Included(value));
-        let found = self.weights.range_mut::<T::Borrowed, _>(at).next();
-        let (value, old) = match found {
+        let (value, old) = match T::find(&mut self.weights, value) {
             Some((_, old)) if append_only => return Ok(*old),
             Some((value, sum)) => {
                 let old = *sum;
                 *sum = old.checked_add(weight).ok_or_else(too_often)?;
-                (value.clone(), old)
+                (value, old)
             }
             None => (T::from_borrowed(value), 0),
         };

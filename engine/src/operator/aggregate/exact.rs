@@ -141,37 +141,29 @@ impl ExactSum {
             };
         }
         let is_negative = self.sign() != 0;
-        let size = self.rounded_size();
+        let size = self.rounded_size(is_negative);
         if is_negative { -size } else { size }
     }
 
     /// The sum without its sign, rounded.
-    fn rounded_size(&self) -> f64 {
-        let size = self.size();
-        let Some(top) = size.iter().rposition(|limb| *limb != 0) else {
+    fn rounded_size(&self, is_negative: bool) -> f64 {
+        // The lowest limb isn't 0, so the 1 that turns a complement into an opposite stays in it.
+        let limb = |place: usize| match (is_negative, place) {
+            (false, _) => self.limbs[place],
+            (true, 0) => self.limbs[0].wrapping_neg(),
+            (true, _) => !self.limbs[place],
+        };
+        let Some(top) = (0..self.limbs.len()).rev().find(|place| limb(*place) != 0) else {
             return 0.0;
         };
-        let limb = |place: Option<usize>| place.map_or(0, |place| size[place]);
-        let (high, low) = (limb(Some(top)), limb(top.checked_sub(1)));
+        let high = limb(top);
+        let low = top.checked_sub(1).map_or(0, limb);
         let zeros = high.leading_zeros();
         // The 64 highest bits; the lowest of them also tells whether anything lies below.
         let head = ((u128::from(high) << 64 | u128::from(low)) << zeros) >> 64;
-        let more = low << zeros != 0 || size[..top.saturating_sub(1)].iter().any(|limb| *limb != 0);
-        let head = head as u64 | u64::from(more);
+        let more = low << zeros != 0 || top >= 2;
         let position = (self.offset + top) * 64;
-        scale(head, position as i32 - zeros as i32)
-    }
-
-    /// The limbs of the sum without its sign.
-    fn size(&self) -> Vec<u64> {
-        let mut limbs = self.limbs.clone();
-        if self.sign() != 0 {
-            let mut carry = true;
-            for limb in &mut limbs {
-                (*limb, carry) = (!*limb).overflowing_add(u64::from(carry));
-            }
-        }
-        limbs
+        scale(head as u64 | u64::from(more), position as i32 - zeros as i32)
     }
 
     pub fn save(&self, out: &mut Vec<u8>) {

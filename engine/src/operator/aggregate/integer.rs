@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, UInt64Array};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray, NullBufferBuilder, PrimitiveArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Int64Type, UInt64Type, i256};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type, i256};
 use hashbrown::HashMap;
 
 use super::accumulator::{Accumulator, Selected, of_type, out_of_range, set};
@@ -149,16 +149,23 @@ impl IntegerSums {
         (self.carries.is_empty() || !self.carries.contains_key(&slot.0)).then(|| self.sums[slot.index()].sum)
     }
 
-    /// One result for each slot: nothing for a sum of nothing.
-    fn results<T>(&self, slots: &[Slot], result: impl Fn(Slot, i64) -> Option<T>) -> Result<Vec<Option<T>>> {
-        let one = |slot: &Slot| match self.sums[slot.index()].count {
-            0 => Ok(None),
-            count => match result(*slot, count) {
-                Some(result) => Ok(Some(result)),
-                None => Err(out_of_range(&self.name, &self.output_type)),
-            },
-        };
-        slots.iter().map(one).collect()
+    /// One result for each slot: NULL for a sum of nothing.
+    fn results<T: ArrowPrimitiveType>(
+        &self,
+        slots: &[Slot],
+        result: impl Fn(Slot, i64) -> Option<T::Native>,
+    ) -> Result<PrimitiveArray<T>> {
+        let mut values = Vec::with_capacity(slots.len());
+        let mut valid = NullBufferBuilder::new(slots.len());
+        for slot in slots {
+            let count = self.sums[slot.index()].count;
+            valid.append(count != 0);
+            values.push(match count {
+                0 => T::Native::default(),
+                count => result(*slot, count).ok_or_else(|| out_of_range(&self.name, &self.output_type))?,
+            });
+        }
+        Ok(PrimitiveArray::new(values.into(), valid.finish()))
     }
 }
 
@@ -194,18 +201,18 @@ impl Accumulator for IntegerSums {
 
     fn finish(&self, slots: &[Slot]) -> Result<ArrayRef> {
         let array: ArrayRef = match self.finish {
-            Finish::Integer => Arc::new(Int64Array::from(
-                self.results(slots, |slot, _| self.narrow(slot)?.try_into().ok())?,
-            )),
-            Finish::Unsigned => Arc::new(UInt64Array::from(
-                self.results(slots, |slot, _| self.narrow(slot)?.try_into().ok())?,
-            )),
-            Finish::IntegerMean => Arc::new(Int64Array::from(self.results(slots, |slot, count| {
+            Finish::Integer => {
+                Arc::new(self.results::<Int64Type>(slots, |slot, _| self.narrow(slot)?.try_into().ok())?)
+            }
+            Finish::Unsigned => {
+                Arc::new(self.results::<UInt64Type>(slots, |slot, _| self.narrow(slot)?.try_into().ok())?)
+            }
+            Finish::IntegerMean => Arc::new(self.results::<Int64Type>(slots, |slot, count| {
                 (self.narrow(slot)? / i128::from(count)).try_into().ok()
-            })?)),
-            Finish::FloatMean => Arc::new(Float64Array::from(
-                self.results(slots, |slot, count| Some(mean(self.narrow(slot)?, count)))?,
-            )),
+            })?),
+            Finish::FloatMean => {
+                Arc::new(self.results::<Float64Type>(slots, |slot, count| Some(mean(self.narrow(slot)?, count)))?)
+            }
             Finish::Decimal { limit } => self.decimals(slots, |slot, _| within(self.narrow(slot)?, limit))?,
             Finish::DecimalMean { factor, limit } => self.decimals(slots, |slot, count| {
                 let scaled = self.wide(slot).checked_mul(i256::from_i128(factor))?;
@@ -241,7 +248,7 @@ impl Accumulator for IntegerSums {
 
 impl IntegerSums {
     fn decimals(&self, slots: &[Slot], result: impl Fn(Slot, i64) -> Option<i128>) -> Result<ArrayRef> {
-        let values = Decimal128Array::from(self.results(slots, result)?);
+        let values = self.results::<Decimal128Type>(slots, result)?;
         let (precision, scale) = decimal_of(&self.output_type).ok_or_else(|| Error::internal("not a decimal"))?;
         Ok(Arc::new(values.with_precision_and_scale(precision, scale)?))
     }

@@ -6,6 +6,8 @@
 //! infinity.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayData, ArrayRef, ArrowNativeTypeOp, AsArray, BooleanArray, make_array};
@@ -45,6 +47,8 @@ pub(super) trait Thing: Ord + Clone + Send + 'static {
     type Borrowed: Ord + ?Sized;
 
     fn from_borrowed(borrowed: &Self::Borrowed) -> Self;
+    /// The value in a map, and what the map says of it.
+    fn find<'a, V>(map: &'a mut BTreeMap<Self, V>, borrowed: &Self::Borrowed) -> Option<(Self, &'a mut V)>;
     fn compare(&self, other: &Self::Borrowed) -> Ordering;
     fn write(&self, out: &mut Vec<u8>);
     fn read(saved: &mut Reader<'_>) -> Result<Self>;
@@ -60,6 +64,10 @@ impl Thing for i64 {
     #[inline(always)]
     fn from_borrowed(borrowed: &i64) -> Self {
         *borrowed
+    }
+
+    fn find<'a, V>(map: &'a mut BTreeMap<Self, V>, borrowed: &i64) -> Option<(Self, &'a mut V)> {
+        map.get_mut(borrowed).map(|found| (*borrowed, found))
     }
 
     #[inline(always)]
@@ -84,6 +92,10 @@ impl Thing for i128 {
         *borrowed
     }
 
+    fn find<'a, V>(map: &'a mut BTreeMap<Self, V>, borrowed: &i128) -> Option<(Self, &'a mut V)> {
+        map.get_mut(borrowed).map(|found| (*borrowed, found))
+    }
+
     #[inline(always)]
     fn compare(&self, other: &i128) -> Ordering {
         self.cmp(other)
@@ -104,6 +116,13 @@ impl Thing for Arc<[u8]> {
 
     fn from_borrowed(borrowed: &[u8]) -> Self {
         borrowed.into()
+    }
+
+    fn find<'a, V>(map: &'a mut BTreeMap<Self, V>, borrowed: &[u8]) -> Option<(Self, &'a mut V)> {
+        let at = (Bound::Included(borrowed), Bound::Included(borrowed));
+        map.range_mut::<[u8], _>(at)
+            .next()
+            .map(|(value, found)| (value.clone(), found))
     }
 
     fn compare(&self, other: &[u8]) -> Ordering {

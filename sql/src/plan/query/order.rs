@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan, SortExpr};
-use weir_engine::graph::{Exchange, Input, NodeKind, OrderKey, TopNSpec};
+use weir_engine::graph::{Input, NodeKind, OrderKey, TopNSpec};
 
 use super::{Builder, Built, Facts, TimeBound, exchange_by, single};
 use crate::plan::{errors, refuse};

@@ -14,7 +14,7 @@ struct RealTopic {
 
 impl RealTopic {
     /// None, and a word about it, where there is no broker.
-    fn create(purpose: &str, partitions: i32, settings: &[(&str, &str)]) -> Option<Self> {
+    fn create(purpose: &str, partitions: i32) -> Option<Self> {
         let Ok(bootstrap) = std::env::var("WEIR_KAFKA") else {
             eprintln!("skipped: WEIR_KAFKA names no broker");
             return None;
@@ -22,7 +22,9 @@ impl RealTopic {
         let properties = Properties::new(&bootstrap);
         let admin = Admin::new(&properties).unwrap();
         let name = format!("weir-test-{purpose}-{}", std::process::id());
-        assert!(admin.create_topic(&name, Some(partitions), settings).unwrap());
+        // The records' times are long past.
+        let for_ever = [("retention.ms", "-1")];
+        assert!(admin.create_topic(&name, Some(partitions), &for_ever).unwrap());
         let deadline = Instant::now() + PATIENT;
         while admin.partitions(&name).unwrap() != Some(partitions as usize) {
             assert!(Instant::now() < deadline, "topic '{name}' does not come up");
@@ -74,7 +76,7 @@ impl Drop for RealTopic {
 
 #[test]
 fn conforms() {
-    let Some(topic) = RealTopic::create("conforms", 3, &[]) else {
+    let Some(topic) = RealTopic::create("conforms", 3) else {
         return;
     };
     topic.produce(0, 0..200);
@@ -97,7 +99,7 @@ fn conforms() {
 
 #[test]
 fn times_are_found() {
-    let Some(topic) = RealTopic::create("times", 2, &[]) else {
+    let Some(topic) = RealTopic::create("times", 2) else {
         return;
     };
     topic.produce(0, 0..10);
@@ -126,6 +128,7 @@ fn transaction(topic: &RealTopic, commit: bool) {
         let record = BaseRecord::<str, str>::to(&topic.name).partition(0).payload(value);
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
+    producer.flush(PATIENT).unwrap();
     if commit {
         producer.commit_transaction(PATIENT)
     } else {
@@ -136,7 +139,7 @@ fn transaction(topic: &RealTopic, commit: bool) {
 
 #[test]
 fn aborted_records_and_control_records_are_passed_over() {
-    let Some(topic) = RealTopic::create("transactions", 1, &[]) else {
+    let Some(topic) = RealTopic::create("transactions", 1) else {
         return;
     };
     transaction(&topic, true);
@@ -173,7 +176,7 @@ fn aborted_records_and_control_records_are_passed_over() {
 
 #[test]
 fn deleted_records_end_a_reader_that_needs_them() {
-    let Some(topic) = RealTopic::create("deleted", 1, &[]) else {
+    let Some(topic) = RealTopic::create("deleted", 1) else {
         return;
     };
     topic.produce(0, 0..100);
@@ -208,7 +211,7 @@ fn deleted_records_end_a_reader_that_needs_them() {
 
 #[test]
 fn a_sink_makes_its_topic_as_asked() {
-    let Some(topic) = RealTopic::create("sink", 1, &[]) else {
+    let Some(topic) = RealTopic::create("sink", 1) else {
         return;
     };
     let out = RealTopic {
