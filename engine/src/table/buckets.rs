@@ -145,8 +145,8 @@ impl Buckets {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let lists: usize = self.buckets.values().map(|bucket| bucket.slots.capacity() * 4).sum();
-        self.of_slot.capacity() * 8 + self.buckets.len() * size_of::<Bucket>() + lists
+        // Of each slot its bucket, and its place in the bucket's list.
+        self.of_slot.capacity() * (8 + 4) + self.buckets.len() * size_of::<Bucket>()
     }
 
     /// The slots in use of a bucket, each once.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 
-use super::accumulator::Selected;
+use super::accumulator::{Selected, set};
 use super::codec::{Reader, damaged, write_i64, write_usize};
 use super::ordered::{Form, Ordered, OrderedForm, Thing};
 use crate::table::{Save, Slot, Slots};
@@ -28,6 +28,8 @@ struct ValueSet<T> {
     weights: BTreeMap<T, i64>,
     /// What was added since it was last saved; a value may occur often.
     changes: Vec<(T, i64)>,
+    /// Memory of the values, about.
+    bytes: usize,
 }
 
 impl<T> Default for ValueSet<T> {
@@ -35,8 +37,14 @@ impl<T> Default for ValueSet<T> {
         Self {
             weights: BTreeMap::new(),
             changes: Vec::new(),
+            bytes: 0,
         }
     }
+}
+
+/// Memory that a value takes in a set, about: a tree's nodes are two thirds full.
+fn value_bytes<T: Thing>(value: &T) -> usize {
+    (size_of::<T>() + 8) * 3 / 2 + value.extra_bytes()
 }
 
 impl<T: Thing + Borrow<T::Borrowed>> ValueSet<T> {
@@ -53,8 +61,10 @@ impl<T: Thing + Borrow<T::Borrowed>> ValueSet<T> {
             None => (T::from_borrowed(value), 0),
         };
         if old == 0 {
+            self.bytes += value_bytes(&value);
             self.weights.insert(value.clone(), weight);
         } else if old + weight == 0 {
+            self.bytes -= value_bytes(&value);
             self.weights.remove(value.borrow());
         }
         self.changes.push((value, weight));
@@ -87,6 +97,7 @@ impl<T: Thing + Borrow<T::Borrowed>> ValueSet<T> {
                 self.weights.remove(value.borrow());
             }
         }
+        self.bytes = self.weights.keys().map(value_bytes).sum();
         Ok(())
     }
 
@@ -99,13 +110,6 @@ impl<T: Thing + Borrow<T::Borrowed>> ValueSet<T> {
             }
         }
         self.changes = Vec::new();
-    }
-
-    fn bytes(&self) -> usize {
-        // A tree's nodes are two thirds full.
-        let held = self.weights.len() * (size_of::<T>() + 8) * 3 / 2;
-        let extra: usize = self.weights.keys().take(1).map(Thing::extra_bytes).sum();
-        held + extra * self.weights.len() + self.changes.capacity() * size_of::<(T, i64)>()
     }
 }
 
@@ -146,6 +150,8 @@ pub(super) struct Collection {
     append_only: bool,
     form: OrderedForm,
     sets: Sets,
+    /// Memory of all sets' values, about.
+    bytes: usize,
 }
 
 /// Rows that changed which values are in a set, as opposed to how often.
@@ -169,17 +175,18 @@ impl Collection {
             append_only,
             form,
             sets,
+            bytes: 0,
         }
     }
 
     /// Adds the rows' values to their slots' sets.
     pub fn update(&mut self, rows: &Selected<'_>, argument: &ArrayRef) -> Result<Transitions> {
         let values = self.form.encode(argument)?;
-        let once = self.append_only;
+        let (once, bytes) = (self.append_only, &mut self.bytes);
         match (&mut self.sets, &values) {
-            (Sets::Words(sets), Ordered::Words(words)) => add_all(sets, rows, once, |row| &words[row]),
-            (Sets::Wides(sets), Ordered::Wides(wides)) => add_all(sets, rows, once, |row| &wides[row]),
-            (Sets::Bytes(sets), Ordered::Bytes(bytes)) => add_all(sets, rows, once, |row| bytes.row(row)),
+            (Sets::Words(sets), Ordered::Words(words)) => add_all(sets, rows, once, bytes, |row| &words[row]),
+            (Sets::Wides(sets), Ordered::Wides(wides)) => add_all(sets, rows, once, bytes, |row| &wides[row]),
+            (Sets::Bytes(sets), Ordered::Bytes(strings)) => add_all(sets, rows, once, bytes, |row| strings.row(row)),
             _ => Err(Error::internal("a set of values in another form")),
         }
     }
@@ -210,6 +217,7 @@ fn add_all<'a, T: Thing + Borrow<T::Borrowed>>(
     sets: &mut [ValueSet<T>],
     rows: &Selected<'_>,
     append_only: bool,
+    bytes: &mut usize,
     value: impl Fn(usize) -> &'a T::Borrowed,
 ) -> Result<Transitions>
 where
@@ -221,7 +229,11 @@ where
         if weight == 0 || result.is_err() {
             return;
         }
-        match sets[slot].add(value(row), weight, append_only) {
+        let set = &mut sets[slot];
+        *bytes -= set.bytes;
+        let added = set.add(value(row), weight, append_only);
+        *bytes += set.bytes;
+        match added {
             Ok(old) => {
                 let change = i64::from(old + weight > 0) - i64::from(old > 0);
                 if change != 0 {
@@ -273,10 +285,11 @@ impl Collections {
     }
 
     pub fn bytes(&self) -> usize {
-        let one = |collection: &Collection| -> usize {
-            with_sets!(&collection.sets, sets => sets.iter().map(ValueSet::bytes).sum())
-        };
-        self.each.iter().map(one).sum()
+        let slots = |collection: &Collection| -> usize { with_sets!(&collection.sets, sets => size_of_val(&sets[..])) };
+        self.each
+            .iter()
+            .map(|collection| slots(collection) + collection.bytes)
+            .sum()
     }
 }
 
@@ -284,7 +297,8 @@ impl Slots for Collections {
     fn reset(&mut self, slot: Slot) {
         for collection in &mut self.each {
             with_sets!(&mut collection.sets, sets => {
-                super::accumulator::set(sets, slot, ValueSet::default());
+                collection.bytes -= sets.get(slot.index()).map_or(0, |set| set.bytes);
+                set(sets, slot, ValueSet::default());
             });
         }
     }
@@ -295,7 +309,12 @@ impl Slots for Collections {
             return Err(damaged());
         }
         for collection in &mut self.each {
-            with_sets!(&mut collection.sets, sets => sets[slot.index()].load(&mut saved)?);
+            with_sets!(&mut collection.sets, sets => {
+                let set = &mut sets[slot.index()];
+                collection.bytes -= set.bytes;
+                set.load(&mut saved)?;
+                collection.bytes += set.bytes;
+            });
         }
         if saved.is_at_end() { Ok(()) } else { Err(damaged()) }
     }

@@ -34,6 +34,9 @@ struct Special {
 }
 
 impl ExactSum {
+    /// Memory that a sum of data of one magnitude takes beyond the struct itself.
+    pub const USUAL_BYTES: usize = 32;
+
     /// Adds `value * weight`.
     pub fn add(&mut self, value: f64, weight: i64) {
         if !value.is_finite() {
@@ -196,11 +199,6 @@ impl ExactSum {
             })),
         };
         Ok(Self { limbs, offset, special })
-    }
-
-    /// Memory beyond the struct itself.
-    pub fn bytes(&self) -> usize {
-        self.limbs.capacity() * 8 + self.special.as_ref().map_or(0, |special| size_of_val(special.as_ref()))
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Extreme {
     /// How a value compares to the one it replaces.
     better: Ordering,
     best: Best,
+    /// Memory of values beyond the columns.
+    extra_bytes: usize,
 }
 
 enum Best {
@@ -42,6 +44,7 @@ impl Extreme {
             output_type,
             better,
             best,
+            extra_bytes: 0,
         })
     }
 }
@@ -51,22 +54,25 @@ impl Accumulator for Extreme {
         match &mut self.best {
             Best::Words(best) => set(best, slot, None),
             Best::Wides(best) => set(best, slot, None),
-            Best::Bytes(best) => set(best, slot, None),
+            Best::Bytes(best) => {
+                self.extra_bytes -= best.get(slot.index()).map_or(0, extra_bytes);
+                set(best, slot, None);
+            }
         }
     }
 
     fn update(&mut self, rows: &Selected<'_>, argument: Option<&ArrayRef>) -> Result<()> {
         let argument = argument.ok_or_else(|| Error::internal("an extreme of nothing"))?;
-        let better = self.better;
+        let (better, extra) = (self.better, &mut self.extra_bytes);
         match (&mut self.best, self.form.encode(argument)?) {
             (Best::Words(best), Ordered::Words(words)) => {
-                improve(best, rows, better, |row| &words[row]);
+                improve(best, rows, better, extra, |row| &words[row]);
             }
             (Best::Wides(best), Ordered::Wides(wides)) => {
-                improve(best, rows, better, |row| &wides[row]);
+                improve(best, rows, better, extra, |row| &wides[row]);
             }
             (Best::Bytes(best), Ordered::Bytes(bytes)) => {
-                improve(best, rows, better, |row| bytes.row(row));
+                improve(best, rows, better, extra, |row| bytes.row(row));
             }
             _ => return Err(Error::internal("an extreme in another form")),
         }
@@ -104,7 +110,10 @@ impl Accumulator for Extreme {
         match &mut self.best {
             Best::Words(best) => best[slot.index()] = load(saved)?,
             Best::Wides(best) => best[slot.index()] = load(saved)?,
-            Best::Bytes(best) => best[slot.index()] = load(saved)?,
+            Best::Bytes(best) => {
+                best[slot.index()] = load(saved)?;
+                self.extra_bytes += extra_bytes(&best[slot.index()]);
+            }
         }
         Ok(())
     }
@@ -113,12 +122,13 @@ impl Accumulator for Extreme {
         match &self.best {
             Best::Words(best) => best.capacity() * size_of::<Option<i64>>(),
             Best::Wides(best) => best.capacity() * size_of::<Option<i128>>(),
-            Best::Bytes(best) => {
-                let values: usize = best.iter().flatten().map(Thing::extra_bytes).sum();
-                best.capacity() * size_of::<Option<Arc<[u8]>>>() + values
-            }
+            Best::Bytes(best) => best.capacity() * size_of::<Option<Arc<[u8]>>>() + self.extra_bytes,
         }
     }
+}
+
+fn extra_bytes<T: Thing>(value: &Option<T>) -> usize {
+    value.as_ref().map_or(0, Thing::extra_bytes)
 }
 
 #[inline(always)]
@@ -126,6 +136,7 @@ fn improve<'a, T: Thing>(
     best: &mut [Option<T>],
     rows: &Selected<'_>,
     better: Ordering,
+    extra: &mut usize,
     value: impl Fn(usize) -> &'a T::Borrowed,
 ) where
     T::Borrowed: 'a,
@@ -138,7 +149,9 @@ fn improve<'a, T: Thing>(
             Some(best) => best.compare(value) == better.reverse(),
         };
         if improves {
+            *extra -= extra_bytes(best);
             *best = Some(T::from_borrowed(value));
+            *extra += extra_bytes(best);
         }
     });
 }

@@ -191,7 +191,6 @@ impl Accumulator for ExactSums {
     }
 
     fn bytes(&self) -> usize {
-        let limbs: usize = self.sums.iter().map(|(sum, _)| sum.bytes()).sum();
-        self.sums.capacity() * size_of::<(ExactSum, i64)>() + limbs
+        self.sums.capacity() * (size_of::<(ExactSum, i64)>() + ExactSum::USUAL_BYTES)
     }
 }
