@@ -378,7 +378,7 @@ impl Reader {
                     }
                     Some((code, words)) => match verdict(code) {
                         Verdict::End => state.reaches_end(message.offset()),
-                        Verdict::Gone => gone.push(place),
+                        Verdict::Gone => gone.push((place, words)),
                         Verdict::Damaged => {
                             let error = partition_error(&state.split, &words);
                             ended_by.get_or_insert(Error::Data(error.to_string()));
@@ -393,34 +393,49 @@ impl Reader {
             }
             wait = Duration::ZERO;
         }
-        for place in gone {
-            let error = self.gone(place);
-            self.ended_by.get_or_insert(error);
+        for (place, words) in gone {
+            match self.gone(place) {
+                Some(error) => {
+                    self.ended_by.get_or_insert(error);
+                }
+                None => self.begin_again(place, &words),
+            }
         }
         messages
     }
 
-    /// The error of a split whose next records are not there. It can't pass: only the user can
-    /// decide to go on without them.
-    fn gone(&self, place: usize) -> Error {
+    /// The error of a split whose next records are not there, if that is so. It can't pass: only the
+    /// user can decide to go on without them.
+    fn gone(&self, place: usize) -> Option<Error> {
         let State { split, next, .. } = &self.splits[place];
-        let next = next.unwrap_or(0);
-        let known = self.consumer.watermarks(&split.topic, split.partition, DISCOVERY_AGAIN);
-        let what = match known {
-            Ok((low, _)) if next < low => format!(
-                "offsets {next} to {} are gone: the partition now begins at {low} (retention, or deleted records)",
-                low - 1
-            ),
-            Ok((_, high)) if next > high => {
-                format!("position {next} is beyond the partition's end {high}: was the topic deleted and made anew?")
-            }
-            _ => format!("the record at offset {next} is not there any more"),
+        let next = (*next)?;
+        let (low, high) = self
+            .consumer
+            .watermarks(&split.topic, split.partition, DISCOVERY_AGAIN)
+            .ok()?;
+        let what = if next < low {
+            let last = low - 1;
+            format!("offsets {next} to {last} are gone: it now begins at {low} (retention, or deleted records)")
+        } else if next > high {
+            format!("position {next} is beyond its end {high}: was the topic deleted and made anew?")
+        } else {
+            return None;
         };
-        Error::Data(format!(
-            "kafka topic '{}': partition {}: {what}; create the source anew to read what is left, or \
+        Some(Error::Data(format!(
+            "kafka topic '{}', partition {}: {what}; create the source anew to read what is left, or \
              set properties.auto.offset.reset = 'earliest' to go on behind the gap",
             split.topic, split.partition
-        ))
+        )))
+    }
+
+    /// Reads a split again from where it stands, after a broker denied a record that is there, as
+    /// one may that has just become the leader.
+    fn begin_again(&mut self, place: usize, words: &str) {
+        let State { split, next, .. } = &self.splits[place];
+        let at = next.map_or(Offset::Beginning, Offset::Offset);
+        let assigned = list(std::slice::from_ref(split), |_| at)
+            .and_then(|list| self.consumer.unassign(&list).and_then(|()| self.consumer.assign(&list)));
+        self.pending = Some(assigned.err().unwrap_or_else(|| partition_error(split, words)));
     }
 
     /// Ends the splits that have reached their bound.

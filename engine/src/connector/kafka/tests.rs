@@ -485,7 +485,7 @@ fn records_that_are_gone_end_the_reader() {
             break error.to_string();
         }
     };
-    assert!(error.contains("1000 is beyond the partition's end 100"), "{error}");
+    assert!(error.contains("1000 is beyond its end 100"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The Kafka connector against Apache Kafka, where the environment's WEIR_KAFKA names one: what the
 //! embedded broker doesn't know.
 
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
 use super::*;
 
@@ -121,7 +121,7 @@ fn times_are_found() {
 fn transaction(topic: &RealTopic, commit: bool) {
     let mut config = topic.properties.producer();
     config.set("transactional.id", format!("{}-writer", topic.name));
-    let producer: BaseProducer = config.create().unwrap();
+    let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
     producer.init_transactions(PATIENT).unwrap();
     producer.begin_transaction().unwrap();
     for value in ["one", "two", "three"] {
