@@ -229,7 +229,7 @@ fn a_full_disk_is_a_clear_error_and_nothing_is_lost() {
         script(&format!("{mount} && exec \"$0\" \"$@\""))
     } else {
         let mut command = Command::new("sh");
-        command.args(["-c", "trap '' XFSZ; ulimit -f 8192; exec \"$0\" \"$@\""]);
+        command.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" \"$@\""]);
         command
     };
     let output = command

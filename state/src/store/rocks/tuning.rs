@@ -10,8 +10,8 @@ use crate::store::Keyspace;
 pub struct RocksOptions {
     /// Blocks, indexes and filters read from disk, over all keyspaces. Filled by use.
     pub block_cache_bytes: usize,
-    /// What is kept in memory, over all keyspaces, before it is written out sorted. It also
-    /// bounds what the next start has to replay. Filled by use.
+    /// What is kept in memory, over all keyspaces, before it is written out sorted. Half of it
+    /// bounds the log that a start after a crash replays. Filled by use.
     pub write_buffer_bytes: usize,
     /// Threads for writing out and for compaction.
     pub background_threads: usize,
@@ -34,9 +34,9 @@ pub(super) fn database(options: &RocksOptions, create: bool) -> Options {
     db.create_if_missing(create);
     db.create_missing_column_families(create);
     db.set_db_write_buffer_size(options.write_buffer_bytes);
-    // A family that is seldom written would otherwise hold on to every log since its last write,
-    // and the next start would read them all.
-    db.set_max_total_wal_size(options.write_buffer_bytes as u64);
+    // What a start after a crash has to replay, at about half a second for 32 MB of small entries.
+    // A family that is seldom written would otherwise hold on to every log since its last write.
+    db.set_max_total_wal_size(options.write_buffer_bytes as u64 / 2);
     // Notices a log file that is missing or too short, as in an incomplete copy.
     db.set_track_and_verify_wals_in_manifest(true);
     db.set_max_background_jobs(options.background_threads.max(2) as i32);
