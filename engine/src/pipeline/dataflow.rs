@@ -646,10 +646,8 @@ impl Task {
     fn give(&mut self, index: usize, node: &PlanNode, output: Vec<ChangeBatch>) -> Result<()> {
         for edge in &node.outgoing {
             match &edge.key {
-                None => {
-                    let owner = shard::task_of(shard::shard_of(shard::hash_key(&[])), self.of);
-                    self.sent.push((owner, edge.to, edge.port, output.clone()));
-                }
+                // Task 0 owns the empty key under any parallelism, as its state tables do.
+                None => self.sent.push((0, edge.to, edge.port, output.clone())),
                 Some((columns, codec)) => {
                     let tasks = self.of;
                     for batch in output.iter().filter(|batch| !batch.is_empty()) {
