@@ -9,11 +9,12 @@ use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 use super::dialect::{WeirDialect, without_foreign_keyword};
 use crate::error::{Error, Result};
 
-/// Tokens that one expression may hold: every two may be one level of its tree, and a tree is
-/// dropped, cloned and planned by recursion.
-const MAX_EXPRESSION_TOKENS: usize = 2_000;
-/// Queries that UNION, INTERSECT and EXCEPT may combine at one place, for the same reason.
-const MAX_COMBINED_QUERIES: usize = 500;
+/// How tall a tree may become, in tokens: every two of a chain (`1 + 1 + …`) may be one level of it. A
+/// tree is dropped, planned and evaluated by recursion; planning one of 500 levels fits the 2 MiB
+/// of an ordinary thread's stack, one of 1,000 does not.
+const MAX_HEIGHT: usize = 800;
+/// What a UNION, INTERSECT or EXCEPT counts in it: combined queries are planned one within the other.
+const COMBINED_HEIGHT: usize = 4;
 
 /// The text of a parse.
 pub(super) struct Source<'a> {
@@ -60,7 +61,7 @@ impl<'a> Source<'a> {
         statements.retain(|statement| !statement.is_empty());
         for statement in &mut statements {
             check_brackets(statement)?;
-            check_depth(statement)?;
+            check_height(statement)?;
             number_placeholders(statement)?;
         }
         Ok(statements)
@@ -245,75 +246,71 @@ fn check_brackets(tokens: &[TokenWithSpan]) -> Result<()> {
     }
 }
 
-/// Words at which an expression ends and another begins.
-const CLAUSES: &[&str] = &[
-    "SELECT",
-    "FROM",
-    "WHERE",
-    "JOIN",
-    "ON",
-    "HAVING",
-    "QUALIFY",
-    "UNION",
-    "INTERSECT",
-    "EXCEPT",
+/// Words at which an expression ends and another, beside it in the tree, begins.
+const BESIDE: &[&str] = &[
+    "SELECT", "FROM", "WHERE", "JOIN", "ON", "HAVING", "QUALIFY", "WHEN", "THEN", "ELSE",
 ];
+/// Words that put one query beside another, and both one level down.
+const COMBINING: &[&str] = &["UNION", "INTERSECT", "EXCEPT"];
 
+/// What is known of the tokens between two parentheses.
 #[derive(Default)]
 struct Level {
-    /// Tokens of the expression so far.
-    tokens: usize,
+    /// Height of the expression that is being read.
+    current: usize,
+    /// Height of the tallest one before it.
+    tallest: usize,
     /// UNION, INTERSECT and EXCEPT so far.
     combined: usize,
 }
 
-fn check_depth(tokens: &[TokenWithSpan]) -> Result<()> {
-    let mut levels = vec![Level::default()];
-    for token in tokens {
-        match &token.token {
-            Token::LParen | Token::LBracket | Token::LBrace => {
-                count(&mut levels, token)?;
-                levels.push(Level::default());
-            }
-            Token::RParen | Token::RBracket | Token::RBrace if levels.len() > 1 => {
-                levels.pop();
-            }
-            Token::Comma => {
-                if let Some(level) = levels.last_mut() {
-                    level.tokens = 0;
-                }
-            }
-            _ => count(&mut levels, token)?,
+impl Level {
+    fn height(&self) -> usize {
+        self.tallest.max(self.current) + COMBINED_HEIGHT * self.combined
+    }
+
+    fn next_expression(&mut self) {
+        self.tallest = self.tallest.max(self.current);
+        self.current = 0;
+    }
+
+    fn read(&mut self, token: &Token) {
+        let is_one_of = |words: &[&str]| words.iter().any(|word| is_word(token, word));
+        if *token == Token::Comma || is_one_of(BESIDE) {
+            self.next_expression();
+        } else if is_one_of(COMBINING) {
+            self.next_expression();
+            self.combined += 1;
+        } else if is_word(token, "END") {
+            // What follows a CASE stands above all of it.
+            self.current = self.tallest.max(self.current) + 1;
+        } else {
+            self.current += 1;
         }
     }
-    Ok(())
 }
 
-fn count(levels: &mut [Level], token: &TokenWithSpan) -> Result<()> {
-    let Some(level) = levels.last_mut() else {
-        return Ok(());
-    };
-    level.tokens += 1;
-    if CLAUSES.iter().any(|clause| is_word(&token.token, clause)) {
-        level.tokens = 0;
-        let combines = ["UNION", "INTERSECT", "EXCEPT"];
-        if combines.iter().any(|word| is_word(&token.token, word)) {
-            level.combined += 1;
+/// Refuses what would become too tall a tree. sqlparser bounds how deep parentheses go, but not how
+/// long a chain is, and chains within chains add up.
+fn check_height(tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut outer: Vec<Level> = Vec::new();
+    let mut level = Level::default();
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => outer.push(std::mem::take(&mut level)),
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                let inner = std::mem::replace(&mut level, outer.pop().unwrap_or_default());
+                level.current = level.current.max(inner.height()) + 1;
+            }
+            token => level.read(token),
         }
-    }
-    if level.tokens > MAX_EXPRESSION_TOKENS {
-        let message = format!(
-            "this expression is longer than {MAX_EXPRESSION_TOKENS} words and signs: \
-             write IN (…) for many ORs, or join with a table of the values"
-        );
-        return Err(error_at(message, token));
-    }
-    if level.combined > MAX_COMBINED_QUERIES {
-        let message = format!(
-            "more than {MAX_COMBINED_QUERIES} queries combined at one place: \
-             write VALUES, or combine them in several views"
-        );
-        return Err(error_at(message, token));
+        if level.height() > MAX_HEIGHT {
+            return Err(error_at(
+                "this is chained too long: write IN (…) for many ORs, VALUES for many UNION ALLs, or name a part \
+                 of it in WITH or a view",
+                token,
+            ));
+        }
     }
     Ok(())
 }

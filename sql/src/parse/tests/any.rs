@@ -8,22 +8,28 @@ use super::super::parse;
 /// longest that are read must be safe on a thread's ordinary stack.
 #[test]
 fn depth_is_bounded() {
-    let sum = |terms: usize| format!("SELECT {}1", "1 + ".repeat(terms));
-    assert!(parse(&sum(990)).is_ok());
-    assert!(
-        parse(&sum(2_000))
-            .unwrap_err()
-            .message
-            .contains("this expression is longer than")
-    );
+    let too_long = |text: &str| parse(text).unwrap_err().message.contains("this is chained too long");
+    let sum = |first: &str, terms: usize| format!("{first}{}", " + 1".repeat(terms));
+    assert!(parse(&format!("SELECT {}", sum("1", 390))).is_ok());
+    assert!(too_long(&format!("SELECT {}", sum("1", 500))));
     let union = |arms: usize| format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(arms));
-    assert!(parse(&union(490)).is_ok());
-    assert!(
-        parse(&union(1_000))
-            .unwrap_err()
-            .message
-            .contains("queries combined at one place")
-    );
+    assert!(parse(&union(190)).is_ok());
+    assert!(too_long(&union(500)));
+    let sum_of_sums = (0..10).fold("1".to_string(), |inner, _| format!("({})", sum(&inner, 50)));
+    assert!(too_long(&format!("SELECT {sum_of_sums}")));
+    let sum_of_cases = (0..10).fold("1".to_string(), |inner, _| {
+        sum(&format!("CASE WHEN true THEN ({inner}) END"), 50)
+    });
+    assert!(too_long(&format!("SELECT {sum_of_cases}")));
+    // What stands beside each other adds nothing.
+    let columns = vec![sum("1", 100); 500].join(", ");
+    assert!(parse(&format!("SELECT {columns} FROM t")).is_ok());
+    let branches = " WHEN a = 1 AND b = 2 THEN 'x'".repeat(500);
+    assert!(parse(&format!("SELECT CASE {branches} ELSE 'y' END FROM t")).is_ok());
+    let joins: String = (0..100)
+        .map(|n| format!(" JOIN t{n} ON t{n}.a = t.a AND t{n}.b = 1"))
+        .collect();
+    assert!(parse(&format!("SELECT 1 FROM t{joins}")).is_ok());
     let values = vec!["(1, 'a')"; 20_000].join(", ");
     assert!(parse(&format!("INSERT INTO t VALUES {values}")).is_ok());
     let nested =
@@ -227,47 +233,4 @@ fn check_place(text: &str) -> Result<(), TestCaseError> {
     let length = lines[line as usize - 1].chars().count() as u64;
     prop_assert!((1..=length + 1).contains(&column), "{error}");
     Ok(())
-}
-
-#[test]
-fn tmp_deep_plans() {
-    use crate::statement::Statement;
-    for (n, text) in [
-        ("sum", format!("CREATE VIEW v AS SELECT {}1 AS x", "1 + ".repeat(950))),
-        (
-            "or",
-            format!(
-                "CREATE VIEW v AS SELECT a FROM (VALUES (1)) AS t(a) WHERE {} a = 1",
-                "a = 2 OR ".repeat(490)
-            ),
-        ),
-        (
-            "concat",
-            format!(
-                "CREATE VIEW v AS SELECT {} a FROM (VALUES ('x')) AS t(a)",
-                "a || ".repeat(950)
-            ),
-        ),
-        (
-            "union",
-            format!("CREATE VIEW v AS SELECT 1 AS a{}", " UNION ALL SELECT 1".repeat(490)),
-        ),
-    ] {
-        let Statement::CreateView(v) = super::super::parse_one(&text).unwrap() else {
-            panic!()
-        };
-        let t = std::time::Instant::now();
-        eprintln!("begin {n}");
-        let r = crate::plan::view(
-            &v,
-            weir_engine::relation::RelationId(1),
-            &crate::catalog::Catalog::new(),
-        );
-        eprintln!(
-            "{n}: {:?} {:?}",
-            r.map(|r| r.schema)
-                .map_err(|e| e.message.chars().take(200).collect::<String>()),
-            t.elapsed()
-        );
-    }
 }
