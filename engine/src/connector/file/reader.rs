@@ -132,7 +132,15 @@ impl Reader {
                 continue;
             }
             let was_at_end = state.at_end;
-            let column = state.read(&self.source, max_rows - rows, READ_BYTES - bytes)?;
+            let column = match state.read(&self.source, max_rows - rows, READ_BYTES - bytes) {
+                Ok(column) => column,
+                Err(error) if reads.is_empty() => return Err(error),
+                Err(_) => {
+                    // What other files gave goes first; this one says the same next time.
+                    self.turn = place;
+                    break;
+                }
+            };
             rows += column.positions.len();
             bytes = (bytes + column.bytes.len()).min(READ_BYTES);
             if !column.positions.is_empty() || state.at_end != was_at_end || state.ended {
@@ -159,12 +167,25 @@ impl State {
         self.lines.as_ref().map_or(self.from, Lines::position).max(self.from)
     }
 
-    /// Reads lines until the end, the bound, or so many rows or bytes.
+    /// Reads lines until the end, the bound, or so many rows or bytes. Lines before an error are
+    /// given without it; the next read finds it again.
     fn read(&mut self, source: &FileSource, max_rows: usize, max_bytes: usize) -> Result<Column> {
         let mut column = Column::default();
+        if let Err(error) = self.read_into(&mut column, source, max_rows, max_bytes) {
+            self.from = self.position();
+            self.lines = None;
+            if column.positions.is_empty() {
+                return Err(error);
+            }
+            column.bytes.truncate(column.ends.last().map_or(0, |end| *end as usize));
+        }
+        Ok(column)
+    }
+
+    fn read_into(&mut self, column: &mut Column, source: &FileSource, max_rows: usize, max_bytes: usize) -> Result<()> {
         if self.until.is_some_and(|until| self.position() >= until) {
             self.end();
-            return Ok(column);
+            return Ok(());
         }
         let lines = match &mut self.lines {
             Some(lines) => lines,
@@ -177,8 +198,7 @@ impl State {
                 line = lines.take_unfinished(&mut column.bytes);
             }
             let Line::Whole { at, next } = line else {
-                self.at_end = true;
-                break;
+                return self.reach_end(source);
             };
             self.at_end = false;
             let blank = source.skip_blank && column.bytes.len() == start;
@@ -189,19 +209,25 @@ impl State {
             }
             if self.until.is_some_and(|until| next >= until) {
                 self.end();
-                return Ok(column);
+                return Ok(());
             }
         }
-        if self.at_end && !source.follow {
-            if let Some(until) = self.until {
+        Ok(())
+    }
+
+    /// There is no further line now: never will be, unless the file is followed.
+    fn reach_end(&mut self, source: &FileSource) -> Result<()> {
+        match self.until {
+            _ if source.follow => self.at_end = true,
+            None => self.end(),
+            Some(until) => {
                 return Err(Error::Data(format!(
                     "file '{}' ends before byte {until}, up to which it was to be read",
                     self.split.id
                 )));
             }
-            self.end();
         }
-        Ok(column)
+        Ok(())
     }
 
     fn end(&mut self) {

@@ -169,6 +169,53 @@ fn gzip_positions_are_those_of_the_text() {
     assert!(reader.read(10, SOON).unwrap_err().to_string().contains("broken.gz"));
 }
 
+#[test]
+fn lines_before_an_error_are_not_lost() {
+    let folder = Folder::new();
+    folder.write("a.ndjson", &numbered(0..20));
+    // A compressed file whose end was cut off, and one that is whole.
+    let text = numbered(0..20_000);
+    let path = folder.gzip("b.ndjson.gz", &text);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    folder.write("c.ndjson", &numbered(0..20));
+    let source = folder.source("*.ndjson*", &[]);
+    let from = source.resolve(&Start::Earliest).unwrap();
+    let mut reader = source.open(&from, None, &Wanted::default()).unwrap();
+    let (mut next, mut rows) = (Positions::new(), 0);
+    let error = loop {
+        match reader.read(1000, SOON) {
+            Ok(reads) => {
+                for read in reads {
+                    rows += read.payload.len();
+                    assert!(
+                        next.get(&read.split.id)
+                            .is_none_or(|next| read.payload.position(0) >= *next)
+                    );
+                    next.insert(read.split.id.clone(), read.next);
+                }
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("b.ndjson.gz") && error.may_pass(), "{error}");
+    assert_eq!(next[&split(&folder.path("a.ndjson")).id], numbered(0..20).len() as i64);
+    // Once the file is whole again, it goes on where it stood.
+    fs::write(&path, &bytes).unwrap();
+    let at = next[&split(&path).id];
+    assert!(
+        rows > 5000 && text.as_bytes()[at as usize - 1] == b'\n',
+        "{rows} rows, {next:?}"
+    );
+    while next.len() < 3 || next.values().sum::<i64>() < 2 * numbered(0..20).len() as i64 + text.len() as i64 {
+        for read in reader.read(1000, SOON).unwrap() {
+            rows += read.payload.len();
+            next.insert(read.split.id.clone(), read.next);
+        }
+    }
+    assert_eq!(rows, 20_040);
+}
+
 /// Reads a followed source until it has as many records.
 fn read_until(reader: &mut dyn SourceReader, contents: &mut Contents, count: usize) {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -312,6 +359,7 @@ fn what_cannot_be_read_is_named() {
     let mut reader = source
         .open(&Positions::new(), Some(&beyond), &Wanted::default())
         .unwrap();
+    assert_eq!(reader.read(10, SOON).unwrap()[0].payload.len(), 2);
     assert!(
         reader
             .read(10, SOON)

@@ -105,12 +105,14 @@ impl Context {
 fn plain(reason: &str) -> String {
     let end = reason.find(" (after ").unwrap_or(reason.len());
     let words = reason[..end].trim();
-    // "localhost:9092/bootstrap: Connect to …": the part after the slash is an inner name.
-    match words.split_once("/bootstrap: ") {
-        Some((broker, rest)) => {
-            format!("{}: {rest}", broker.rsplit("://").next().unwrap_or(broker))
+    // "sasl_ssl://localhost:9092/bootstrap: Connect to …": protocol and inner name tell nothing.
+    match words.split_once(": ") {
+        Some((broker, rest)) if broker.contains('/') && !broker.contains(' ') => {
+            let address = broker.rsplit("://").next().unwrap_or(broker);
+            let address = address.split('/').next().unwrap_or(address);
+            format!("{address}: {rest}")
         }
-        None => words.to_string(),
+        _ => words.to_string(),
     }
 }
 
@@ -493,10 +495,14 @@ pub(super) fn unreachable(brokers: &str, context: &Context, error: &KafkaError) 
         .or(words)
         .unwrap_or_else(|| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::BrokerTransportFailure) => {
-                "no answer in time; is the address right, and does the broker run?".to_string()
+                "no answer in time; is the address right, does the broker run, and does it expect this \
+                 properties.security.protocol?"
+                    .to_string()
             }
             _ => self::words(error),
         });
+    let same = cause.strip_prefix(brokers).and_then(|cause| cause.strip_prefix(": "));
+    let cause = same.map(str::to_string).unwrap_or(cause);
     Error::Connector {
         place: format!("kafka at {brokers}"),
         cause,
@@ -514,6 +520,8 @@ fn may_pass(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::Resolve
                 | RDKafkaErrorCode::LeaderNotAvailable
                 | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::FencedLeaderEpoch
+                | RDKafkaErrorCode::UnknownLeaderEpoch
                 | RDKafkaErrorCode::BrokerNotAvailable
                 | RDKafkaErrorCode::RequestTimedOut
                 | RDKafkaErrorCode::NetworkException

@@ -185,8 +185,13 @@ impl Producer {
                 )
             }
             RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => {
+                let events = &self.producer.context().events;
+                if events.words().is_none() {
+                    let words = "it took no record in time; is there such a topic, and does its leader answer?";
+                    return at_topic(topic, words);
+                }
                 let timeout = KafkaError::MessageProduction(RDKafkaErrorCode::OperationTimedOut);
-                unreachable(&self.brokers, &self.producer.context().events, &timeout)
+                unreachable(&self.brokers, events, &timeout)
             }
             RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownTopicOrPartition

@@ -373,6 +373,14 @@ fn a_broker_that_goes_and_comes_back_costs_no_record() {
         read_until(reader.as_mut(), &mut contents, |contents, _, _| count(contents) >= all);
         assert_whole(&contents, 2, 50 * (round + 1));
     }
+    broker.take_down(-1).unwrap();
+    let begin = Instant::now();
+    drop(reader);
+    assert!(
+        begin.elapsed() < Duration::from_secs(3),
+        "closing took {:?}",
+        begin.elapsed()
+    );
 }
 
 #[test]
