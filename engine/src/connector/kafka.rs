@@ -6,7 +6,7 @@
 //!
 //! - [`properties`]: the client's settings
 //! - [`client`]: the consumer, and errors in the words of the event behind them
-//! - [`reader`]: from the consumer's queue into Arrow columns, split by split
+//! - [`reader`], [`columns`]: from the consumer's queue into Arrow, split by split
 //! - [`producer`], [`sink`]: writing
 //! - [`admin`]: topics, looked at and changed
 //! - [`mock`]: a broker inside the process, for the demo and for quick tests
@@ -28,6 +28,7 @@ use crate::{Error, Result};
 
 pub mod admin;
 mod client;
+mod columns;
 pub mod mock;
 pub mod producer;
 mod properties;

@@ -20,11 +20,11 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
-use arrow::array::{BinaryArray, BinaryBuilder};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::client::{Consumer, Message, c_name};
+use super::columns::Columns;
 use super::{KafkaSource, answers, at_topic, list, parse_split};
 use crate::connector::{Payload, Position, Positions, Records, SourceReader, Split, SplitId, SplitRead, Wanted};
 use crate::{Error, Result};
@@ -38,8 +38,6 @@ const DISCOVERY_AGAIN: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_secs(5);
 /// How many bytes a read takes before it returns, whatever the number of rows.
 const READ_BYTES: usize = 16 << 20;
-/// How many bytes one column of a split may hold; Arrow's limit is 2 GiB.
-const COLUMN_BYTES: usize = 1 << 30;
 
 /// A reader of Kafka partitions.
 pub(super) struct Reader {
@@ -81,68 +79,6 @@ struct State {
     full: Vec<Records>,
 }
 
-/// Records on their way into Arrow.
-struct Columns {
-    keys: Option<BinaryBuilder>,
-    values: BinaryBuilder,
-    positions: Vec<Position>,
-    timestamps_ms: Vec<i64>,
-    headers: Option<Vec<Vec<(String, Option<Vec<u8>>)>>>,
-    bytes: usize,
-}
-
-impl Columns {
-    fn new(wanted: &Wanted, rows: usize, bytes: usize) -> Self {
-        Self {
-            keys: wanted.keys.then(|| BinaryBuilder::with_capacity(rows, 0)),
-            values: BinaryBuilder::with_capacity(rows, bytes),
-            positions: Vec::with_capacity(rows),
-            timestamps_ms: Vec::with_capacity(rows),
-            headers: wanted.headers.then(|| Vec::with_capacity(rows)),
-            bytes: 0,
-        }
-    }
-
-    fn push(&mut self, message: &Message<'_>) -> usize {
-        let value = message.value();
-        let mut bytes = value.map_or(0, <[u8]>::len);
-        self.values.append_option(value);
-        if let Some(keys) = &mut self.keys {
-            let key = message.key();
-            bytes += key.map_or(0, <[u8]>::len);
-            keys.append_option(key);
-        }
-        self.positions.push(message.offset());
-        self.timestamps_ms.push(message.timestamp_ms());
-        if let Some(headers) = &mut self.headers {
-            headers.push(message.headers());
-        }
-        self.bytes += bytes;
-        bytes
-    }
-
-    /// The records so far; what follows is expected to be as much again.
-    fn finish(&mut self, wanted: &Wanted) -> Records {
-        let rows = self.positions.len();
-        let fresh = if rows == 0 {
-            Columns::new(wanted, 0, 0)
-        } else {
-            Columns::new(wanted, rows, self.bytes)
-        };
-        let mut full = std::mem::replace(self, fresh);
-        Records {
-            keys: match &mut full.keys {
-                Some(keys) => keys.finish(),
-                None => BinaryArray::new_null(rows),
-            },
-            values: full.values.finish(),
-            positions: full.positions,
-            timestamps_ms: full.timestamps_ms,
-            headers: full.headers,
-        }
-    }
-}
-
 impl State {
     fn new(split: Split, next: Option<Position>, until: Option<Position>, wanted: &Wanted) -> Result<Self> {
         let topic = c_name(&split.topic)?;
@@ -181,7 +117,7 @@ impl State {
         }
         self.next = Some(offset + 1);
         let coming = message.value().map_or(0, <[u8]>::len) + message.key().map_or(0, <[u8]>::len);
-        if self.columns.bytes + coming > COLUMN_BYTES && !self.columns.positions.is_empty() {
+        if !self.columns.has_room(coming) {
             self.full.push(self.columns.finish(wanted));
         }
         self.columns.push(message)

@@ -3,7 +3,9 @@
 
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
+use super::sinks::{changes, sink_spec};
 use super::*;
+use crate::format::Envelope;
 
 /// A topic of its own on a real broker, deleted at the end.
 struct RealTopic {
