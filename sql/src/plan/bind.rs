@@ -236,6 +236,11 @@ impl SourceOptions {
         {
             options.insert("file.skip_header".to_string(), header);
         }
+        // An empty line is a text like any other, but no JSON and no row of CSV.
+        if connector == "file" && matches!(value.kind, EncodingKind::Text | EncodingKind::Bytes) {
+            let skip_blank = options.entry("file.skip_blank".to_string());
+            skip_blank.or_insert_with(|| "false".to_string());
+        }
         Ok(SourceOptions {
             connector: ConnectorSpec { connector, options },
             value,
