@@ -14,7 +14,7 @@ use weir_engine::connector::{Bound, SinkSpec, Start};
 use weir_engine::relation::{RelationId, SourceSpec, Storage, StoredRelation, TableSpec, ViewSpec};
 
 use crate::parse;
-use crate::statement::{Name, Query, RelationKind, Statement};
+use crate::statement::{Expression, Name, Query, RelationKind, Statement};
 use crate::{Error, Result, explain, plan};
 
 /// A relation of the catalog.
@@ -65,7 +65,7 @@ pub struct TableDefinition {
     /// For the engine.
     pub spec: TableSpec,
     /// DEFAULT of each column.
-    pub defaults: Vec<Option<sqlparser::ast::Expr>>,
+    pub defaults: Vec<Option<Expression>>,
     /// Columns declared NOT NULL, and the key's.
     pub not_null: Vec<usize>,
 }

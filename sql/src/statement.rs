@@ -6,6 +6,9 @@ use sqlparser::ast;
 use weir_engine::format::{Encoding, Envelope};
 use weir_engine::relation::Metadata;
 
+/// An expression of the dialect, as parsed.
+pub type Expression = ast::Expr;
+
 /// A parsed statement.
 #[derive(Debug, Clone)]
 pub enum Statement {

@@ -27,7 +27,7 @@ mod saved;
 mod tests;
 
 use arena::{Arena, Place};
-use order::Order;
+use order::{Order, Spot};
 
 /// Number of a row. Good until the next checkpoint even if the row goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,29 +126,27 @@ impl WeightedRows {
 
     /// `counted` changes are unsaved ones; others come from the store.
     fn insert(&mut self, slot: Slot, row: &[u8], weight: i64, counted: bool) -> Result<RowId> {
-        let ordered = self.keep != Keep::Unordered;
-        if ordered || !self.bags[slot.index()].order.may_append() {
-            if let Some(id) = self.find(slot, row) {
-                let found = &mut self.rows[id as usize];
-                found.weight = found.weight.checked_add(weight).ok_or_else(too_often)?;
-                if counted {
-                    found.unsaved += weight;
-                    self.note_change(slot, id);
-                }
-                return Ok(RowId(id));
-            }
+        let may_append = self.keep == Keep::Unordered && self.bags[slot.index()].order.may_append();
+        let id = if may_append {
             let id = self.new_row(row, weight, counted)?;
-            let Self { bags, rows, arena, .. } = self;
-            bags[slot.index()]
-                .order
-                .insert(id, |other| bytes_of(rows, arena, other).cmp(row));
-            if counted {
-                self.note_change(slot, id);
+            self.bags[slot.index()].order.append(id);
+            id
+        } else {
+            let spot = self.spot(slot, row);
+            match spot.found {
+                Some(id) => {
+                    let found = &mut self.rows[id as usize];
+                    found.weight = found.weight.checked_add(weight).ok_or_else(too_often)?;
+                    found.unsaved += if counted { weight } else { 0 };
+                    id
+                }
+                None => {
+                    let id = self.new_row(row, weight, counted)?;
+                    self.bags[slot.index()].order.insert_at(spot, id);
+                    id
+                }
             }
-            return Ok(RowId(id));
-        }
-        let id = self.new_row(row, weight, counted)?;
-        self.bags[slot.index()].order.append(id);
+        };
         if counted {
             self.note_change(slot, id);
         }
@@ -165,23 +163,21 @@ impl WeightedRows {
         // Equal rows may be kept apart.
         let mut left = weight;
         loop {
-            let id = self
-                .find(slot, row)
-                .ok_or_else(|| Error::internal("a row is deleted more often than it was inserted"))?;
+            let spot = self.spot(slot, row);
+            let Some(id) = spot.found else {
+                return Err(Error::internal("a row is deleted more often than it was inserted"));
+            };
             let found = &mut self.rows[id as usize];
             let taken = left.max(-found.weight);
             found.weight += taken;
             left -= taken;
-            let gone = found.weight == 0;
+            let has_gone = found.weight == 0;
             if counted {
                 found.unsaved += taken;
                 self.note_change(slot, id);
             }
-            if gone {
-                let Self { bags, rows, arena, .. } = self;
-                bags[slot.index()]
-                    .order
-                    .remove(id, |other| bytes_of(rows, arena, other).cmp(row));
+            if has_gone {
+                self.bags[slot.index()].order.remove_at(spot);
                 self.live_rows -= 1;
                 if !counted {
                     self.free_row(id);
@@ -193,13 +189,9 @@ impl WeightedRows {
         }
     }
 
-    fn find(&self, slot: Slot, row: &[u8]) -> Option<u32> {
+    fn spot(&self, slot: Slot, row: &[u8]) -> Spot {
         let order = &self.bags[slot.index()].order;
-        if order.may_append() {
-            // Rows are compared one by one, and most differ in length or in the first bytes.
-            return order.iter().find(|id| bytes_of(&self.rows, &self.arena, *id) == row);
-        }
-        order.find(|id| bytes_of(&self.rows, &self.arena, id).cmp(row))
+        order.spot(|id| bytes_of(&self.rows, &self.arena, id).cmp(row))
     }
 
     fn new_row(&mut self, row: &[u8], weight: i64, counted: bool) -> Result<u32> {
@@ -251,15 +243,14 @@ impl WeightedRows {
 
     /// Takes a row out of its slot, whatever its weight.
     pub(super) fn remove(&mut self, slot: Slot, id: RowId) {
+        let spot = self.spot(slot, self.bytes_of(id));
+        debug_assert_eq!(spot.found, Some(id.0), "rows that are kept apart aren't removed");
         let row = &mut self.rows[id.0 as usize];
         let weight = std::mem::take(&mut row.weight);
         row.unsaved -= weight;
-        let (place, bytes) = (row.place, row.bytes);
-        let Self { bags, rows, arena, .. } = self;
-        let bag = &mut bags[slot.index()];
+        let bag = &mut self.bags[slot.index()];
         bag.total -= weight;
-        let bytes = arena.get(place, bytes);
-        bag.order.remove(id.0, |other| bytes_of(rows, arena, other).cmp(bytes));
+        bag.order.remove_at(spot);
         self.live_rows -= 1;
         self.note_change(slot, id.0);
     }

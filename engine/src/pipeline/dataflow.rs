@@ -16,10 +16,12 @@ use weir_state::{Epoch, RelationId, Store, WriteBatch};
 use super::output::ViewOutput;
 use crate::change::ChangeBatch;
 use crate::graph::{Exchange, Graph, NodeId, NodeKind};
-use crate::operator::{self, Operator, OperatorStats, Step, TaskContext, Watermark};
+use crate::operator::{self, Operator, Step, TaskContext, Watermark};
 use crate::relation::ViewSpec;
 use crate::row::RowCodec;
 use crate::{Error, Result, shard};
+
+mod counts;
 
 /// A node of a view's graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -509,33 +511,6 @@ impl Dataflow {
     /// Sets watermarks read with the epoch, before planning.
     pub fn restore_watermarks(&mut self, watermarks: HashMap<NodeRef, Watermark>) {
         self.watermarks = watermarks;
-    }
-
-    /// Counters and sizes of each node, summed over tasks.
-    pub fn node_stats(&self) -> Vec<(NodeRef, &'static str, NodeCounters, OperatorStats)> {
-        self.plan
-            .iter()
-            .map(|node| {
-                let mut counters = NodeCounters::default();
-                let mut stats = OperatorStats::default();
-                for task in &self.tasks {
-                    if let Some(c) = task.counters.get(&node.at) {
-                        counters.rows_in += c.rows_in;
-                        counters.rows_out += c.rows_out;
-                        counters.busy_us += c.busy_us;
-                    }
-                    if let Some(operator) = task.operators.get(&node.at) {
-                        let s = operator.stats();
-                        stats.late_applied += s.late_applied;
-                        stats.late_dropped += s.late_dropped;
-                        stats.without_event_time += s.without_event_time;
-                        stats.state_bytes += s.state_bytes;
-                        stats.state_entries += s.state_entries;
-                    }
-                }
-                (node.at, node.graph.node(node.at.node).kind.name(), counters, stats)
-            })
-            .collect()
     }
 }
 

@@ -13,7 +13,6 @@ use weir_state::{DmlCommit, Epoch, Keyspace, PipelineId, RelationId, Store, Writ
 use super::committer::CommitJob;
 use super::dataflow::{Dataflow, NodeRef, Projections, RelationInput, ViewParts};
 use super::decode::Layout;
-use super::publication::PublishedPipeline;
 use super::reader::Bell;
 use super::shared::{PipelineStatus, Shared};
 use super::snapshot::{self, Batches, Snapshot};
@@ -26,6 +25,7 @@ use crate::relation::{StoredRelation, ViewSpec};
 use crate::{Error, Result};
 
 mod intake;
+mod telling;
 mod views;
 
 /// Longest sleep of a pipeline without anything to do.
@@ -566,27 +566,6 @@ impl Runtime {
         }
     }
 
-    fn news(&self, epoch: Epoch) -> PublishedPipeline {
-        let ended = self.loading.is_empty()
-            && self.follows.is_empty()
-            && self.tables.is_empty()
-            && self.sources.values().all(|source| source.ended() && source.drained());
-        let attached = self.start.status.lock().attached;
-        PublishedPipeline {
-            epoch,
-            dml: self.dml,
-            views: self.dataflow.views().keys().copied().collect(),
-            ended,
-            attached,
-        }
-    }
-
-    fn publish_present(&self) {
-        self.shared
-            .publication
-            .publish(self.start.id, self.news(self.last_epoch));
-    }
-
     fn take_outcomes(&mut self) -> Result<()> {
         while let Ok((epoch, outcome)) = self.outcomes.1.try_recv() {
             self.settle(epoch, outcome)?;
@@ -669,53 +648,6 @@ impl Runtime {
             }
         }
         Ok(())
-    }
-
-    /// Says how it is, not more often than is of use.
-    fn tell_status(&mut self, idle: bool) {
-        if !idle && self.last_status.elapsed() < Duration::from_millis(200) {
-            return;
-        }
-        self.last_status = Instant::now();
-        let mut status = self.start.status.lock();
-        status.loading = !self.loading.is_empty() || !self.started;
-        status.views = self.dataflow.views().keys().copied().collect();
-        status.positions = self
-            .sources
-            .iter()
-            .map(|(id, s)| (*id, s.progress.positions()))
-            .collect();
-        status.follows = self.follows.iter().map(|(id, follow)| (*id, follow.taken)).collect();
-        status.opened = self.sources.values().all(SourceInput::opened);
-        status.last_progress_us = self.last_progress_us;
-        status.trouble = self.sources.values().find_map(SourceInput::trouble);
-        status.watermarks = status
-            .views
-            .iter()
-            .map(|view| (*view, self.dataflow.watermark(*view)))
-            .collect();
-        status.operators = self.dataflow.node_stats();
-        status.sources = self
-            .sources
-            .iter()
-            .map(|(id, s)| {
-                (
-                    *id,
-                    super::shared::SourceStatus {
-                        name: s.spec.name.clone(),
-                        splits: s.progress.splits.clone(),
-                        committed: self
-                            .last_record
-                            .as_ref()
-                            .map(|record| stored_progress(record, *id).positions())
-                            .unwrap_or_default(),
-                        ends: s.ends(),
-                        rows: s.rows,
-                        skipped: s.skipped,
-                    },
-                )
-            })
-            .collect();
     }
 }
 

@@ -48,7 +48,9 @@ impl Properties {
                 Some((name.to_string(), value.clone()))
             })
             .collect();
-        let named = settings.contains_key("bootstrap.servers") || settings.contains_key("metadata.broker.list");
+        let named = ["bootstrap.servers", "metadata.broker.list"]
+            .iter()
+            .any(|name| settings.get(*name).is_some_and(|brokers| !brokers.trim().is_empty()));
         if !named {
             return Err(Error::Config(
                 "kafka needs properties.bootstrap.servers = 'host:port'".to_string(),

@@ -34,6 +34,8 @@ use crate::{Error, Result};
 const DISCOVERY: Duration = Duration::from_secs(30);
 /// How soon that is tried again after it failed.
 const DISCOVERY_AGAIN: Duration = Duration::from_secs(1);
+/// How long an answer from the brokers may take, whatever a read's own time.
+const ANSWER: Duration = Duration::from_secs(2);
 /// How often the brokers are asked for an answer while records come in spite of an error.
 const PROBE: Duration = Duration::from_secs(5);
 /// How many bytes a read takes before it returns, whatever the number of rows.
@@ -124,13 +126,13 @@ impl State {
     }
 
     /// Notes that the partition ends at `offset` for now.
-    fn reaches_end(&mut self, offset: Position) {
+    fn reaches_end(&mut self, offset: Position, certain: bool) {
         if self.ended {
             return;
         }
         self.next = Some(self.next.unwrap_or(offset).max(offset));
         self.end = self.end.max(Some(offset));
-        self.at_end = true;
+        self.at_end = certain;
         self.news = true;
     }
 
@@ -208,9 +210,9 @@ impl Reader {
     }
 
     /// Looks for partitions and topics that are new.
-    fn discover(&mut self, patience: Duration) {
+    fn discover(&mut self) {
         self.next_discovery = Instant::now() + DISCOVERY_AGAIN;
-        let found = self.source.partitions(&self.consumer, patience).and_then(|found| {
+        let found = self.source.partitions(&self.consumer, ANSWER).and_then(|found| {
             let new = found
                 .into_iter()
                 .filter(|split| !self.splits.iter().any(|known| known.split.id == split.id));
@@ -227,7 +229,7 @@ impl Reader {
     }
 
     /// Asks the leaders of all partitions for an answer and ends the doubt if all give one.
-    fn probe(&mut self, patience: Duration) {
+    fn probe(&mut self) {
         self.last_probe = Instant::now();
         let live: Vec<Split> = self
             .splits
@@ -236,9 +238,9 @@ impl Reader {
             .map(|s| s.split.clone())
             .collect();
         if !self.discovered || live.is_empty() {
-            self.discover(patience);
+            self.discover();
         } else {
-            match self.ends_now(&live, patience) {
+            match self.ends_now(&live) {
                 Ok(ends) => {
                     for state in self.splits.iter_mut().filter(|state| !state.ended) {
                         if let Some(end) = ends.get(&state.split.id) {
@@ -253,10 +255,10 @@ impl Reader {
         self.doubtful = self.pending.is_some();
     }
 
-    fn ends_now(&self, splits: &[Split], patience: Duration) -> Result<Positions> {
+    fn ends_now(&self, splits: &[Split]) -> Result<Positions> {
         let answer = self
             .consumer
-            .offsets_for_times(&list(splits, |_| Offset::End)?, patience)?;
+            .offsets_for_times(&list(splits, |_| Offset::End)?, ANSWER)?;
         let mut ends = Positions::new();
         for (split, offset) in answers(splits, &answer)? {
             if let Offset::Offset(end) = offset {
@@ -266,14 +268,15 @@ impl Reader {
         Ok(ends)
     }
 
-    /// Notes new trouble: nothing is known to be read to its end any more.
+    /// Notes new trouble and errors that wait to be told.
     fn heed_events(&mut self) {
         let context = self.consumer.context();
         if let Some(words) = context.fatal() {
-            let place = format!("kafka at {}", self.source.properties.brokers());
-            self.ended_by = Some(Error::Connector { place, cause: words });
+            let brokers = self.source.properties.brokers();
+            self.ended_by = Some(Error::Data(format!("kafka at {brokers}: {words}")));
         }
-        if context.in_trouble() && !self.doubtful {
+        if (context.in_trouble() || self.pending.is_some()) && !self.doubtful {
+            // Nothing is known to be read to its end any more.
             self.doubtful = true;
             for state in &mut self.splits {
                 state.set_at_end(false);
@@ -294,6 +297,7 @@ impl Reader {
                 splits,
                 places,
                 wanted,
+                doubtful,
                 pending,
                 ended_by,
                 ..
@@ -313,7 +317,7 @@ impl Reader {
                         rows += 1;
                     }
                     Some((code, words)) => match verdict(code) {
-                        Verdict::End => state.reaches_end(message.offset()),
+                        Verdict::End => state.reaches_end(message.offset(), !*doubtful),
                         Verdict::Gone => gone.push((place, words)),
                         Verdict::Damaged => {
                             let error = partition_error(&state.split, &words);
@@ -447,10 +451,9 @@ impl SourceReader for Reader {
             return Err(error);
         }
         let deadline = Instant::now() + timeout;
-        let patience = timeout.clamp(Duration::from_millis(100), Duration::from_secs(1));
         self.heed_events();
         if !self.bounded && !self.doubtful && Instant::now() >= self.next_discovery {
-            self.discover(patience);
+            self.discover();
         }
         let mut taken = self.take(max_rows, Duration::ZERO);
         let quiet = taken == 0
@@ -464,7 +467,7 @@ impl SourceReader for Reader {
         }
         self.heed_events();
         if self.doubtful && (taken == 0 || self.last_probe.elapsed() >= PROBE) {
-            self.probe(patience);
+            self.probe();
         }
         if self.pending.is_some() && taken == 0 {
             // An error may come at once; a caller that tries again shall not spin.

@@ -46,7 +46,7 @@ impl Order {
         matches!(self, Order::Few { len: 0, .. })
     }
 
-    /// The rows' numbers. In order if they were always put in with [`Order::insert`].
+    /// The rows' numbers. In order if they were always put in with [`Order::insert_at`].
     #[inline]
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
         let (few, chunks) = match self {
@@ -65,7 +65,7 @@ impl Order {
         }
     }
 
-    /// Whether [`Order::find`] would go through many rows one by one.
+    /// Whether [`Order::spot`] would go through many rows one by one.
     pub(super) fn wants_sorting(&self) -> bool {
         match self {
             Order::Few { .. } => false,
@@ -110,56 +110,64 @@ impl Order {
         many.sorted = true;
     }
 
-    /// Puts a row in its place among rows that are in order. `compare` says how a row compares to
-    /// the new one.
-    pub(super) fn insert(&mut self, id: u32, mut compare: impl FnMut(u32) -> Ordering) {
+    /// Where a row is, or belongs; `compare` says how another row compares to it.
+    pub(super) fn spot(&self, mut compare: impl FnMut(u32) -> Ordering) -> Spot {
+        match self {
+            Order::Few { len, ids } => {
+                let count = usize::from(*len);
+                let mut at = count;
+                for (place, id) in ids[..count].iter().enumerate() {
+                    match compare(*id) {
+                        Ordering::Less => {}
+                        Ordering::Equal => return Spot::found(0, place, *id),
+                        Ordering::Greater => at = at.min(place),
+                    }
+                }
+                Spot {
+                    chunk: 0,
+                    at,
+                    found: None,
+                }
+            }
+            Order::Many(many) if many.sorted => many.spot(compare),
+            Order::Many(many) => many.search(compare),
+        }
+    }
+
+    /// Puts a row where it belongs, among rows that are in order.
+    pub(super) fn insert_at(&mut self, spot: Spot, id: u32) {
+        debug_assert!(spot.found.is_none());
         match self {
             Order::Few { len, ids } if usize::from(*len) < FEW => {
-                let count = usize::from(*len);
-                let at = ids[..count].iter().take_while(|other| compare(**other).is_lt()).count();
-                ids.copy_within(at..count, at + 1);
-                ids[at] = id;
+                ids.copy_within(spot.at..usize::from(*len), spot.at + 1);
+                ids[spot.at] = id;
                 *len += 1;
             }
             Order::Few { ids, .. } => {
-                let mut chunk = ids.to_vec();
-                let at = chunk.partition_point(|other| compare(*other).is_lt());
-                chunk.insert(at, id);
+                let mut chunk = Vec::with_capacity(2 * FEW + 2);
+                chunk.extend_from_slice(ids);
+                chunk.insert(spot.at, id);
                 *self = Order::Many(Box::new(Many {
                     len: chunk.len(),
                     chunks: vec![chunk],
                     sorted: true,
                 }));
             }
-            Order::Many(many) => many.insert(id, compare),
+            Order::Many(many) => many.insert_at(spot, id),
         }
     }
 
-    /// A row that `compare` finds equal.
-    pub(super) fn find(&self, mut compare: impl FnMut(u32) -> Ordering) -> Option<u32> {
-        match self {
-            Order::Many(many) if many.sorted => {
-                let (chunk, at) = many.place(&mut compare);
-                let found = *many.chunks.get(chunk)?.get(at)?;
-                compare(found).is_eq().then_some(found)
-            }
-            _ => self.iter().find(|id| compare(*id).is_eq()),
-        }
-    }
-
-    /// Takes out row `id`, which `compare` finds equal.
-    pub(super) fn remove(&mut self, id: u32, mut compare: impl FnMut(u32) -> Ordering) {
+    /// Takes out the row that was found.
+    pub(super) fn remove_at(&mut self, spot: Spot) {
+        debug_assert!(spot.found.is_some());
         match self {
             Order::Few { len, ids } => {
-                let count = usize::from(*len);
-                if let Some(at) = ids[..count].iter().position(|other| *other == id) {
-                    ids.copy_within(at + 1..count, at);
-                    *len -= 1;
-                }
+                ids.copy_within(spot.at + 1..usize::from(*len), spot.at);
+                *len -= 1;
             }
             Order::Many(many) => {
-                many.remove(id, &mut compare);
-                if many.len <= FEW - 1 {
+                many.remove_at(spot);
+                if many.len < FEW {
                     let mut few = Order::default();
                     self.iter().for_each(|id| few.append(id));
                     *self = few;
@@ -169,66 +177,85 @@ impl Order {
     }
 }
 
+/// A place among the rows of an [`Order`]; good until it changes.
+pub(super) struct Spot {
+    chunk: usize,
+    at: usize,
+    /// The row that stands there, if it is equal to the one that was looked for.
+    pub(super) found: Option<u32>,
+}
+
+impl Spot {
+    fn found(chunk: usize, at: usize, id: u32) -> Self {
+        Self {
+            chunk,
+            at,
+            found: Some(id),
+        }
+    }
+}
+
 impl Many {
-    /// Where the first row stands that is not less: chunk, and place in it; the place behind the
-    /// last row of a chunk stands for the next chunk's first.
-    fn place(&self, compare: &mut impl FnMut(u32) -> Ordering) -> (usize, usize) {
+    /// Of rows in order; what is behind all of them belongs to the last chunk.
+    fn spot(&self, mut compare: impl FnMut(u32) -> Ordering) -> Spot {
         let after = self
             .chunks
             .partition_point(|chunk| compare(chunk[chunk.len() - 1]).is_lt());
-        match self.chunks.get(after) {
-            Some(chunk) => (after, chunk.partition_point(|id| compare(*id).is_lt())),
-            None => (after, 0),
+        let Some(chunk) = self.chunks.get(after) else {
+            return Spot {
+                chunk: after - 1,
+                at: self.chunks[after - 1].len(),
+                found: None,
+            };
+        };
+        let at = chunk.partition_point(|id| compare(*id).is_lt());
+        Spot {
+            chunk: after,
+            at,
+            found: chunk.get(at).copied().filter(|id| compare(*id).is_eq()),
         }
     }
 
-    fn insert(&mut self, id: u32, mut compare: impl FnMut(u32) -> Ordering) {
-        let (mut chunk, mut at) = self.place(&mut compare);
-        if chunk == self.chunks.len() {
-            chunk -= 1;
-            at = self.chunks[chunk].len();
+    /// Of rows in any order: only whether and where the row is.
+    fn search(&self, mut compare: impl FnMut(u32) -> Ordering) -> Spot {
+        for (place, chunk) in self.chunks.iter().enumerate() {
+            if let Some(at) = chunk.iter().position(|id| compare(*id).is_eq()) {
+                return Spot::found(place, at, chunk[at]);
+            }
         }
+        Spot {
+            chunk: self.chunks.len(),
+            at: 0,
+            found: None,
+        }
+    }
+
+    fn insert_at(&mut self, spot: Spot, id: u32) {
         self.len += 1;
-        let rows = &mut self.chunks[chunk];
-        rows.insert(at, id);
+        let rows = &mut self.chunks[spot.chunk];
+        rows.insert(spot.at, id);
         if rows.len() >= 2 * HALF_CHUNK {
             // Rows that come in order leave full chunks behind.
-            let keep = if at + 1 == rows.len() {
-                rows.len() - 1
-            } else {
-                HALF_CHUNK
+            let keep = match spot.at + 1 == rows.len() {
+                true => rows.len() - 1,
+                false => HALF_CHUNK,
             };
             let tail = rows.split_off(keep);
-            self.chunks.insert(chunk + 1, tail);
+            self.chunks.insert(spot.chunk + 1, tail);
         }
     }
 
-    fn remove(&mut self, id: u32, compare: &mut impl FnMut(u32) -> Ordering) {
-        let (mut chunk, mut at) = if self.sorted { self.place(compare) } else { (0, 0) };
-        // Equal rows may stand before it.
-        while chunk < self.chunks.len() {
-            if let Some(found) = self.chunks[chunk][at..].iter().position(|other| *other == id) {
-                at += found;
-                break;
-            }
-            (chunk, at) = (chunk + 1, 0);
-        }
-        let Some(rows) = self.chunks.get_mut(chunk) else {
-            return;
-        };
-        rows.remove(at);
+    fn remove_at(&mut self, spot: Spot) {
+        let rows = &mut self.chunks[spot.chunk];
+        rows.remove(spot.at);
         self.len -= 1;
         let left = rows.len();
+        let next = self.chunks.get(spot.chunk + 1).map_or(HALF_CHUNK, Vec::len);
         if left == 0 {
-            self.chunks.remove(chunk);
-        } else if left < HALF_CHUNK / 4
-            && self
-                .chunks
-                .get(chunk + 1)
-                .is_some_and(|next| left + next.len() <= HALF_CHUNK)
-        {
-            let next = self.chunks.remove(chunk + 1);
-            self.chunks[chunk].extend(next);
+            self.chunks.remove(spot.chunk);
+        } else if left < HALF_CHUNK / 4 && left + next <= HALF_CHUNK {
+            let next = self.chunks.remove(spot.chunk + 1);
+            self.chunks[spot.chunk].extend(next);
         }
     }
 }
@@ -251,20 +278,18 @@ mod tests {
             let mut model: Vec<u32> = Vec::new();
             for (inserts, id) in steps {
                 let compare = |other: u32| row(other).cmp(&row(id));
-                let has = model.contains(&id);
+                let has = model.iter().any(|other| row(*other) == row(id));
+                let spot = order.spot(compare);
+                prop_assert_eq!(spot.found.is_some(), has);
                 if inserts && !has {
-                    order.insert(id, compare);
+                    order.insert_at(spot, id);
                     model.push(id);
                 } else if !inserts && has {
-                    order.remove(id, compare);
-                    model.retain(|other| *other != id);
+                    order.remove_at(spot);
+                    model.retain(|other| row(*other) != row(id));
                 }
                 prop_assert_eq!(order.len(), model.len());
                 prop_assert_eq!(order.is_empty(), model.is_empty());
-                prop_assert_eq!(
-                    order.find(compare).map(row),
-                    model.iter().map(|other| row(*other)).find(|other| *other == row(id))
-                );
             }
             let found: Vec<u32> = order.iter().collect();
             prop_assert!(found.is_sorted_by_key(|id| row(*id)));
@@ -288,9 +313,10 @@ mod tests {
                 prop_assert!(order.iter().is_sorted());
             }
             for id in &ids {
-                prop_assert_eq!(order.find(|other| other.cmp(id)), Some(*id));
-                order.remove(*id, |other| other.cmp(id));
-                prop_assert_eq!(order.find(|other| other.cmp(id)), None);
+                let spot = order.spot(|other| other.cmp(id));
+                prop_assert_eq!(spot.found, Some(*id));
+                order.remove_at(spot);
+                prop_assert_eq!(order.spot(|other| other.cmp(id)).found, None);
             }
             prop_assert!(order.is_empty());
         }

@@ -13,8 +13,15 @@ const VERSION: u8 = 1;
 
 impl Slots for WeightedRows {
     fn reset(&mut self, slot: Slot) {
-        if slot.index() == self.bags.len() {
-            self.bags.push(Default::default());
+        if slot.index() >= self.bags.len() {
+            // Many at once: a step makes new slots by the thousand.
+            self.bags.reserve(slot.index() + 1 - self.bags.len());
+            self.bags.resize_with(self.bags.capacity(), Default::default);
+            return;
+        }
+        let bag = &mut self.bags[slot.index()];
+        if bag.order.is_empty() && bag.changed == END {
+            (bag.note, bag.total) = (0, 0);
             return;
         }
         let bag = std::mem::take(&mut self.bags[slot.index()]);
@@ -122,7 +129,7 @@ impl WeightedRows {
         let total = &mut self.bags[slot.index()].total;
         *total = total.checked_add(weight).ok_or_else(damaged)?;
         let id = match weight {
-            0 => self.find(slot, row).ok_or_else(damaged)?,
+            0 => self.spot(slot, row).found.ok_or_else(damaged)?,
             1.. => self.insert(slot, row, weight, false)?.0,
             _ => self.delete(slot, row, weight, false).map_err(|_| damaged())?.0,
         };

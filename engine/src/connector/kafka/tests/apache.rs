@@ -17,7 +17,7 @@ struct RealTopic {
 impl RealTopic {
     /// None, and a word about it, where there is no broker.
     fn create(purpose: &str, partitions: i32) -> Option<Self> {
-        let Ok(bootstrap) = std::env::var("WEIR_KAFKA") else {
+        let Some(bootstrap) = std::env::var("WEIR_KAFKA").ok().filter(|name| !name.is_empty()) else {
             eprintln!("skipped: WEIR_KAFKA names no broker");
             return None;
         };
@@ -197,14 +197,7 @@ fn deleted_records_end_a_reader_that_needs_them() {
             .unwrap()
     };
     let mut reader = open(10);
-    let deadline = Instant::now() + PATIENT;
-    let error = loop {
-        assert!(Instant::now() < deadline);
-        match reader.read(100, SOON) {
-            Ok(reads) => assert!(reads.iter().all(|read| read.payload.is_empty())),
-            Err(error) => break error.to_string(),
-        }
-    };
+    let error = fatal_error(reader.as_mut()).to_string();
     assert!(error.contains("offsets 10 to 59 are gone"), "{error}");
     let mut contents = Contents::new();
     read_until(open(60).as_mut(), &mut contents, |contents, _, _| count(contents) == 40);
