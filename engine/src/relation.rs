@@ -158,6 +158,13 @@ pub struct StoredRelation {
     pub storage: Storage,
 }
 
+impl StoredRelation {
+    /// All its columns, as scans take them.
+    pub fn all_columns(&self) -> Vec<usize> {
+        (0..self.schema.fields().len()).collect()
+    }
+}
+
 /// Options of a view that concern running it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewOptions {

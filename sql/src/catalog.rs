@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use serde_json::{Value, json};
 use weir_engine::connector::{Bound, SinkSpec, Start};
-use weir_engine::relation::{RelationId, SourceSpec, Storage, StoredRelation, TableSpec, ViewSpec};
+use weir_engine::relation::{RelationId, SourceSpec, StoredRelation, TableSpec, ViewSpec};
 
 use crate::parse;
 use crate::statement::{Expression, Name, Query, RelationKind, Statement};
@@ -287,9 +287,4 @@ pub fn restore(document: &Value, id: RelationId, catalog: &Catalog) -> Result<Re
         }
     }
     Ok(relation)
-}
-
-/// True for relations whose rows are stored.
-pub fn is_stored(storage: &Storage) -> bool {
-    !matches!(storage, Storage::Changes)
 }

@@ -263,21 +263,11 @@ impl Encoder for CsvEncoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::samples::{self, Draw};
+    use crate::format::samples::{self, Draw, schema};
     use arrow::array::StringArray;
-    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use arrow::datatypes::{DataType, TimeUnit};
     use arrow::util::display::array_value_to_string;
     use proptest::prelude::*;
-    use std::sync::Arc;
-
-    fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
-        Arc::new(Schema::new(
-            columns
-                .iter()
-                .map(|(n, t)| Field::new(*n, t.clone(), true))
-                .collect::<Vec<_>>(),
-        ))
-    }
 
     fn options(given: &[(&str, &str)]) -> Options {
         given

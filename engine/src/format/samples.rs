@@ -8,7 +8,7 @@ use arrow::array::{
     StructArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, Fields, IntervalMonthDayNano, Schema};
+use arrow::datatypes::{DataType, Field, Fields, IntervalMonthDayNano, Schema, SchemaRef};
 
 /// Number of types [`array`] knows; the last three are nested.
 pub(super) const TYPES: usize = 22;
@@ -167,4 +167,10 @@ fn map(draw: &mut Draw, rows: usize) -> ArrayRef {
     let entries = StructArray::new(pair.clone(), vec![keys, values], None);
     let field = Arc::new(Field::new("entries", DataType::Struct(pair), false));
     Arc::new(MapArray::new(field, ends, entries, Some(nulls), false))
+}
+
+/// Nullable columns of these names and types.
+pub(super) fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
+    let fields = columns.iter().map(|(name, kind)| Field::new(*name, kind.clone(), true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

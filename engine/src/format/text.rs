@@ -144,17 +144,8 @@ impl Encoder for TextEncoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::samples::schema;
     use arrow::array::{AsArray, Int64Array};
-    use arrow::datatypes::{Field, Schema};
-
-    fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
-        Arc::new(Schema::new(
-            columns
-                .iter()
-                .map(|(n, t)| Field::new(*n, t.clone(), true))
-                .collect::<Vec<_>>(),
-        ))
-    }
 
     #[test]
     fn records_are_the_column() {

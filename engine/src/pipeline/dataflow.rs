@@ -419,13 +419,23 @@ impl Dataflow {
         if failed.is_empty() {
             return;
         }
+        for view in self.with_dependents(failed.keys().copied().collect()) {
+            failed.entry(view).or_insert(None);
+        }
+    }
+
+    /// These views, and all that rest on them.
+    pub fn with_dependents(&self, mut views: BTreeSet<RelationId>) -> BTreeSet<RelationId> {
         loop {
-            let next = self.specs.values().find(|spec| {
-                !failed.contains_key(&spec.relation)
-                    && spec.graph.relations().iter().any(|read| failed.contains_key(read))
-            });
-            let Some(spec) = next else { return };
-            failed.insert(spec.relation, None);
+            let before = views.len();
+            for view in self.specs.values() {
+                if view.graph.relations().iter().any(|read| views.contains(read)) {
+                    views.insert(view.relation);
+                }
+            }
+            if views.len() == before {
+                return views;
+            }
         }
     }
 

@@ -190,9 +190,8 @@ impl Work {
         }
         let (snapshot, epoch) = self.shared.follow_from_snapshot(self.run.follow, &name)?;
         if self.run.snapshot {
-            let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
             let mut part = Vec::new();
-            for batch in snapshot.scan(relation, &all)? {
+            for batch in snapshot.scan(relation, &relation.all_columns())? {
                 part.push(ChangeBatch::inserts(batch?));
                 if part.iter().map(ChangeBatch::num_rows).sum::<usize>() >= DELIVERY_ROWS {
                     sink.deliver(epoch.0, &std::mem::take(&mut part))?;

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use weir_state::{Epoch, Keyspace, RelationId, WriteBatch, changelog, keys};
+use weir_state::{Epoch, Keyspace, Reader, RelationId, WriteBatch, changelog, keys};
 
 use crate::change::{self, ChangeBatch, Weights};
-use crate::relation::{Storage, ViewSpec};
+use crate::relation::{Storage, StoredRelation, ViewSpec};
 use crate::row::RowCodec;
 use crate::{Error, Result};
 
@@ -203,6 +203,20 @@ impl ViewOutput {
         }
         Ok(wanted.then_some(summed))
     }
+}
+
+/// The changes of a relation's epochs after `after` up to and including `upto`, from its changelog.
+pub fn read_changes(
+    store: &dyn Reader,
+    relation: &StoredRelation,
+    after: Epoch,
+    upto: Epoch,
+) -> Result<Vec<ChangeBatch>> {
+    let mut changes = Vec::new();
+    for entry in changelog::read(store, relation.relation, after, upto)? {
+        changes.extend(change::from_bytes(&entry?.2, &relation.schema)?);
+    }
+    Ok(changes)
 }
 
 /// Sum of the weights' absolute values: rows inserted and deleted.

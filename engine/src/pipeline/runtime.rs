@@ -253,8 +253,8 @@ impl Runtime {
             let snapshot = Snapshot::new(self.shared.instance.store().snapshot())?;
             self.dml = snapshot.dml();
             for table in fresh_tables {
-                let all: Vec<usize> = (0..table.schema.fields().len()).collect();
-                self.loading.push((table.relation, snapshot.scan(&table, &all)?));
+                self.loading
+                    .push((table.relation, snapshot.scan(&table, &table.all_columns())?));
             }
         } else if self.tables.is_empty() && self.start.record.is_none() {
             self.dml = self.shared.publication.dml();
@@ -278,8 +278,8 @@ impl Runtime {
             }
             None => {
                 let (snapshot, epoch) = self.shared.follow_from_snapshot(id, &name)?;
-                let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
-                self.loading.push((id, snapshot.scan(&relation, &all)?));
+                self.loading
+                    .push((id, snapshot.scan(&relation, &relation.all_columns())?));
                 epoch
             }
         };
@@ -444,7 +444,7 @@ impl Runtime {
                 let _ = reply.send(outcome);
             }
             Command::Detach { views, keep, done } => {
-                let views = self.with_dependents(views.into_iter().collect());
+                let views = self.dataflow.with_dependents(views.into_iter().collect());
                 let parked = self.detach(&views, keep)?;
                 self.shared.tell_detached(&views, parked);
                 if self.dataflow.views().is_empty() {

@@ -52,7 +52,6 @@ pub struct PipelineStatus {
     pub opened: bool,
     pub views: BTreeSet<RelationId>,
     pub positions: BTreeMap<RelationId, Positions>,
-    pub follows: BTreeMap<RelationId, Epoch>,
     pub last_progress_us: i64,
     pub trouble: Option<String>,
     pub watermarks: HashMap<RelationId, Option<i64>>,
@@ -108,7 +107,6 @@ pub enum Standing {
 
 #[derive(Default)]
 struct Failures {
-    count: u32,
     same: u32,
     last: Option<(String, String)>,
 }
@@ -463,7 +461,6 @@ impl Failures {
             .as_ref()
             .is_some_and(|last| last.0 == cause && last.1 == position);
         self.same = if same { self.same + 1 } else { 1 };
-        self.count += 1;
         self.last = Some((cause.clone(), position));
         let pause = RETRY.0 * 2u32.saturating_pow(self.same.saturating_sub(1).min(6));
         let retry_at = (self.same < SAME_FAILURES).then(|| Instant::now() + pause.min(RETRY.1));

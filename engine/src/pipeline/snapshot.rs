@@ -87,14 +87,14 @@ impl Snapshot {
         let borrowed: Vec<&[u8]> = wanted.iter().map(Vec::as_slice).collect();
         let found = self.reader.multi_get(Keyspace::View, &borrowed)?;
         let rows: Vec<Vec<u8>> = found.into_iter().flatten().collect();
-        let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
+        let all = relation.all_columns();
         let codec = RowCodec::for_schema(&relation.schema)?;
         Ok(vec![decode_rows(&codec, &relation.schema, &all, &rows)?])
     }
 
     /// A table as of an earlier DML commit than the snapshot's.
     pub fn scan_table_at(&self, table: &StoredRelation, columns: &[usize], at: DmlCommit) -> Result<Batches> {
-        let all: Vec<usize> = (0..table.schema.fields().len()).collect();
+        let all = table.all_columns();
         let mut later = Vec::new();
         if at < self.dml {
             for entry in dml::read(self.reader(), at, self.dml)? {

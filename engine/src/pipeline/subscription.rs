@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::SchemaRef;
 use weir_state::{Epoch, PipelineId, RelationId, Store, WriteBatch, changelog};
 
+use super::output::read_changes;
 use super::runtime::Command;
 use super::shared::{Shared, Standing};
 use super::snapshot::Batches;
-use crate::change::{self, ChangeBatch};
+use crate::change::ChangeBatch;
 use crate::relation::StoredRelation;
 use crate::{Error, Result};
 
@@ -74,7 +75,7 @@ impl Subscription {
             });
         }
         let (present, epoch) = shared.follow_from_snapshot(id, &follower)?;
-        let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
+        let all = relation.all_columns();
         let rows = if snapshot {
             Some((epoch, present.scan(&relation, &all)?))
         } else {
@@ -155,10 +156,7 @@ impl Subscription {
         if host.epoch <= delivered {
             return Ok(Some(Delivery::Ended));
         }
-        let mut changes = Vec::new();
-        for entry in changelog::read(self.store.as_ref(), view, delivered, host.epoch)? {
-            changes.extend(change::from_bytes(&entry?.2, &self.relation.schema)?);
-        }
+        let changes = read_changes(self.store.as_ref(), &self.relation, delivered, host.epoch)?;
         self.delivered = host.epoch;
         self.shared.publication.advance(view, &self.follower, host.epoch);
         self.trim()?;

@@ -69,18 +69,7 @@ impl Builder {
         let window_end = keys
             .iter()
             .position(|column| input.time[*column] == Some(TimeBound::WindowEnd));
-        let close = window_end.and_then(|position| {
-            let lateness_us = match self.closing {
-                super::query::Closing::Never => return None,
-                super::query::Closing::After(us) => us,
-                super::query::Closing::Emit => 0,
-            };
-            Some(weir_engine::graph::CloseSpec {
-                column: position,
-                emit_on_close: false,
-                lateness_us,
-            })
-        });
+        let close = window_end.and_then(|position| self.closing.spec(position));
         // Only a grouping by the window as a whole stays bounded: of other columns an old value may
         // come again.
         let time = keys.iter().map(|column| match input.time[*column] {

@@ -51,7 +51,8 @@ impl Closing {
         }
     }
 
-    fn spec(self, column: usize) -> Option<CloseSpec> {
+    /// The close of a group by the window end at this position; it emits changes.
+    pub(super) fn spec(self, column: usize) -> Option<CloseSpec> {
         let lateness_us = self.drop_late_after_us()?;
         Some(CloseSpec {
             column,
@@ -124,7 +125,7 @@ pub fn translate(plan: &LogicalPlan, closing: Closing, names: &[String]) -> Resu
         plan = &sort.input;
     }
     let root = builder.build(plan, false)?;
-    let root = builder.finish_closing(root, plan)?;
+    let root = builder.finish_closing(root)?;
     let root = builder.visible(root)?;
     let schema = builder.name_columns(&root, names)?;
     builder.settle_key(&root)?;
@@ -444,7 +445,7 @@ impl Builder {
 
     /// For EMIT ON WINDOW CLOSE: the outermost grouping emits at the close, or a gate at the end
     /// holds rows back.
-    fn finish_closing(&mut self, root: Built, plan: &LogicalPlan) -> Result<Built> {
+    fn finish_closing(&mut self, root: Built) -> Result<Built> {
         if self.closing != Closing::Emit {
             return Ok(root);
         }
@@ -467,7 +468,7 @@ impl Builder {
         let find = |bound: TimeBound| root.time.iter().position(|time| *time == Some(bound));
         let column = find(TimeBound::WindowEnd).or_else(|| find(TimeBound::Event).filter(|_| below.append_only));
         let (Some(column), true) = (column, below.has_watermark) else {
-            return Err(refuse::no_close(plan, below.has_watermark));
+            return Err(refuse::no_close(below.has_watermark));
         };
         let facts = Facts {
             append_only: true,

@@ -126,8 +126,7 @@ fn literal(expr: &Expr) -> Option<u64> {
 }
 
 /// The error for EMIT ON WINDOW CLOSE where nothing closes.
-pub fn no_close(plan: &LogicalPlan, has_watermark: bool) -> Error {
-    let _ = plan;
+pub fn no_close(has_watermark: bool) -> Error {
     Error::new(if has_watermark {
         "EMIT ON WINDOW CLOSE needs something that event time closes in the result: group by window_start and \
          window_end of TUMBLE or HOP over the column that the source's WATERMARK is for, or keep that column"

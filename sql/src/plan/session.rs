@@ -197,8 +197,10 @@ pub fn statement_plan(
 
 /// A scalar expression over the columns of `schema`.
 pub fn scalar(expr: &ast::Expr, schema: &datafusion::common::DFSchema, catalog: &Catalog) -> Result<Expr> {
-    let make = |relation: &Arc<Relation>| stream_source(relation);
-    let provider = Provider { catalog, make: &make };
+    let provider = Provider {
+        catalog,
+        make: &stream_source,
+    };
     let planner = SqlToRel::new_with_options(&provider, parser_options());
     planner
         .sql_to_expr(expr.clone(), schema, &mut PlannerContext::new())
@@ -215,8 +217,7 @@ fn stream_source(relation: &Arc<Relation>) -> Arc<dyn TableSource> {
 /// The plan of a continuous query: analyzed, windows made explicit, and brought into the form that
 /// [`super::query`] translates.
 pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
-    let make = |relation: &Arc<Relation>| stream_source(relation);
-    let plan = raw_plan(query, catalog, &make).map_err(errors::translate)?;
+    let plan = raw_plan(query, catalog, &stream_source).map_err(errors::translate)?;
     refuse_volatile(&plan)?;
     let plan = window::make_explicit(plan).map_err(errors::translate)?;
     let options = state().config_options();
@@ -230,8 +231,7 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
 
 /// The plan of a query that is read once, as written, with HOP made executable.
 pub fn read_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
-    let make = |relation: &Arc<Relation>| stream_source(relation);
-    let plan = raw_plan(query, catalog, &make).map_err(errors::translate)?;
+    let plan = raw_plan(query, catalog, &stream_source).map_err(errors::translate)?;
     window::make_batch(plan).map_err(errors::translate)
 }
 

@@ -3,25 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray};
-use arrow::datatypes::{
-    DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::format::options::Options;
-use crate::format::samples::{self, Draw};
+use crate::format::samples::{self, Draw, schema};
 use crate::format::{Decoded, json};
-
-fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
-    Arc::new(Schema::new(
-        columns
-            .iter()
-            .map(|(n, t)| Field::new(*n, t.clone(), true))
-            .collect::<Vec<_>>(),
-    ))
-}
 
 fn decode(schema: &SchemaRef, records: &[&str]) -> Decoded {
     let mut decoder = json::decoder(&Options::new(), schema, schema).unwrap();

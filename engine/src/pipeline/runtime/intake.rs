@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use weir_state::{Epoch, RelationId, changelog, dml};
+use weir_state::{Epoch, RelationId, dml};
 
 use super::{Mode, Runtime};
 use crate::Result;
 use crate::change::{self, ChangeBatch};
 use crate::pipeline::dataflow::RelationInput;
+use crate::pipeline::output::read_changes;
 
 impl Runtime {
     /// The next part of the snapshots that must be in before anything else is read.
@@ -88,10 +89,7 @@ impl Runtime {
             if upto <= follow.taken {
                 continue;
             }
-            let mut batches = Vec::new();
-            for entry in changelog::read(store.as_ref(), relation, follow.taken, upto)? {
-                batches.extend(change::from_bytes(&entry?.2, &follow.relation.schema)?);
-            }
+            let batches = read_changes(store.as_ref(), &follow.relation, follow.taken, upto)?;
             follow.taken = upto;
             any = true;
             inputs.insert(relation, self.in_task_0(batches));

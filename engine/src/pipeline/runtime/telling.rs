@@ -45,7 +45,6 @@ impl Runtime {
             .iter()
             .map(|(id, s)| (*id, s.progress.positions()))
             .collect();
-        status.follows = self.follows.iter().map(|(id, follow)| (*id, follow.taken)).collect();
         status.opened = self.sources.values().all(SourceInput::opened);
         status.last_progress_us = self.last_progress_us;
         status.trouble = self.sources.values().find_map(SourceInput::trouble);

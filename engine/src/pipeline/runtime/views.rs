@@ -13,7 +13,7 @@ impl Runtime {
     /// Takes failed views, and those that rest on them, out. What they hold in memory is dropped;
     /// their state and positions as of the last checkpoint go into a record of their own.
     pub(super) fn detach_failed(&mut self, mut causes: BTreeMap<RelationId, Option<Error>>) -> Result<()> {
-        for view in self.with_dependents(causes.keys().copied().collect()) {
+        for view in self.dataflow.with_dependents(causes.keys().copied().collect()) {
             causes.entry(view).or_insert(None);
         }
         let views: BTreeSet<RelationId> = causes.keys().copied().collect();
@@ -26,20 +26,6 @@ impl Runtime {
     pub(super) fn failure_position(&self) -> String {
         let positions = self.last_record.as_ref().map(|record| &record.positions);
         serde_json::to_string(&positions).unwrap_or_default()
-    }
-
-    pub(super) fn with_dependents(&self, mut views: BTreeSet<RelationId>) -> BTreeSet<RelationId> {
-        loop {
-            let before = views.len();
-            for view in self.dataflow.views().values() {
-                if view.graph.relations().iter().any(|read| views.contains(read)) {
-                    views.insert(view.relation);
-                }
-            }
-            if views.len() == before {
-                return views;
-            }
-        }
     }
 
     /// Takes views out. Returns the record under which they were parked.
