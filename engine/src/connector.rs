@@ -24,6 +24,7 @@ pub mod datagen;
 pub mod file;
 mod generated;
 pub mod kafka;
+pub mod memory;
 pub mod nexmark;
 pub mod print;
 
@@ -80,6 +81,9 @@ pub enum Payload {
         first: Position,
         /// The rows.
         rows: RecordBatch,
+        /// How many events they are a part of: the rows themselves, or with those of other kinds
+        /// that a generator deals to other sources.
+        events: usize,
     },
 }
 
@@ -95,6 +99,14 @@ impl Payload {
     /// True where there is no record.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What it counts for in a step, of which it takes its share whether it has rows or not.
+    pub fn events(&self) -> usize {
+        match self {
+            Payload::Records(records) => records.positions.len(),
+            Payload::Rows { events, .. } => *events,
+        }
     }
 
     /// Position of record `i`.
@@ -115,9 +127,10 @@ impl Payload {
                 timestamps_ms: r.timestamps_ms[offset..offset + len].to_vec(),
                 headers: r.headers.as_ref().map(|h| h[offset..offset + len].to_vec()),
             }),
-            Payload::Rows { first, rows } => Payload::Rows {
+            Payload::Rows { first, rows, events } => Payload::Rows {
                 first: first + offset as i64,
                 rows: rows.slice(offset, len),
+                events: events * len / rows.num_rows().max(1),
             },
         }
     }
@@ -169,7 +182,7 @@ pub enum Bound {
 }
 
 /// What a reader must deliver besides values.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Record keys are used.
     pub keys: bool,
@@ -220,7 +233,7 @@ pub trait SourceReader: Send {
 /// connection properties resolved. Values of secrets are already filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectorSpec {
-    /// `kafka`, `file`, `datagen`, `nexmark`, `blackhole`, `print`.
+    /// `kafka`, `file`, `datagen`, `nexmark`, `memory`, `blackhole`, `print`.
     pub connector: String,
     /// Options of the connector, lower-case keys.
     pub options: BTreeMap<String, String>,
@@ -234,6 +247,7 @@ pub fn source(spec: &ConnectorSpec, declared: &SchemaRef) -> Result<Arc<dyn Sour
         "file" => file::source(spec),
         "datagen" => datagen::source(spec, declared),
         "nexmark" => nexmark::source(spec, declared),
+        "memory" => memory::source(spec),
         other => Err(Error::Config(format!(
             "unknown source connector '{other}'; use 'kafka', 'file', 'datagen' or 'nexmark'"
         ))),

@@ -41,6 +41,9 @@ pub struct SplitProgress {
     pub max_event_time: Option<i64>,
     /// A bounded split was read to its end.
     pub ended: bool,
+    /// Once, nothing more was there to read: what stood in the split when it was opened is in.
+    #[serde(default)]
+    pub caught_up: bool,
 }
 
 /// All pipelines, by rising id.
@@ -74,6 +77,7 @@ mod tests {
             position,
             max_event_time,
             ended,
+            caught_up: ended,
         };
         PipelineRecord {
             id: PipelineId(id),

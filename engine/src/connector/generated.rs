@@ -34,10 +34,15 @@ pub(super) trait RowMaker: Send + Sync {
     /// Rows `first .. first + count` of a split, with these columns.
     fn rows(&self, split: u32, first: Position, count: usize, columns: &SchemaRef) -> Result<RecordBatch>;
 
-    /// How many rows from `first` on go into a read of `budget`.
+    /// How many rows from `first` on go into a read of `budget` events.
     fn portion(&self, first: Position, budget: usize) -> usize {
         let _ = first;
         budget
+    }
+
+    /// How many events so many rows are a part of.
+    fn events(&self, rows: usize) -> usize {
+        rows
     }
 
     /// Rows a second and split by the clock; none: as fast as they are read.
@@ -205,7 +210,11 @@ impl<M: RowMaker> GeneratedReader<M> {
             open.at += count as Position;
             reads.push(SplitRead {
                 split: open.split.clone(),
-                payload: Payload::Rows { first, rows },
+                payload: Payload::Rows {
+                    first,
+                    rows,
+                    events: self.maker.events(count),
+                },
                 next: open.at,
                 at_end: open.ended || count as i64 == due,
                 ended: open.ended,

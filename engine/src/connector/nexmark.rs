@@ -200,4 +200,8 @@ impl RowMaker for Nexmark {
         let blocks = (budget as u64 / 50).max(1);
         ((block + blocks) * self.kind.per_block() - first) as usize
     }
+
+    fn events(&self, rows: usize) -> usize {
+        rows * 50 / self.kind.per_block() as usize
+    }
 }

@@ -1,26 +1,30 @@
 //! The cut at which two pipelines become one.
 //!
 //! Both stop taking input. The host reads to where the further of the two stands and commits an
-//! epoch; the newcomer reads to exactly the same positions, DML commit and changelogs, and
-//! commits. Then they have seen the same input, and the newcomer's views, with all they hold in
-//! memory, move into the host. Until the host's next epoch is durable the store holds two
-//! consistent pipelines; after it, one.
+//! epoch; the newcomer reads to exactly the same positions and DML commit, and the host's
+//! changelogs to that epoch, and commits. Where the host also follows views of the newcomer, it
+//! takes in their changes, and so on, until nothing new is left on either side. Then they have seen
+//! the same input, and the newcomer's views, with all they hold in memory, move into the host.
+//! Until the host's next epoch is durable the store holds two consistent pipelines; after it, one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
-use weir_state::{Epoch, PipelineId};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use weir_state::{Epoch, PipelineId, RelationId};
 
 use super::runtime::{Command, Held, Targets};
-use super::shared::{PipelineHandle, Shared, Standing};
+use super::shared::{PipelineHandle, Shared};
+use super::standing::Standing;
 use crate::{Error, Result};
 
 /// How long a pipeline may take to finish its step.
 const HOLD: Duration = Duration::from_secs(30);
 /// How long it may take to read the gap.
 const RUN: Duration = Duration::from_secs(120);
+/// How often it is asked meanwhile whether the engine stops.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Makes `newcomer` a part of `host`. On an error both go on as they were.
 pub fn attach(
@@ -28,64 +32,97 @@ pub fn attach(
     host: (PipelineId, &PipelineHandle),
     newcomer: (PipelineId, &PipelineHandle),
 ) -> Result<()> {
-    let outcome = cut(shared, host, newcomer);
-    if outcome.is_err() {
+    let _one = shared.moves.lock();
+    let met = meet(shared, host.1, newcomer.1);
+    if met.is_err() {
         host.1.send(Command::Release);
         newcomer.1.send(Command::Release);
     }
-    outcome
+    met?;
+    hand_over(shared, host, newcomer)
 }
 
-fn cut(
+/// Brings both to the same moment, and holds them there.
+fn meet(shared: &Shared, host: &PipelineHandle, newcomer: &PipelineHandle) -> Result<()> {
+    let targets = meeting_point(&hold(shared, host)?, &hold(shared, newcomer)?);
+    let views = |pipeline: &PipelineHandle| pipeline.status.lock().views.clone();
+    let with = |pipeline: &PipelineHandle, epoch: Epoch| {
+        let mut targets = targets.clone();
+        targets
+            .changelogs
+            .extend(views(pipeline).into_iter().map(|view| (view, epoch)));
+        targets
+    };
+    let mut host_epoch = run_to(shared, host, targets.clone())?;
+    loop {
+        let epoch = run_to(shared, newcomer, with(host, host_epoch))?;
+        let next = run_to(shared, host, with(newcomer, epoch))?;
+        if next == host_epoch {
+            return Ok(());
+        }
+        host_epoch = next;
+    }
+}
+
+fn hand_over(
     shared: &Arc<Shared>,
     (host_id, host): (PipelineId, &PipelineHandle),
     (id, newcomer): (PipelineId, &PipelineHandle),
 ) -> Result<()> {
-    let at_host = hold(host)?;
-    let at_newcomer = hold(newcomer)?;
-    let targets = meeting_point(&at_host, &at_newcomer);
-    let epoch = run_to(host, targets.clone())?;
-    let views = host.status.lock().views.clone();
-    let changelogs: BTreeMap<_, Epoch> = views.iter().map(|view| (*view, epoch)).collect();
-    run_to(newcomer, Targets { changelogs, ..targets })?;
     let (send, receive) = bounded(1);
     newcomer.send(Command::HandOver(send));
-    let given = answer(&receive, HOLD)?;
-    let (send, receive) = bounded(1);
-    host.send(Command::Adopt(Box::new(given), send));
-    // From here on there is no way back: the newcomer's thread has ended.
-    let adopted = answer(&receive, RUN).and_then(|outcome| outcome);
-    let mut relations = shared.relations.write();
-    for entry in relations.views.values_mut() {
+    let given = match answer(shared, &receive, HOLD) {
+        Ok(given) => given,
+        Err(error) => {
+            host.send(Command::Release);
+            return Err(error);
+        }
+    };
+    // From here on there is no way back: the newcomer's thread has ended, and if the host fails,
+    // the newcomer's views go down with it, to their own record.
+    for entry in shared.relations.write().views.values_mut() {
         if entry.standing == Standing::Running(id) {
             entry.standing = Standing::Running(host_id);
         }
     }
-    drop(relations);
-    shared.publication.withdraw(id);
-    adopted
+    let (send, receive) = bounded(1);
+    host.send(Command::Adopt(Box::new(given), send));
+    answer(shared, &receive, RUN).inspect_err(|_| shared.publication.withdraw(id))
 }
 
-fn hold(pipeline: &PipelineHandle) -> Result<Held> {
+fn hold(shared: &Shared, pipeline: &PipelineHandle) -> Result<Held> {
     let (send, receive) = bounded(1);
     pipeline.send(Command::Hold(send));
-    answer(&receive, HOLD)
+    answer(shared, &receive, HOLD)
 }
 
-fn run_to(pipeline: &PipelineHandle, targets: Targets) -> Result<Epoch> {
+fn run_to(shared: &Shared, pipeline: &PipelineHandle, targets: Targets) -> Result<Epoch> {
     let (send, receive) = bounded(1);
     pipeline.send(Command::RunTo(targets, send));
-    answer(&receive, RUN)
+    answer(shared, &receive, RUN)
 }
 
-fn answer<T>(receive: &Receiver<T>, patience: Duration) -> Result<T> {
-    receive.recv_timeout(patience).map_err(|_| Error::Connector {
+fn answer<T>(shared: &Shared, receive: &Receiver<T>, patience: Duration) -> Result<T> {
+    let failed = |cause: &str| Error::Connector {
         place: "pipeline".to_string(),
-        cause: "it did not reach the point where it was to be attached".to_string(),
-    })
+        cause: cause.to_string(),
+    };
+    let deadline = Instant::now() + patience;
+    loop {
+        match receive.recv_timeout(LOOK) {
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Disconnected) => return Err(failed("it ended while it was to be attached")),
+            Err(RecvTimeoutError::Timeout) if shared.is_stopping() => return Err(failed("the engine is stopping")),
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => {
+                return Err(failed("it did not reach the point where it was to be attached"));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
 }
 
-/// For each split that both read the further position; where only one reads it, its own.
+/// For each split and changelog that both read the further position; where only one reads it, its
+/// own.
 fn meeting_point(host: &Held, newcomer: &Held) -> Targets {
     let mut positions = host.positions.clone();
     for (source, theirs) in &newcomer.positions {
@@ -95,9 +132,14 @@ fn meeting_point(host: &Held, newcomer: &Held) -> Targets {
             *at = (*at).max(*position);
         }
     }
+    let mut changelogs: BTreeMap<RelationId, Epoch> = host.changelogs.clone();
+    for (view, epoch) in &newcomer.changelogs {
+        let at = changelogs.entry(*view).or_insert(*epoch);
+        *at = (*at).max(*epoch);
+    }
     Targets {
         positions,
         dml: host.dml.max(newcomer.dml),
-        changelogs: BTreeMap::new(),
+        changelogs,
     }
 }

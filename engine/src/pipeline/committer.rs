@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use weir_state::{Epoch, PipelineId, RelationId, Store, WriteBatch};
 
-use super::publication::{Publication, PublishedPipeline};
+use super::publication::{News, Publication};
 use super::reader::Bell;
 use crate::Error;
 use crate::change::ChangeBatch;
@@ -26,7 +26,7 @@ pub struct CommitJob {
     /// Whose epoch it is.
     pub pipeline: PipelineId,
     /// What is published once it is durable.
-    pub news: PublishedPipeline,
+    pub news: News,
     /// Changes for volatile sinks, by the relation that they follow.
     pub changes: HashMap<RelationId, Vec<ChangeBatch>>,
     /// Where the outcome goes.

@@ -7,21 +7,22 @@
 //! a step runs inline.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use weir_state::{Epoch, RelationId, Store, WriteBatch};
 
 use super::output::ViewOutput;
 use crate::change::ChangeBatch;
 use crate::graph::{Exchange, Graph, NodeId, NodeKind};
-use crate::operator::{self, Operator, Step, TaskContext, Watermark};
+use crate::operator::{self, Operator, TaskContext, Watermark};
 use crate::relation::ViewSpec;
 use crate::row::RowCodec;
 use crate::{Error, Result, shard};
 
 mod counts;
+mod task;
+
+use task::{Checkpoint, Task};
 
 /// A node of a view's graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,21 +81,6 @@ struct Outgoing {
     port: usize,
     /// Key columns and their codec; `None` sends everything to the task that owns the empty key.
     key: Option<(Vec<usize>, RowCodec)>,
-}
-
-/// One task's part: operators, their last outputs, and what other tasks dealt to it.
-struct Task {
-    number: usize,
-    /// Number of tasks.
-    of: usize,
-    operators: HashMap<NodeRef, Box<dyn Operator>>,
-    counters: HashMap<NodeRef, NodeCounters>,
-    views: BTreeMap<RelationId, ViewOutput>,
-    outputs: Vec<Vec<ChangeBatch>>,
-    inbox: HashMap<(usize, usize), Vec<ChangeBatch>>,
-    sent: Vec<(usize, usize, usize, Vec<ChangeBatch>)>,
-    failed: BTreeMap<RelationId, Error>,
-    fresh: BTreeSet<NodeRef>,
 }
 
 /// A view and all that its tasks hold of it, taken out of one dataflow to be put into another.
@@ -327,12 +313,14 @@ impl Dataflow {
         Ok(order)
     }
 
-    /// Moves one step's input through the dataflow. Returns the views that failed, with the cause,
-    /// and those that rest on them (without); what they hold is no longer of use.
+    /// Moves one step's input through the dataflow. `failed` are views whose input has failed
+    /// already. Returns the views that failed, with the cause, and those that rest on them
+    /// (without); what they hold is no longer of use.
     pub fn step(
         &mut self,
         now_us: i64,
         mut inputs: HashMap<RelationId, RelationInput>,
+        mut failed: BTreeMap<RelationId, Option<Error>>,
     ) -> BTreeMap<RelationId, Option<Error>> {
         let moved = self.move_watermarks(&inputs);
         for task in &mut self.tasks {
@@ -344,7 +332,7 @@ impl Dataflow {
                 by_task[task].insert(*relation, batches);
             }
         }
-        let mut failed: BTreeMap<RelationId, Option<Error>> = BTreeMap::new();
+        self.collect_failures(&mut failed);
         for level in 0..self.levels {
             let (plan, moved, out) = (&self.plan, &moved, &failed);
             if let [task] = &mut self.tasks[..] {
@@ -448,34 +436,29 @@ impl Dataflow {
         wanted: &BTreeSet<RelationId>,
     ) -> Result<(WriteBatch, HashMap<RelationId, Vec<ChangeBatch>>)> {
         let run = |task: &mut Task| task.checkpoint(epoch, logged, wanted);
-        let results: Vec<Result<_>> = if let [task] = &mut self.tasks[..] {
+        let results: Vec<Result<Checkpoint>> = if let [task] = &mut self.tasks[..] {
             vec![run(task)]
         } else {
             std::thread::scope(|scope| {
-                let handles: Vec<_> = self
-                    .tasks
-                    .iter_mut()
-                    .map(|task| scope.spawn(move || run(task)))
-                    .collect();
-                handles
-                    .into_iter()
-                    .map(|handle| {
-                        handle
-                            .join()
-                            .unwrap_or_else(|_| Err(Error::internal("a checkpoint panicked")))
-                    })
-                    .collect()
+                let spawn = |task| scope.spawn(move || run(task));
+                let handles: Vec<_> = self.tasks.iter_mut().map(spawn).collect();
+                let panicked = |_| Err(Error::internal("a checkpoint panicked"));
+                let join = |handle: std::thread::ScopedJoinHandle<'_, _>| handle.join().unwrap_or_else(panicked);
+                handles.into_iter().map(join).collect()
             })
         };
         let mut whole = WriteBatch::new();
+        let mut rows = WriteBatch::new();
         let mut changes: HashMap<RelationId, Vec<ChangeBatch>> = HashMap::new();
         for result in results {
-            let (batch, given) = result?;
-            whole.append(batch);
-            for (view, batches) in given {
+            let task = result?;
+            whole.append(task.first);
+            rows.append(task.rows);
+            for (view, batches) in task.changes {
                 changes.entry(view).or_default().extend(batches);
             }
         }
+        whole.append(rows);
         Ok((whole, changes))
     }
 
@@ -526,163 +509,4 @@ impl Dataflow {
 
 fn drain_view<T>(map: &mut HashMap<NodeRef, T>, view: RelationId) -> Vec<(NodeRef, T)> {
     map.extract_if(|at, _| at.view == view).collect()
-}
-
-impl Task {
-    fn new(number: usize, of: usize) -> Task {
-        Task {
-            number,
-            of,
-            operators: HashMap::new(),
-            counters: HashMap::new(),
-            views: BTreeMap::new(),
-            outputs: Vec::new(),
-            inbox: HashMap::new(),
-            sent: Vec::new(),
-            failed: BTreeMap::new(),
-            fresh: BTreeSet::new(),
-        }
-    }
-
-    fn run_level(
-        &mut self,
-        level: usize,
-        now_us: i64,
-        plan: &[PlanNode],
-        moved: &[bool],
-        input: &HashMap<RelationId, Vec<ChangeBatch>>,
-        out: &BTreeMap<RelationId, Option<Error>>,
-    ) {
-        for (index, node) in plan.iter().enumerate().filter(|(_, node)| node.level == level) {
-            let view = node.at.view;
-            if out.contains_key(&view) || self.failed.contains_key(&view) {
-                continue;
-            }
-            let started = Instant::now();
-            let run = AssertUnwindSafe(|| self.run_node(index, now_us, plan, moved[index], input));
-            let result = catch_unwind(run).unwrap_or_else(|panic| Err(Error::Internal(panic_text(&panic))));
-            match result {
-                Ok(false) => {}
-                Ok(true) => {
-                    let counters = self.counters.entry(node.at).or_default();
-                    counters.busy_us += started.elapsed().as_micros() as u64;
-                }
-                Err(error) => {
-                    self.failed.insert(view, error);
-                }
-            }
-        }
-    }
-
-    /// Runs one node; false if it had nothing to do.
-    fn run_node(
-        &mut self,
-        index: usize,
-        now_us: i64,
-        plan: &[PlanNode],
-        moved: bool,
-        input: &HashMap<RelationId, Vec<ChangeBatch>>,
-    ) -> Result<bool> {
-        let node = &plan[index];
-        let mut ports: Vec<Vec<ChangeBatch>> = Vec::with_capacity(node.inputs.len());
-        if let Some(relation) = node.relation {
-            ports.push(input.get(&relation).cloned().unwrap_or_default());
-        }
-        for (port, edge) in node.inputs.iter().enumerate() {
-            ports.push(if edge.dealt {
-                self.inbox.remove(&(index, port)).unwrap_or_default()
-            } else {
-                self.outputs[edge.from].clone()
-            });
-        }
-        let rows_in: usize = ports.iter().flatten().map(ChangeBatch::num_rows).sum();
-        let fresh = self.fresh.remove(&node.at);
-        if rows_in == 0 && !moved && !fresh {
-            return Ok(false);
-        }
-        let output = match (&node.graph.node(node.at.node).kind, &node.projection) {
-            (NodeKind::Input(_), Some(projection)) => {
-                let batches = ports.into_iter().flatten().map(|batch| project(batch, projection));
-                batches.collect::<Result<Vec<_>>>()?
-            }
-            (NodeKind::Union, _) => ports.into_iter().flatten().collect(),
-            _ => {
-                let step = Step {
-                    now_us,
-                    watermark: node.watermark,
-                };
-                let operator = self.operators.get_mut(&node.at);
-                operator
-                    .ok_or_else(|| Error::internal("a node without operator"))?
-                    .step(&step, ports)?
-            }
-        };
-        let rows_out: usize = output.iter().map(ChangeBatch::num_rows).sum();
-        let counters = self.counters.entry(node.at).or_default();
-        counters.rows_in += rows_in as u64;
-        counters.rows_out += rows_out as u64;
-        if rows_out > 0 {
-            self.give(index, node, output)?;
-        }
-        Ok(true)
-    }
-
-    /// Hands a node's output to the view, to dealt edges and to local readers.
-    fn give(&mut self, index: usize, node: &PlanNode, output: Vec<ChangeBatch>) -> Result<()> {
-        for edge in &node.outgoing {
-            match &edge.key {
-                // Task 0 owns the empty key under any parallelism, as its state tables do.
-                None => self.sent.push((0, edge.to, edge.port, output.clone())),
-                Some((columns, codec)) => {
-                    let tasks = self.of;
-                    for batch in output.iter().filter(|batch| !batch.is_empty()) {
-                        let parts = shard::deal(batch, codec, columns, tasks)?;
-                        for (task, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
-                            self.sent.push((task, edge.to, edge.port, vec![part]));
-                        }
-                    }
-                }
-            }
-        }
-        if node.is_output
-            && let Some(view) = self.views.get_mut(&node.at.view)
-        {
-            view.extend(&output);
-        }
-        self.outputs[index] = output;
-        Ok(())
-    }
-
-    fn checkpoint(
-        &mut self,
-        epoch: Epoch,
-        logged: &BTreeSet<RelationId>,
-        wanted: &BTreeSet<RelationId>,
-    ) -> Result<(WriteBatch, Vec<(RelationId, Vec<ChangeBatch>)>)> {
-        let mut batch = WriteBatch::new();
-        for operator in self.operators.values_mut() {
-            operator.checkpoint(&mut batch)?;
-        }
-        let mut changes = Vec::new();
-        for (view, output) in &mut self.views {
-            let given = output.write(epoch, logged.contains(view), wanted.contains(view), &mut batch)?;
-            if let Some(given) = given {
-                changes.push((*view, given));
-            }
-        }
-        Ok((batch, changes))
-    }
-}
-
-fn project(batch: ChangeBatch, columns: &[usize]) -> Result<ChangeBatch> {
-    let rows = batch.rows().project(columns)?;
-    Ok(batch.with_rows(rows))
-}
-
-fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
-    let text = text
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "unknown".to_string());
-    format!("an operator panicked: {text}")
 }

@@ -104,7 +104,7 @@ impl SourceDecoder {
                 .filter(|i| needed[*i] && wanted(&spec.origins[*i]))
                 .collect()
         };
-        let makes_rows = matches!(spec.connector.connector.as_str(), "datagen" | "nexmark");
+        let makes_rows = makes_rows(&spec);
         let value_columns = of_origin(|origin| matches!(origin, ColumnOrigin::Value));
         let key_columns = of_origin(|origin| matches!(origin, ColumnOrigin::Key));
         let value = Side {
@@ -157,7 +157,7 @@ impl SourceDecoder {
             keys: spec.envelope == Envelope::Upsert
                 || uses(|origin| matches!(origin, ColumnOrigin::Key | ColumnOrigin::Metadata(Metadata::Key))),
             headers: uses(|origin| matches!(origin, ColumnOrigin::Metadata(Metadata::Header(_) | Metadata::Headers))),
-            columns: Some(project(&spec.schema, &columns)),
+            columns: makes_rows(spec).then(|| project(&spec.schema, &columns)),
         }
     }
 
@@ -475,6 +475,11 @@ fn output_schema(spec: &SourceSpec, layout: &Layout) -> SchemaRef {
         fields.push(Field::new(TOMBSTONE_COLUMN, DataType::Boolean, true));
     }
     Arc::new(Schema::new(fields))
+}
+
+/// Whether the source's connector makes columns, so that there is nothing to decode.
+fn makes_rows(spec: &SourceSpec) -> bool {
+    matches!(spec.connector.connector.as_str(), "datagen" | "nexmark")
 }
 
 fn needed_columns(spec: &SourceSpec, layout: &Layout) -> Vec<bool> {

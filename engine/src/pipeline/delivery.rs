@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use weir_state::changelog::{self, Follower};
-use weir_state::{Epoch, RelationId, WriteBatch};
+use weir_state::{Epoch, RelationId, Store, WriteBatch};
 
 use super::shared::Shared;
 use crate::change::{self, ChangeBatch};
@@ -22,6 +22,8 @@ use crate::{Error, Result};
 const DELIVERY_ROWS: usize = 100_000;
 /// How often progress is written while a backlog is delivered.
 const NOTE_EVERY: Duration = Duration::from_millis(200);
+/// Longest sleep of a delivery without anything to do.
+const NAP: Duration = Duration::from_secs(60);
 /// First and longest pause after a failed delivery.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
@@ -51,6 +53,7 @@ pub struct SinkStatus {
 
 /// A running delivery.
 pub struct DeliveryHandle {
+    shared: Arc<Shared>,
     stop: Arc<AtomicBool>,
     /// How it stands.
     pub status: Arc<Mutex<SinkStatus>>,
@@ -63,7 +66,7 @@ impl DeliveryHandle {
         let stop = Arc::new(AtomicBool::new(false));
         let status = Arc::new(Mutex::new(SinkStatus::default()));
         let work = Work {
-            shared,
+            shared: shared.clone(),
             run: run.clone(),
             stop: stop.clone(),
             status: status.clone(),
@@ -73,6 +76,7 @@ impl DeliveryHandle {
             .spawn(move || work.run())
             .map_err(Error::internal)?;
         Ok(DeliveryHandle {
+            shared,
             stop,
             status,
             thread: Some(thread),
@@ -82,6 +86,7 @@ impl DeliveryHandle {
     /// Ends it after the delivery at hand.
     pub fn stop(mut self) {
         self.stop.store(true, Ordering::Release);
+        self.shared.publication.nudge();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -132,13 +137,13 @@ impl Work {
         let mut noted = Instant::now();
         let mut noted_epoch = delivered;
         while !self.stopped() {
-            let deadline = Instant::now() + NOTE_EVERY;
-            let upto = self.shared.publication.wait(deadline, |publication| {
+            let nap = if delivered > noted_epoch { NOTE_EVERY } else { NAP };
+            let upto = self.shared.publication.wait(Instant::now() + nap, |publication| {
                 if self.stopped() {
                     return Some(delivered);
                 }
-                let (_, host) = publication.host(self.run.follow)?;
-                (host.epoch > delivered && (host.attached || self.right_before_attach())).then_some(host.epoch)
+                let host = publication.host(self.run.follow)?;
+                (host.right > delivered).then_some(host.right)
             });
             if let Some(upto) = upto.filter(|upto| *upto > delivered) {
                 delivered = self.deliver(sink.as_mut(), &relation, delivered, upto)?;
@@ -171,24 +176,25 @@ impl Work {
     /// Where delivery goes on: after what is noted; for a new sink, after the present content.
     fn begin(&self, sink: &mut dyn SinkConnector, relation: &StoredRelation) -> Result<Epoch> {
         let name = follower_name(self.run.relation);
-        let store = self.shared.instance.store();
+        let store = &self.shared.store;
         let noted = Follower::load(store.as_ref())?
             .into_iter()
             .find(|f| f.name == name && f.relation == self.run.follow);
         if let Some(follower) = noted {
             self.shared
                 .publication
-                .follow(self.run.follow, &name, Some(follower.delivered));
+                .follow(self.run.follow, &name, Some(follower.delivered), None);
             return Ok(follower.delivered);
         }
         if self.run.follow == self.run.relation {
             // Its own query: everything since the first epoch is in the changelog.
             self.shared
                 .publication
-                .follow(self.run.follow, &name, Some(Epoch::ZERO));
+                .follow(self.run.follow, &name, Some(Epoch::ZERO), None);
             return Ok(Epoch::ZERO);
         }
-        let (snapshot, epoch) = self.shared.follow_from_snapshot(self.run.follow, &name)?;
+        let follow = self.run.follow;
+        let (snapshot, epoch) = self.shared.follow_from_snapshot(follow, &name, || self.stopped())?;
         if self.run.snapshot {
             let mut part = Vec::new();
             for batch in snapshot.scan(relation, &relation.all_columns())? {
@@ -211,7 +217,7 @@ impl Work {
         delivered: Epoch,
         upto: Epoch,
     ) -> Result<Epoch> {
-        let store = self.shared.instance.store().clone();
+        let store = self.shared.store.clone();
         let mut changes = Vec::new();
         let mut rows = 0;
         let mut reached = upto;
@@ -236,17 +242,6 @@ impl Work {
         Ok(reached)
     }
 
-    /// A query over sources alone is right as of its positions, also before it is attached.
-    fn right_before_attach(&self) -> bool {
-        let Some(view) = self.shared.view(self.run.follow) else {
-            return false;
-        };
-        view.graph
-            .relations()
-            .iter()
-            .all(|relation| self.shared.source(*relation).is_some())
-    }
-
     fn note(&self, delivered: Epoch) -> Result<()> {
         let name = follower_name(self.run.relation);
         let mut batch = WriteBatch::new();
@@ -256,7 +251,7 @@ impl Work {
             delivered,
         }
         .put(&mut batch);
-        self.shared.instance.store().commit(batch)?;
+        self.shared.store.commit(batch)?;
         self.shared.publication.advance(self.run.follow, &name, delivered);
         Ok(())
     }

@@ -42,13 +42,21 @@ impl RowWriter {
         })
     }
 
-    /// Writes consolidated changes. `chunk` numbers the chunks of append-only views.
-    pub fn write(&self, changes: &ChangeBatch, epoch: Epoch, chunk: &mut u32, batch: &mut WriteBatch) -> Result<()> {
+    /// Writes consolidated changes: rows of a key that go into `deletes`, all else into `rows`,
+    /// which is to be committed behind it. `chunk` numbers the chunks of append-only views.
+    pub fn write(
+        &self,
+        changes: &ChangeBatch,
+        epoch: Epoch,
+        chunk: &mut u32,
+        deletes: &mut WriteBatch,
+        rows: &mut WriteBatch,
+    ) -> Result<()> {
         match &self.storage {
             Storage::Changes => Ok(()),
-            Storage::Append => self.write_chunks(changes, epoch, chunk, batch),
-            Storage::Bag => self.write_counts(changes, batch),
-            Storage::Keyed(_) => self.write_keyed(changes, batch),
+            Storage::Append => self.write_chunks(changes, epoch, chunk, rows),
+            Storage::Bag => self.write_counts(changes, rows),
+            Storage::Keyed(_) => self.write_keyed(changes, deletes, rows),
         }
     }
 
@@ -81,7 +89,7 @@ impl RowWriter {
         Ok(())
     }
 
-    fn write_keyed(&self, changes: &ChangeBatch, batch: &mut WriteBatch) -> Result<()> {
+    fn write_keyed(&self, changes: &ChangeBatch, deletes: &mut WriteBatch, puts: &mut WriteBatch) -> Result<()> {
         let Some((columns, codec)) = &self.key else {
             return Err(self.broken("no key"));
         };
@@ -89,15 +97,14 @@ impl RowWriter {
         let key_columns: Vec<_> = columns.iter().map(|c| changes.column(*c).clone()).collect();
         let keys = codec.encode(&key_columns, count)?;
         let rows = self.row.encode(changes.rows().columns(), count)?;
-        // Deletes first: an update's insert must win over its delete.
         for index in (0..count).filter(|i| changes.weight(*i) < 0) {
-            batch.delete(Keyspace::View, &keys::view_key(self.relation, keys.row(index)));
+            deletes.delete(Keyspace::View, &keys::view_key(self.relation, keys.row(index)));
         }
         for index in (0..count).filter(|i| changes.weight(*i) > 0) {
             if changes.weight(index) != 1 {
                 return Err(self.broken("two rows have the same key"));
             }
-            batch.put(
+            puts.put(
                 Keyspace::View,
                 &keys::view_key(self.relation, keys.row(index)),
                 rows.row(index),
@@ -166,14 +173,15 @@ impl ViewOutput {
         self.rows
     }
 
-    /// Writes the collected changes; also to the changelog where `logged`. Returns them, summed
-    /// up, where `wanted`.
+    /// Writes the collected changes as [`RowWriter::write`] does; also to the changelog where
+    /// `logged`. Returns them, summed up, where `wanted`.
     pub fn write(
         &mut self,
         epoch: Epoch,
         logged: bool,
         wanted: bool,
-        batch: &mut WriteBatch,
+        deletes: &mut WriteBatch,
+        rows: &mut WriteBatch,
     ) -> Result<Option<Vec<ChangeBatch>>> {
         self.rows = 0;
         let collected = std::mem::take(&mut self.collected);
@@ -192,10 +200,10 @@ impl ViewOutput {
             let changes = changes
                 .clone()
                 .with_rows(changes.rows().clone().with_schema(self.schema.clone())?);
-            self.writer.write(&changes, epoch, &mut chunk, batch)?;
+            self.writer.write(&changes, epoch, &mut chunk, deletes, rows)?;
             if logged {
                 for_chunks(&changes, |part| {
-                    changelog::append(batch, self.relation, epoch, seq, &change::to_bytes(&[part])?);
+                    changelog::append(deletes, self.relation, epoch, seq, &change::to_bytes(&[part])?);
                     seq += 1;
                     Ok(())
                 })?;

@@ -1,70 +1,183 @@
-//! What is committed, and who follows it.
+//! What is committed, who follows it, and who waits for it.
 //!
-//! The committer publishes each epoch here; readers, sinks and subscribers wait here. A view's
-//! changelog is written only while someone follows the view: [`Publication::logged`] tells a
-//! pipeline which of its views those are.
+//! The committer publishes each epoch here; readers, sinks and subscribers wait here. Every change
+//! is counted, so that nobody who looks and then waits misses one, and an engine where nothing
+//! happens sleeps.
+//!
+//! **Right epochs.** A view over sources alone is right at each of its epochs. While a pipeline
+//! that also reads views which it is to be attached to has not met them, its views are right
+//! nowhere: an epoch mixes two moments. So beside the last epoch stands the last *right* one, and
+//! that is what others are shown: they go from one right epoch to the next, and take what lies
+//! between as one change.
+//!
+//! **Changelogs.** A view's changelog is written only while someone follows the view:
+//! [`Publication::logged`] tells a pipeline which of its views those are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use weir_state::{DmlCommit, Epoch, PipelineId, RelationId};
 
-/// A pipeline's last committed epoch.
+use super::reader::Bell;
+use crate::operator::Watermark;
+
+/// The DML commit of those that no table reaches: later than all.
+pub const NO_TABLES: DmlCommit = DmlCommit(u64::MAX);
+
+/// An epoch of a pipeline.
 #[derive(Debug, Clone, Default)]
-pub struct PublishedPipeline {
+pub struct News {
     /// The epoch.
     pub epoch: Epoch,
-    /// The DML commit at which it ends.
+    /// The last right epoch: the same, unless the pipeline is yet to meet what it follows.
+    pub right: Epoch,
+    /// Tables are in it up to this DML commit, directly or through views that it follows.
     pub dml: DmlCommit,
-    /// The views that it holds.
-    pub views: BTreeSet<RelationId>,
+    /// The DML log was read up to this commit.
+    pub dml_read: DmlCommit,
+    /// The views that it holds, with the watermark of each that has event time.
+    pub views: BTreeMap<RelationId, Option<Watermark>>,
     /// Every input was bounded and has ended.
     pub ended: bool,
-    /// The views agree with the pipelines that they share inputs with.
+    /// Pipelines that this one has taken in.
+    pub absorbed: Vec<PipelineId>,
+}
+
+/// A view's pipeline, as it is published.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// Its last epoch.
+    pub epoch: Epoch,
+    /// Its last right epoch.
+    pub right: Epoch,
+    /// The DML commit of its last epoch.
+    pub dml: DmlCommit,
+    /// The view's watermark at the last epoch.
+    pub watermark: Option<Watermark>,
+    /// Nothing more will come.
+    pub ended: bool,
+    /// It agrees with all pipelines that it shares inputs with.
     pub attached: bool,
 }
 
+/// Who reads a changelog.
+struct Follower {
+    /// The epoch that they have for good.
+    delivered: Epoch,
+    /// Rung when there is news; sinks and subscribers wait for the publication instead.
+    bell: Option<Bell>,
+}
+
 /// Those who read one view's changelog.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Followed {
     /// All epochs after this one are in the changelog; `None` until the pipeline has begun it.
     logged_after: Option<Epoch>,
-    /// The epoch each follower has.
-    followers: BTreeMap<String, Epoch>,
+    followers: BTreeMap<String, Follower>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
-    pipelines: HashMap<PipelineId, PublishedPipeline>,
+    /// Counts the changes.
+    news: u64,
+    pipelines: HashMap<PipelineId, News>,
+    hosts: HashMap<RelationId, PipelineId>,
+    attached: HashSet<PipelineId>,
+    /// Where pipelines stand in the DML log, those that have no epoch yet included.
+    dml_read: HashMap<PipelineId, DmlCommit>,
     followed: HashMap<RelationId, Followed>,
+    /// Views whose last follower has gone and whose changelog is still there.
+    abandoned: BTreeSet<RelationId>,
     dml: DmlCommit,
 }
 
+impl State {
+    fn host(&self, view: RelationId) -> Option<Host> {
+        let pipeline = *self.hosts.get(&view)?;
+        let news = self.pipelines.get(&pipeline)?;
+        Some(Host {
+            pipeline,
+            epoch: news.epoch,
+            right: news.right,
+            dml: news.dml,
+            watermark: news.views.get(&view).copied().flatten(),
+            ended: news.ended,
+            attached: self.attached.contains(&pipeline) && news.right == news.epoch,
+        })
+    }
+
+    fn forget_pipeline(&mut self, pipeline: PipelineId) {
+        self.pipelines.remove(&pipeline);
+        self.attached.remove(&pipeline);
+        self.dml_read.remove(&pipeline);
+        self.hosts.retain(|_, host| *host != pipeline);
+    }
+
+    fn ring_followers(&self, views: impl Iterator<Item = RelationId>) {
+        for followed in views.filter_map(|view| self.followed.get(&view)) {
+            let bells = followed
+                .followers
+                .values()
+                .filter_map(|follower| follower.bell.as_ref());
+            bells.for_each(Bell::ring);
+        }
+    }
+}
+
 /// Committed epochs and their followers, shared by all threads of an engine.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Publication {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Publication {
-    /// Publishes a pipeline's state.
-    pub fn publish(&self, pipeline: PipelineId, news: PublishedPipeline) {
-        self.state.lock().pipelines.insert(pipeline, news);
+    fn tell<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let answer = change(&mut state);
+        state.news += 1;
+        drop(state);
         self.changed.notify_all();
+        answer
+    }
+
+    /// Publishes a pipeline's epoch.
+    pub fn publish(&self, pipeline: PipelineId, news: News) {
+        self.tell(|state| {
+            for absorbed in &news.absorbed {
+                state.forget_pipeline(*absorbed);
+            }
+            state
+                .hosts
+                .retain(|view, host| *host != pipeline || news.views.contains_key(view));
+            state.hosts.extend(news.views.keys().map(|view| (*view, pipeline)));
+            state.dml_read.insert(pipeline, news.dml_read);
+            state.ring_followers(news.views.keys().copied());
+            state.pipelines.insert(pipeline, news);
+        });
     }
 
     /// A pipeline is gone.
     pub fn withdraw(&self, pipeline: PipelineId) {
-        self.state.lock().pipelines.remove(&pipeline);
-        self.changed.notify_all();
+        self.tell(|state| state.forget_pipeline(pipeline));
+    }
+
+    /// A pipeline shares no input with another that it doesn't agree with.
+    pub fn attach(&self, pipeline: PipelineId) {
+        self.tell(|state| state.attached.insert(pipeline));
+    }
+
+    /// Whether a pipeline is attached, be it published yet or not.
+    pub fn is_attached(&self, pipeline: PipelineId) -> bool {
+        self.state.lock().attached.contains(&pipeline)
     }
 
     /// Publishes a DML commit.
     pub fn publish_dml(&self, commit: DmlCommit) {
-        self.state.lock().dml = commit;
-        self.changed.notify_all();
+        self.tell(|state| state.dml = commit);
     }
 
     /// The last DML commit.
@@ -72,57 +185,98 @@ impl Publication {
         self.state.lock().dml
     }
 
-    /// The pipeline that holds a view, and what it has published.
-    pub fn host(&self, view: RelationId) -> Option<(PipelineId, PublishedPipeline)> {
-        let state = self.state.lock();
-        state
-            .pipelines
-            .iter()
-            .find(|(_, p)| p.views.contains(&view))
-            .map(|(id, p)| (*id, p.clone()))
+    /// A pipeline that is to begin reads the DML log from now on, if it reads tables.
+    pub fn hold_dml(&self, pipeline: PipelineId) {
+        let mut state = self.state.lock();
+        let now = state.dml;
+        state.dml_read.insert(pipeline, now);
     }
 
-    /// Waits until `ready` gives something, at most until `deadline`.
+    /// The lowest DML commit that some running pipeline still needs the log after.
+    pub fn dml_needed_after(&self) -> DmlCommit {
+        let state = self.state.lock();
+        state
+            .dml_read
+            .values()
+            .copied()
+            .min()
+            .unwrap_or(state.dml)
+            .min(state.dml)
+    }
+
+    /// The pipeline that holds a view.
+    pub fn host(&self, view: RelationId) -> Option<Host> {
+        self.state.lock().host(view)
+    }
+
+    /// The pipelines that hold these views, and the last DML commit, all at one moment.
+    pub fn hosts(&self, views: impl Iterator<Item = RelationId>) -> (BTreeMap<RelationId, Host>, DmlCommit) {
+        let state = self.state.lock();
+        let hosts = views.filter_map(|view| Some((view, state.host(view)?))).collect();
+        (hosts, state.dml)
+    }
+
+    /// Waits until `ready` gives something, at most until `deadline`. Whatever else `ready` looks
+    /// at, its change must be followed by a [`Publication::nudge`].
     pub fn wait<T>(&self, deadline: Instant, mut ready: impl FnMut(&Publication) -> Option<T>) -> Option<T> {
         loop {
+            let seen = self.state.lock().news;
             if let Some(found) = ready(self) {
                 return Some(found);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            // Bounded naps: `ready` may depend on more than this state.
             let mut state = self.state.lock();
-            self.changed.wait_for(&mut state, left.min(Duration::from_millis(20)));
+            while state.news == seen {
+                if self.changed.wait_until(&mut state, deadline).timed_out() {
+                    return None;
+                }
+            }
         }
     }
 
     /// Wakes those who wait, to look again.
     pub fn nudge(&self) {
-        self.changed.notify_all();
+        self.tell(|_| ());
     }
 
     /// Registers a follower that has `delivered`; or, with `None`, one that will take a snapshot
     /// once the changelog has begun.
-    pub fn follow(&self, view: RelationId, follower: &str, delivered: Option<Epoch>) {
+    pub fn follow(&self, view: RelationId, follower: &str, delivered: Option<Epoch>, bell: Option<Bell>) {
         let mut state = self.state.lock();
+        state.abandoned.remove(&view);
         let followed = state.followed.entry(view).or_default();
         if let Some(epoch) = delivered {
             // Whoever has an epoch was promised a changelog from there.
             followed.logged_after = Some(followed.logged_after.map_or(epoch, |old| old.min(epoch)));
         }
+        let delivered = delivered.unwrap_or(Epoch::ZERO);
         followed
             .followers
-            .insert(follower.to_string(), delivered.unwrap_or(Epoch::ZERO));
+            .insert(follower.to_string(), Follower { delivered, bell });
+    }
+
+    /// Registers a follower that has `delivered`, if the changelog is complete from there; else
+    /// nothing happens, and the answer is false.
+    pub fn resume(&self, view: RelationId, follower: &str, delivered: Epoch) -> bool {
+        let mut state = self.state.lock();
+        let Some(followed) = state.followed.get_mut(&view) else {
+            return false;
+        };
+        let kept = followed.logged_after.is_some_and(|after| after <= delivered);
+        if kept {
+            let bell = None;
+            followed
+                .followers
+                .insert(follower.to_string(), Follower { delivered, bell });
+        }
+        kept
     }
 
     /// Notes how far a follower has come.
     pub fn advance(&self, view: RelationId, follower: &str, delivered: Epoch) {
         if let Some(followed) = self.state.lock().followed.get_mut(&view)
-            && let Some(epoch) = followed.followers.get_mut(follower)
+            && let Some(follower) = followed.followers.get_mut(follower)
         {
-            *epoch = delivered;
+            follower.delivered = delivered;
         }
     }
 
@@ -133,8 +287,23 @@ impl Publication {
             followed.followers.remove(follower);
             if followed.followers.is_empty() {
                 state.followed.remove(&view);
+                state.abandoned.insert(view);
             }
         }
+    }
+
+    /// A follower leaves all that it follows.
+    pub fn unfollow_all(&self, follower: &str) {
+        let views: Vec<RelationId> = self.state.lock().followed.keys().copied().collect();
+        views.into_iter().for_each(|view| self.unfollow(view, follower));
+    }
+
+    /// A view was dropped, and its changelog with it.
+    pub fn forget(&self, view: RelationId) {
+        self.tell(|state| {
+            state.followed.remove(&view);
+            state.abandoned.remove(&view);
+        });
     }
 
     /// Of `views`, those whose changes must be logged. Where a changelog begins now, it holds all
@@ -142,18 +311,20 @@ impl Publication {
     pub fn logged(&self, views: impl Iterator<Item = RelationId>, last_checkpoint: Epoch) -> BTreeSet<RelationId> {
         let mut state = self.state.lock();
         let mut logged = BTreeSet::new();
-        let mut begun = false;
+        let mut begun = Vec::new();
         for view in views {
             if let Some(followed) = state.followed.get_mut(&view) {
                 if followed.logged_after.is_none() {
                     followed.logged_after = Some(last_checkpoint);
-                    begun = true;
+                    begun.push(view);
                 }
                 logged.insert(view);
             }
         }
-        drop(state);
-        if begun {
+        if !begun.is_empty() {
+            state.news += 1;
+            state.ring_followers(begun.into_iter());
+            drop(state);
             self.changed.notify_all();
         }
         logged
@@ -161,40 +332,43 @@ impl Publication {
 
     /// The epoch after which a view's changelog is complete, if it is kept.
     pub fn logged_after(&self, view: RelationId) -> Option<Epoch> {
-        self.state
-            .lock()
-            .followed
-            .get(&view)
-            .and_then(|followed| followed.logged_after)
-    }
-
-    /// Views that are followed, with the lowest epoch that a follower has.
-    pub fn needed_after(&self) -> Vec<(RelationId, Epoch)> {
         let state = self.state.lock();
-        let lowest = |followed: &Followed| followed.followers.values().min().copied();
-        state
-            .followed
-            .iter()
-            .filter_map(|(view, followed)| Some((*view, lowest(followed)?)))
-            .collect()
+        state.followed.get(&view).and_then(|followed| followed.logged_after)
     }
 
-    /// After a trim: a changelog begins later than it did.
-    pub fn trimmed(&self, view: RelationId, upto: Epoch) {
-        if let Some(followed) = self.state.lock().followed.get_mut(&view) {
-            followed.logged_after = followed.logged_after.map(|after| after.max(upto));
+    /// What may be cut off the changelogs: views, and the epoch up to which nobody needs them.
+    /// Changelogs that nobody follows go up to the last epoch; whoever follows from now on begins
+    /// after that.
+    pub fn trims(&self) -> Vec<(RelationId, Epoch)> {
+        let mut state = self.state.lock();
+        let mut trims = Vec::new();
+        for (view, followed) in &mut state.followed {
+            let lowest = followed.followers.values().map(|follower| follower.delivered).min();
+            if let (Some(lowest), Some(after)) = (lowest, &mut followed.logged_after)
+                && lowest > *after
+            {
+                *after = lowest;
+                trims.push((*view, lowest));
+            }
         }
+        let abandoned: Vec<RelationId> = state.abandoned.iter().copied().collect();
+        for view in abandoned {
+            if let Some(host) = state.host(view) {
+                trims.push((view, host.epoch));
+                state.abandoned.remove(&view);
+            }
+        }
+        trims
     }
 
-    /// The lowest DML commit that some pipeline still needs the log after.
-    pub fn dml_needed_after(&self) -> DmlCommit {
+    /// Names of the followers of a view and the epochs they have.
+    pub fn followers(&self, view: RelationId) -> Vec<(String, Epoch)> {
         let state = self.state.lock();
-        state
-            .pipelines
-            .values()
-            .map(|p| p.dml)
-            .min()
-            .unwrap_or(state.dml)
-            .min(state.dml)
+        let followers = state.followed.get(&view).map(|followed| followed.followers.iter());
+        followers
+            .into_iter()
+            .flatten()
+            .map(|(name, follower)| (name.clone(), follower.delivered))
+            .collect()
     }
 }

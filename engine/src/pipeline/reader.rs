@@ -21,7 +21,7 @@ const QUEUE_READS: usize = 8;
 /// Rows asked of the connector at once.
 const READ_ROWS: usize = 16_384;
 /// How long a read waits for records, and so how long stopping may take.
-const READ_TIMEOUT: Duration = Duration::from_millis(500);
+const READ_TIMEOUT: Duration = Duration::from_millis(250);
 /// First and longest pause after an error that may pass.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
@@ -108,9 +108,14 @@ impl ReaderHandle {
         *self.shared.committed.lock() = Some(positions);
     }
 
+    /// Has the thread end after its present read.
+    pub fn end(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+    }
+
     /// Ends the thread and waits for it, so that its last committed positions are handed on.
     pub fn close(mut self) {
-        self.shared.stop.store(true, Ordering::Release);
+        self.end();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -128,9 +133,9 @@ impl ReaderHandle {
 }
 
 impl Drop for ReaderHandle {
-    /// The thread ends after its present read; nobody waits for it.
+    /// Nobody waits for the thread.
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
+        self.end();
     }
 }
 
@@ -155,8 +160,8 @@ fn run(
         match reader.read(READ_ROWS, READ_TIMEOUT) {
             Ok(reads) => {
                 pause = PAUSE.0;
-                if !reads.is_empty() {
-                    *shared.trouble.lock() = None;
+                if !reads.is_empty() && shared.trouble.lock().take().is_some() {
+                    bell.ring();
                 }
                 *shared.ends.lock() = reader.ends();
                 for read in reads {
@@ -165,7 +170,7 @@ fn run(
                     }
                 }
             }
-            Err(error) if error.may_pass() => wait_out(&error, &opening.spec, &mut pause, shared),
+            Err(error) if error.may_pass() => wait_out(&error, &opening.spec, &mut pause, shared, bell),
             Err(error) => {
                 send(sender, ReaderEvent::Failed(error), shared, bell);
                 return;
@@ -199,7 +204,7 @@ fn open(
                 *shared.trouble.lock() = None;
                 return Some(opened);
             }
-            Err(error) if error.may_pass() => wait_out(&error, &opening.spec, &mut pause, shared),
+            Err(error) if error.may_pass() => wait_out(&error, &opening.spec, &mut pause, shared, bell),
             Err(error) => {
                 send(sender, ReaderEvent::Failed(error), shared, bell);
                 return None;
@@ -209,7 +214,7 @@ fn open(
     None
 }
 
-fn wait_out(error: &Error, spec: &SourceSpec, pause: &mut Duration, shared: &Shared) {
+fn wait_out(error: &Error, spec: &SourceSpec, pause: &mut Duration, shared: &Shared, bell: &Bell) {
     let text = error.to_string();
     let news = shared
         .trouble
@@ -218,6 +223,7 @@ fn wait_out(error: &Error, spec: &SourceSpec, pause: &mut Duration, shared: &Sha
         .is_none_or(|old| old != text);
     if news {
         tracing::warn!(source = spec.name, "{text}; trying again");
+        bell.ring();
     }
     let mut left = *pause;
     while left > Duration::ZERO && !shared.stop.load(Ordering::Acquire) {

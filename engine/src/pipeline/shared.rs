@@ -1,13 +1,17 @@
-//! What the threads of an engine share: relations, running pipelines, and how each view stands.
+//! What the threads of an engine share: relations, running pipelines, the publication, the store.
+//!
+//! Locks are taken one at a time, or in this order: relations, pipelines, a pipeline's status, the
+//! publication.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, unbounded};
 use parking_lot::{Mutex, RwLock};
-use weir_state::pipelines::PipelineRecord;
+use weir_state::pipelines::{self, PipelineRecord};
 use weir_state::{Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch};
 
 use super::EngineOptions;
@@ -15,19 +19,17 @@ use super::committer::{CommitJob, VolatileSinks};
 use super::dataflow::{NodeCounters, NodeRef};
 use super::publication::Publication;
 use super::reader::Bell;
+use super::record;
 use super::runtime::{Command, Exit, Runtime, Start};
 use super::snapshot::Snapshot;
 use super::source::SplitState;
+use super::standing::{Relations, Standing};
 use super::status::ViewState;
+use super::store::EngineStore;
 use crate::connector::{Positions, SplitId};
 use crate::operator::OperatorStats;
 use crate::relation::{SourceSpec, StoredRelation, TableSpec, ViewSpec};
 use crate::{Error, Result};
-
-/// How long a failed view waits before it is tried again: first and longest.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// The same failure at the same position this often waits for RESUME.
-const SAME_FAILURES: u32 = 3;
 
 impl ViewSpec {
     /// How its rows are read.
@@ -44,8 +46,6 @@ impl ViewSpec {
 /// What a pipeline last said of itself.
 #[derive(Default)]
 pub struct PipelineStatus {
-    /// It agrees with all that it shares inputs with.
-    pub attached: bool,
     /// Snapshots are still being read, or no step has run.
     pub loading: bool,
     /// All its sources have told their splits.
@@ -87,56 +87,31 @@ impl PipelineHandle {
         let _ = self.commands.send(command);
         self.bell.ring();
     }
-}
 
-/// A registered view.
-pub struct ViewEntry {
-    pub spec: ViewSpec,
-    pub standing: Standing,
-    failures: Failures,
-}
-
-/// Where a view is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    Running(PipelineId),
-    Paused,
-    Failed { cause: String, retry_at: Option<Instant> },
-    Waiting,
-}
-
-#[derive(Default)]
-struct Failures {
-    same: u32,
-    last: Option<(String, String)>,
-}
-
-/// Views that stopped together and will start together.
-pub struct Parked {
-    pub views: BTreeSet<RelationId>,
-    /// The record under which they stopped; `None` if they had no epoch yet.
-    pub record: Option<PipelineRecord>,
-}
-
-#[derive(Default)]
-pub struct Relations {
-    pub sources: HashMap<RelationId, Arc<SourceSpec>>,
-    pub tables: HashMap<RelationId, Arc<TableSpec>>,
-    pub views: HashMap<RelationId, ViewEntry>,
-    pub parked: Vec<Parked>,
+    /// Whether it could take part in a cut now.
+    pub fn is_ready(&self) -> bool {
+        let status = self.status.lock();
+        !status.loading && status.opened && status.trouble.is_none()
+    }
 }
 
 /// What the threads of an engine share.
 pub struct Shared {
-    pub instance: Arc<Instance>,
+    pub store: Arc<EngineStore>,
     pub options: EngineOptions,
-    pub publication: Publication,
-    pub committer: Sender<CommitJob>,
+    pub publication: Arc<Publication>,
+    /// Rung when the supervisor may have something to do.
+    pub supervisor: Bell,
     pub sinks: VolatileSinks,
     pub relations: RwLock<Relations>,
     pub pipelines: RwLock<BTreeMap<PipelineId, PipelineHandle>>,
     pub dml_lock: Mutex<()>,
+    /// Held while views move between pipelines: one cut, pause or drop at a time.
+    pub moves: Mutex<()>,
     pub stopping: AtomicBool,
+    pub threads: Mutex<Vec<JoinHandle<()>>>,
+    pub committer: Mutex<Option<Sender<CommitJob>>>,
+    instance: Arc<Instance>,
     ids: Mutex<PipelineIds>,
 }
 
@@ -144,20 +119,27 @@ impl Shared {
     pub fn new(
         instance: Arc<Instance>,
         options: EngineOptions,
+        publication: Arc<Publication>,
         committer: Sender<CommitJob>,
+        supervisor: Bell,
         sinks: VolatileSinks,
     ) -> Result<Shared> {
-        let ids = PipelineIds::load(instance.store().as_ref())?;
+        let store = Arc::new(EngineStore::new(instance.store().clone()));
+        let ids = PipelineIds::load(store.as_ref())?;
         Ok(Shared {
-            instance,
+            store,
             options,
-            publication: Publication::default(),
-            committer,
+            publication,
+            supervisor,
             sinks,
             relations: RwLock::default(),
             pipelines: RwLock::default(),
             dml_lock: Mutex::default(),
+            moves: Mutex::default(),
             stopping: AtomicBool::new(false),
+            threads: Mutex::default(),
+            committer: Mutex::new(Some(committer)),
+            instance,
             ids: Mutex::new(ids),
         })
     }
@@ -174,12 +156,39 @@ impl Shared {
         self.relations.read().views.get(&id).map(|entry| entry.spec.clone())
     }
 
+    pub fn next_epoch(&self) -> Epoch {
+        self.instance.next_epoch()
+    }
+
     /// A pipeline id that was never used before.
     pub fn allocate_pipeline(&self) -> Result<PipelineId> {
+        // Held until it is durable: of two numbers the lower must not be written last.
+        let mut ids = self.ids.lock();
         let mut batch = WriteBatch::new();
-        let id = self.ids.lock().allocate(&mut batch)?;
-        self.instance.store().commit(batch)?;
+        let id = ids.allocate(&mut batch)?;
+        self.store.commit(batch)?;
         Ok(id)
+    }
+
+    pub fn commit(&self, job: CommitJob) -> Result<()> {
+        let committer = self.committer.lock().clone();
+        let sent = committer.is_some_and(|committer| committer.send(job).is_ok());
+        if sent {
+            Ok(())
+        } else {
+            Err(Error::State("the engine has stopped".to_string()))
+        }
+    }
+
+    pub fn pipeline(&self, id: PipelineId) -> Option<PipelineHandle> {
+        self.pipelines.read().get(&id).cloned()
+    }
+
+    /// All pipelines that keep something.
+    pub fn durable_pipelines(&self) -> Vec<(PipelineId, PipelineHandle)> {
+        let pipelines = self.pipelines.read();
+        let durable = pipelines.iter().filter(|(_, pipeline)| pipeline.durable);
+        durable.map(|(id, pipeline)| (*id, pipeline.clone())).collect()
     }
 
     /// Wakes all pipelines.
@@ -187,7 +196,13 @@ impl Shared {
         self.pipelines.read().values().for_each(|pipeline| pipeline.bell.ring());
     }
 
-    /// Starts a pipeline on a thread of its own.
+    /// Wakes all that wait for something, to look again.
+    pub fn wake_all(&self) {
+        self.supervisor.ring();
+        self.publication.nudge();
+    }
+
+    /// Starts a pipeline on a thread of its own. Without a `home` it keeps its state in the store.
     pub fn start_pipeline(
         self: &Arc<Shared>,
         id: PipelineId,
@@ -198,9 +213,10 @@ impl Shared {
         let (commands, receiver) = unbounded();
         let (bell, ear) = Bell::new();
         let durable = home.is_none();
+        let ids: BTreeSet<RelationId> = views.iter().map(|view| view.relation).collect();
         let status = Arc::new(Mutex::new(PipelineStatus {
             loading: true,
-            attached: !durable,
+            views: ids.clone(),
             ..PipelineStatus::default()
         }));
         let handle = PipelineHandle {
@@ -210,25 +226,24 @@ impl Shared {
             name: views.iter().find_map(|view| view.options.pipeline.clone()),
             durable,
         };
-        status.lock().views = views.iter().map(|view| view.relation).collect();
-        if durable {
-            let alone = !self
-                .pipelines
-                .read()
-                .values()
-                .any(|other| other.durable && self.related(&handle, other));
-            status.lock().attached = alone;
+        match &record {
+            Some(_) => {}
+            None => self.publication.hold_dml(id),
+        }
+        if !durable {
+            self.publication.attach(id);
         }
         {
             let mut relations = self.relations.write();
-            for view in &views {
-                if let Some(entry) = relations.views.get_mut(&view.relation) {
+            for view in &ids {
+                if let Some(entry) = relations.views.get_mut(view) {
                     entry.standing = Standing::Running(id);
                 }
             }
+            relations.unpark(&ids);
         }
         self.pipelines.write().insert(id, handle);
-        let home = home.unwrap_or_else(|| self.instance.store().clone());
+        let home: Arc<dyn Store> = home.unwrap_or_else(|| self.store.clone());
         let start = Start {
             id,
             views,
@@ -241,22 +256,33 @@ impl Shared {
             status,
         };
         let shared = self.clone();
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name(format!("pipeline-{id}"))
-            .spawn(move || {
-                let ids: Vec<RelationId> = start.views.iter().map(|view| view.relation).collect();
-                let exit =
-                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Runtime::run(shared.clone(), start)));
-                match exit {
-                    Ok(Exit::Done) => {}
-                    Ok(Exit::Failed(error)) => shared.tell_down(id, &ids, error),
-                    Err(_) => shared.tell_down(id, &ids, Error::internal("the pipeline panicked")),
-                }
-                shared.pipelines.write().remove(&id);
-                shared.publication.nudge();
-            })
+            .spawn(move || shared.host_pipeline(start))
             .map_err(Error::internal)?;
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        drop(threads);
+        self.wake_all();
         Ok(())
+    }
+
+    /// A pipeline's thread: runs it to its end, and tells of that.
+    fn host_pipeline(self: &Arc<Shared>, start: Start) {
+        let (id, durable) = (start.id, start.durable);
+        let run = std::panic::AssertUnwindSafe(|| Runtime::run(self.clone(), start));
+        let exit = std::panic::catch_unwind(run)
+            .unwrap_or_else(|_| Exit::Failed(Error::internal("the pipeline panicked; the log says where")));
+        // First gone, then told: whoever hears of it may start the same pipeline again.
+        self.pipelines.write().remove(&id);
+        if !durable {
+            self.publication.unfollow_all(&record::follower_name(id));
+        }
+        if let Exit::Failed(error) = exit {
+            self.tell_down(id, durable, error);
+        }
+        self.wake_all();
     }
 
     /// Two pipelines that must become one: they read the same source, or one reads the other's
@@ -265,30 +291,24 @@ impl Shared {
         if a.name != b.name {
             return false;
         }
-        // One lock at a time, and a read that may stand inside another.
         let a = a.status.lock().views.clone();
         let b = b.status.lock().views.clone();
-        let relations = self.relations.read_recursive();
-        let reads = |views: &BTreeSet<RelationId>| -> BTreeSet<RelationId> {
-            let graphs = views
-                .iter()
-                .filter_map(|view| relations.views.get(view))
-                .map(|entry| &entry.spec.graph);
-            graphs.flat_map(|graph| graph.relations()).collect()
-        };
-        let (a_reads, b_reads) = (reads(&a), reads(&b));
+        let relations = self.relations.read();
+        let (a_reads, b_reads) = (relations.reads(&a), relations.reads(&b));
         let share = a_reads
             .intersection(&b_reads)
             .any(|id| relations.sources.contains_key(id));
         share || a_reads.intersection(&b).next().is_some() || b_reads.intersection(&a).next().is_some()
     }
 
-    /// Views failed in a running pipeline, which goes on without them.
+    /// Views failed in a running pipeline, which goes on without them; `None` for those that only
+    /// rest on one that failed. Its next commit stores the record under which they are parked.
     pub fn tell_failed(
         &self,
+        (pipeline, durable): (PipelineId, bool),
         causes: BTreeMap<RelationId, Option<Error>>,
         parked: Option<PipelineRecord>,
-        position: String,
+        position: &str,
     ) {
         let mut relations = self.relations.write();
         let views: BTreeSet<RelationId> = causes.keys().copied().collect();
@@ -296,140 +316,165 @@ impl Shared {
             let Some(entry) = relations.views.get_mut(&view) else {
                 continue;
             };
-            entry.standing = match cause {
+            match cause {
                 Some(error) => {
                     tracing::error!(view = entry.spec.name, "{error}");
-                    entry.failures.next(error.to_string(), position.clone())
+                    entry.fail(&error, position);
                 }
-                None => Standing::Waiting,
-            };
+                None => entry.standing = Standing::Waiting,
+            }
         }
-        relations.park(views, parked);
+        if durable {
+            relations.park(views, parked, Some(pipeline));
+        }
         drop(relations);
-        self.publication.nudge();
+        self.wake_all();
     }
 
-    /// Views were paused or dropped.
+    /// Views were paused or dropped, and the record under which they are parked is stored.
     pub fn tell_detached(&self, views: &BTreeSet<RelationId>, parked: Option<PipelineRecord>) {
         let mut relations = self.relations.write();
         for view in views {
-            if let Some(entry) = relations.views.get_mut(view)
-                && matches!(entry.standing, Standing::Running(_))
-            {
+            if let Some(entry) = relations.views.get_mut(view) {
                 entry.standing = Standing::Waiting;
             }
         }
-        relations.park(views.clone(), parked);
+        relations.park(views.clone(), parked, None);
+        drop(relations);
+        self.wake_all();
     }
 
-    /// A whole pipeline is down, at its last committed epoch.
-    fn tell_down(&self, id: PipelineId, started_with: &[RelationId], error: Error) {
+    /// A whole pipeline is down. Its views are parked under the records that are in the store: its
+    /// own, and those of views that it took in or let go without having committed that.
+    fn tell_down(&self, id: PipelineId, durable: bool, error: Error) {
         tracing::error!(pipeline = %id, "{error}");
         self.publication.withdraw(id);
-        let record = weir_state::pipelines::load(self.instance.store().as_ref())
-            .ok()
-            .and_then(|records| records.into_iter().find(|record| record.id == id));
-        let position = record
-            .as_ref()
-            .map(|r| serde_json::to_string(&r.positions).unwrap_or_default());
+        let records = pipelines::load(self.store.as_ref()).unwrap_or_default();
+        let position = records
+            .iter()
+            .find(|record| record.id == id)
+            .map(|record| serde_json::to_string(&record.positions).unwrap_or_default())
+            .unwrap_or_default();
         let mut relations = self.relations.write();
-        let mut views: BTreeSet<RelationId> = started_with.iter().copied().collect();
-        views.extend(record.iter().flat_map(|record| record.views.iter().copied()));
-        views.retain(|view| {
-            relations
-                .views
-                .get(view)
-                .is_some_and(|entry| entry.standing == Standing::Running(id))
-        });
-        for view in &views {
-            if let Some(entry) = relations.views.get_mut(view) {
-                entry.standing = entry
-                    .failures
-                    .next(error.to_string(), position.clone().unwrap_or_default());
+        let mut views: BTreeSet<RelationId> = BTreeSet::new();
+        for (view, entry) in &mut relations.views {
+            if entry.standing == Standing::Running(id) {
+                entry.fail(&error, &position);
+                views.insert(*view);
             }
         }
-        relations.park(views, record);
+        if !durable {
+            return;
+        }
+        let stored = |record: &PipelineRecord| records.iter().any(|stored| stored.id == record.id);
+        let unstored: Vec<BTreeSet<RelationId>> = relations
+            .parked
+            .iter()
+            .filter(|parked| parked.stored_by == Some(id))
+            .filter(|parked| !parked.record.as_ref().is_some_and(stored))
+            .map(|parked| parked.views.clone())
+            .collect();
+        views.extend(unstored.into_iter().flatten());
+        for record in records {
+            let group: BTreeSet<RelationId> = record.views.iter().copied().filter(|v| views.remove(v)).collect();
+            relations.park(group, Some(record), None);
+        }
+        if !views.is_empty() {
+            self.publication.unfollow_all(&record::follower_name(id));
+        }
+        for view in views {
+            relations.park(BTreeSet::from([view]), None, None);
+        }
     }
 
-    /// Registers a follower of a view and gives the view's rows as of an epoch after which its
-    /// changelog is complete.
-    pub fn follow_from_snapshot(&self, view: RelationId, follower: &str) -> Result<(Snapshot, Epoch)> {
-        self.publication.follow(view, follower, None);
+    /// Registers a follower of a view and gives a snapshot at a right epoch of the view after which
+    /// its changelog is complete. Waits for one; `leave` says when to give up.
+    pub fn follow_from_snapshot(
+        &self,
+        view: RelationId,
+        follower: &str,
+        leave: impl Fn() -> bool,
+    ) -> Result<(Snapshot, Epoch)> {
+        self.publication.follow(view, follower, None, None);
+        self.ring_all();
         let deadline = Instant::now() + Duration::from_secs(30);
-        let begun = self.publication.wait(deadline, |publication| {
-            self.ring_all();
+        let found = self.publication.wait(deadline, |publication| {
+            if leave() || self.is_stopping() {
+                return Some(Err(Error::State("the engine is stopping".to_string())));
+            }
             let after = publication.logged_after(view)?;
-            let (_, host) = publication.host(view)?;
-            (host.epoch >= after).then_some(())
+            let host = publication.host(view)?;
+            if host.right < host.epoch || host.epoch < after || host.epoch == Epoch::ZERO {
+                return None;
+            }
+            // What is in the store may be an epoch further, and that one not right.
+            self.right_snapshot(view).transpose()
         });
-        if begun.is_none() {
-            self.publication.unfollow(view, follower);
+        let outcome = found.unwrap_or_else(|| {
             let name = self.view(view).map(|view| view.name).unwrap_or_default();
-            return Err(Error::Connector {
+            Err(Error::Connector {
                 place: format!("view '{name}'"),
                 cause: "it is not running, so its changes can't be followed; see SHOW PIPELINES".to_string(),
-            });
+            })
+        });
+        match &outcome {
+            Ok((_, epoch)) => self.publication.advance(view, follower, *epoch),
+            Err(_) => self.publication.unfollow(view, follower),
         }
-        let snapshot = Snapshot::new(self.instance.store().snapshot())?;
-        let epoch = snapshot.pipeline_of(view)?.map_or(Epoch::ZERO, |record| record.epoch);
-        self.publication.advance(view, follower, epoch);
-        Ok((snapshot, epoch))
+        outcome
+    }
+
+    /// A snapshot in which the view is right, with its epoch.
+    fn right_snapshot(&self, view: RelationId) -> Result<Option<(Snapshot, Epoch)>> {
+        let snapshot = Snapshot::new(self.store.snapshot())?;
+        let record = snapshot.pipeline_of(view)?;
+        let right = record.filter(|record| record::right(record) == record.epoch);
+        Ok(right.map(|record| (snapshot, record.epoch)))
     }
 
     /// How a view stands, for users.
     pub fn view_state(&self, view: RelationId) -> Option<ViewState> {
         let relations = self.relations.read();
         let entry = relations.views.get(&view)?;
-        Some(match &entry.standing {
-            Standing::Paused => ViewState::Paused,
-            Standing::Failed { cause, retry_at } => ViewState::Failed {
-                cause: cause.clone(),
-                retry_in_ms: retry_at.map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64),
-            },
+        let id = match &entry.standing {
+            Standing::Running(id) => *id,
+            Standing::Paused => return Some(ViewState::Paused),
+            Standing::Failed { cause, retry_at } => {
+                let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis() as u64;
+                return Some(ViewState::Failed {
+                    cause: cause.clone(),
+                    retry_in_ms: retry_at.map(left),
+                });
+            }
             Standing::Waiting => {
-                let stopped = |id: &RelationId| {
-                    relations
-                        .views
-                        .get(id)
-                        .filter(|e| !matches!(e.standing, Standing::Running(_)))
-                };
-                let on = entry
-                    .spec
-                    .graph
-                    .relations()
-                    .iter()
-                    .find_map(|id| Some(stopped(id)?.spec.name.clone()));
-                ViewState::Waiting {
-                    on: on.unwrap_or_default(),
-                }
+                let below = relations.stopped_below(view, &BTreeSet::new());
+                let on = below.map(|below| below.spec.name.clone()).unwrap_or_default();
+                return Some(ViewState::Waiting { on });
             }
-            Standing::Running(id) => {
-                let pipelines = self.pipelines.read();
-                match pipelines.get(id).map(|handle| handle.status.lock()) {
-                    Some(status) if status.attached && !status.loading => ViewState::Running,
-                    Some(status) if status.loading => ViewState::Attaching {
-                        progress: "loading".to_string(),
-                    },
-                    _ => ViewState::Attaching {
-                        progress: self.progress(*id, &pipelines),
-                    },
-                }
-            }
-        })
+        };
+        drop(relations);
+        if self.publication.host(view).is_some_and(|host| host.attached) {
+            return Some(ViewState::Running);
+        }
+        let loading = self.pipeline(id).is_none_or(|pipeline| pipeline.status.lock().loading);
+        let progress = if loading {
+            "loading".to_string()
+        } else {
+            format!("{} records behind", self.behind(id))
+        };
+        Some(ViewState::Attaching { progress })
     }
 
-    fn progress(&self, id: PipelineId, pipelines: &BTreeMap<PipelineId, PipelineHandle>) -> String {
-        let Some(own) = pipelines.get(&id) else {
-            return "starting".to_string();
+    /// Records by which a pipeline is behind those that it is to be attached to.
+    fn behind(&self, id: PipelineId) -> i64 {
+        let Some(own) = self.pipeline(id) else {
+            return 0;
         };
-        let hosts = pipelines
+        let others = self.durable_pipelines();
+        let hosts = others
             .iter()
-            .filter(|(other, handle)| **other != id && handle.durable);
-        let behind: i64 = hosts
-            .filter(|(_, handle)| self.related(own, handle))
-            .map(|(_, host)| lag(host, own))
-            .sum();
-        format!("{behind} records behind")
+            .filter(|(other, host)| *other != id && self.related(&own, host));
+        hosts.map(|(_, host)| lag(host, &own).0).sum()
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -437,63 +482,31 @@ impl Shared {
     }
 }
 
-/// Records of shared sources by which `newcomer` is behind `host`.
-pub fn lag(host: &PipelineHandle, newcomer: &PipelineHandle) -> i64 {
+/// Records of shared sources by which `newcomer` is behind `host`, and those by which it is ahead.
+pub fn lag(host: &PipelineHandle, newcomer: &PipelineHandle) -> (i64, i64) {
     let host = host.status.lock().positions.clone();
     let newcomer = newcomer.status.lock().positions.clone();
-    let mut lag = 0;
+    let (mut behind, mut ahead) = (0, 0);
     for (source, positions) in &host {
         let Some(own) = newcomer.get(source) else {
             continue;
         };
         for (split, position) in positions {
-            lag += (position - own.get(split).copied().unwrap_or(0)).max(0);
+            let distance = position - own.get(split).copied().unwrap_or(0);
+            behind += distance.max(0);
+            ahead += (-distance).max(0);
         }
     }
-    lag
+    (behind, ahead)
 }
 
-impl Failures {
-    /// Counts a failure and says when to try again.
-    fn next(&mut self, cause: String, position: String) -> Standing {
-        let same = self
-            .last
-            .as_ref()
-            .is_some_and(|last| last.0 == cause && last.1 == position);
-        self.same = if same { self.same + 1 } else { 1 };
-        self.last = Some((cause.clone(), position));
-        let pause = RETRY.0 * 2u32.saturating_pow(self.same.saturating_sub(1).min(6));
-        let retry_at = (self.same < SAME_FAILURES).then(|| Instant::now() + pause.min(RETRY.1));
-        Standing::Failed { cause, retry_at }
-    }
-}
-
-impl Relations {
-    /// Registers a view that isn't running yet.
-    pub fn add_view(&mut self, spec: ViewSpec) {
-        let entry = ViewEntry {
-            standing: Standing::Waiting,
-            failures: Failures::default(),
-            spec,
-        };
-        self.views.insert(entry.spec.relation, entry);
-    }
-
-    /// Notes views that stopped together.
-    pub fn park(&mut self, views: BTreeSet<RelationId>, record: Option<PipelineRecord>) {
-        for parked in &mut self.parked {
-            parked.views.retain(|view| !views.contains(view));
-        }
-        self.parked.retain(|parked| !parked.views.is_empty());
-        if !views.is_empty() {
-            self.parked.push(Parked { views, record });
-        }
-    }
-
-    /// Forgets past failures of a view.
-    pub fn forgive(&mut self, view: RelationId) {
-        if let Some(entry) = self.views.get_mut(&view) {
-            entry.failures = Failures::default();
-        }
-    }
+/// Whether two pipelines know the same splits of the sources that both read.
+pub fn same_splits(a: &PipelineHandle, b: &PipelineHandle) -> bool {
+    let a = a.status.lock().positions.clone();
+    let b = b.status.lock().positions.clone();
+    let same = |(source, splits): (&RelationId, &Positions)| match b.get(source) {
+        Some(others) => splits.keys().eq(others.keys()),
+        None => true,
+    };
+    a.iter().all(same)
 }

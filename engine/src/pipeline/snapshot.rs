@@ -4,11 +4,12 @@
 //! run ahead of the pipelines that read them; where both are read together, a table is shown as of
 //! the DML commit at which the pipeline's epoch ends: what the log says came after is taken back.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatchOptions};
 use arrow::array::{
-    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use weir_state::{DmlCommit, Keyspace, Reader, RelationId, decode_counter, dml, keys, pipelines};
@@ -94,26 +95,60 @@ impl Snapshot {
 
     /// A table as of an earlier DML commit than the snapshot's.
     pub fn scan_table_at(&self, table: &StoredRelation, columns: &[usize], at: DmlCommit) -> Result<Batches> {
-        let all = table.all_columns();
-        let mut later = Vec::new();
-        if at < self.dml {
-            for entry in dml::read(self.reader(), at, self.dml)? {
-                let (_, relation, _, bytes) = entry?;
-                if relation == table.relation {
-                    let batches = change::from_bytes(&bytes, &table.schema)?;
-                    later.extend(batches.iter().map(ChangeBatch::negate));
-                }
-            }
-        }
-        if later.is_empty() {
+        let mut changes = self.taken_back(table, at)?;
+        if changes.is_empty() {
             return self.scan(table, columns);
         }
-        for batch in self.scan(table, &all)? {
-            later.push(ChangeBatch::inserts(batch?));
+        for batch in self.scan(table, &table.all_columns())? {
+            changes.push(ChangeBatch::inserts(batch?));
         }
-        let rows = change::consolidate(&later)?;
-        let batches = repeat_rows(&rows)?.project(columns)?;
+        let rows = repeat_rows(&change::consolidate(&changes)?)?;
+        let batches = rows.project(columns)?;
         Ok(Box::new(std::iter::once(Ok(batches))))
+    }
+
+    /// The rows of a key, as [`Snapshot::get`], of a table as of an earlier DML commit.
+    pub fn get_table_at(
+        &self,
+        table: &StoredRelation,
+        keys_columns: &[ArrayRef],
+        at: DmlCommit,
+    ) -> Result<Vec<RecordBatch>> {
+        let later = self.taken_back(table, at)?;
+        let present = self.get(table, keys_columns)?;
+        let Storage::Keyed(key) = &table.storage else {
+            return Ok(present);
+        };
+        if later.is_empty() {
+            return Ok(present);
+        }
+        let codec = super::output::key_codec(&table.schema, key)?;
+        let count = keys_columns.first().map_or(0, |column| column.len());
+        let wanted: HashSet<Vec<u8>> = codec.encode(keys_columns, count)?.iter().map(<[u8]>::to_vec).collect();
+        let mut changes: Vec<ChangeBatch> = present.into_iter().map(ChangeBatch::inserts).collect();
+        for batch in later {
+            let columns: Vec<ArrayRef> = key.iter().map(|column| batch.column(*column).clone()).collect();
+            let keys = codec.encode(&columns, batch.num_rows())?;
+            let mine: BooleanArray = keys.iter().map(|key| Some(wanted.contains(key))).collect();
+            changes.push(batch.filter(&mine)?);
+        }
+        Ok(vec![repeat_rows(&change::consolidate(&changes)?)?])
+    }
+
+    /// What was changed in a table after a DML commit, the other way round.
+    fn taken_back(&self, table: &StoredRelation, at: DmlCommit) -> Result<Vec<ChangeBatch>> {
+        let mut changes = Vec::new();
+        if at >= self.dml {
+            return Ok(changes);
+        }
+        for entry in dml::read(self.reader(), at, self.dml)? {
+            let (_, relation, _, bytes) = entry?;
+            if relation == table.relation {
+                let batches = change::from_bytes(&bytes, &table.schema)?;
+                changes.extend(batches.iter().map(ChangeBatch::negate));
+            }
+        }
+        Ok(changes)
     }
 
     fn chunks(&self, relation: &StoredRelation, columns: &[usize]) -> Batches {

@@ -11,7 +11,7 @@ use super::decode::{DecodedRead, Layout, SourceDecoder};
 use super::reader::{Bell, Opening, ReaderEvent, ReaderHandle};
 use crate::Result;
 use crate::change::ChangeBatch;
-use crate::connector::{Position, Positions, SplitId, SplitRead};
+use crate::connector::{Position, Positions, SplitId, SplitRead, Wanted};
 use crate::error::BadRecord;
 use crate::operator::Watermark;
 use crate::relation::SourceSpec;
@@ -25,6 +25,8 @@ pub struct SplitState {
     pub watermark: Option<Watermark>,
     /// Its bounded input has ended.
     pub ended: bool,
+    /// Once, it was read to its end.
+    pub caught_up: bool,
     /// Since when it is read to its end without a new record; `None` while it isn't.
     quiet_since: Option<Instant>,
     /// It has been quiet for the idle timeout and doesn't hold the watermark.
@@ -37,6 +39,7 @@ impl SplitState {
             position,
             watermark: None,
             ended: false,
+            caught_up: false,
             quiet_since: None,
             idle: false,
         }
@@ -58,6 +61,7 @@ impl SourceProgress {
         let split = |progress: &SplitProgress| SplitState {
             watermark: progress.max_event_time,
             ended: progress.ended,
+            caught_up: progress.caught_up,
             ..SplitState::at(progress.position)
         };
         let splits = stored
@@ -73,6 +77,7 @@ impl SourceProgress {
             position: split.position,
             max_event_time: split.watermark,
             ended: split.ended,
+            caught_up: split.caught_up,
         };
         self.splits
             .iter()
@@ -94,6 +99,7 @@ impl SourceProgress {
             let ours = self.splits.entry(id.clone()).or_insert_with(|| theirs.clone());
             ours.watermark = ours.watermark.max(theirs.watermark);
             ours.ended |= theirs.ended;
+            ours.caught_up |= theirs.caught_up;
         }
         self.watermark = self.watermark.max(other.watermark);
     }
@@ -130,6 +136,8 @@ pub struct SourceStep {
     pub input: RelationInput,
     /// Rows, or at least news of positions.
     pub any: bool,
+    /// The source has just told its splits.
+    pub opened: bool,
     /// Records passed over.
     pub skipped: Vec<BadRecord>,
 }
@@ -145,6 +153,7 @@ pub struct SourceInput {
     /// Rows taken since start.
     pub rows: u64,
     layout: Layout,
+    wanted: Wanted,
     decoders: Vec<SourceDecoder>,
     reader: Option<ReaderHandle>,
     opened: bool,
@@ -161,6 +170,7 @@ impl SourceInput {
             skipped: 0,
             rows: 0,
             layout: Layout::default(),
+            wanted: Wanted::default(),
             decoders: Vec::new(),
             reader: None,
             opened: false,
@@ -169,37 +179,44 @@ impl SourceInput {
         }
     }
 
-    /// Makes it give `layout` from here on. What was read ahead is read again.
+    /// Makes it give `layout` from here on. Where that asks something else of the reader, what was
+    /// read ahead is read again.
     pub fn configure(&mut self, layout: Layout, tasks: usize) -> Result<()> {
         if self.layout == layout && self.reader.is_some() {
             return Ok(());
         }
         let decoder = || SourceDecoder::new(self.spec.clone(), layout.clone());
         self.decoders = (0..tasks).map(|_| decoder()).collect::<Result<_>>()?;
+        let wanted = SourceDecoder::wanted(&self.spec, &layout);
+        self.layout = layout;
+        if self.wanted == wanted && self.reader.is_some() {
+            return Ok(());
+        }
         self.pending.clear();
         self.opened = false;
         self.reader = None;
+        self.wanted = wanted.clone();
         let opening = Opening {
             spec: self.spec.clone(),
             from: self.progress.positions(),
-            wanted: SourceDecoder::wanted(&self.spec, &layout),
+            wanted,
         };
         self.reader = Some(ReaderHandle::spawn(opening, self.bell.clone())?);
-        self.layout = layout;
         Ok(())
     }
 
-    /// Takes what has been read, at most about `budget` rows, none at or beyond `limits`, and
-    /// decodes it.
+    /// Takes what has been read, whole reads of together at most `budget` events (or one), none at
+    /// or beyond `limits`, and decodes it.
     pub fn step(&mut self, budget: usize, limits: Option<&Positions>, now: Instant) -> Result<SourceStep> {
         // Reads beyond a limit wait in front of others that may go on.
-        self.pump(if limits.is_some() { budget * 16 } else { budget })?;
+        let opened = self.pump(if limits.is_some() { budget * 64 } else { budget })?;
         let tasks = self.decoders.len();
         let mut taken: Vec<Vec<SplitRead>> = vec![Vec::new(); tasks];
-        let mut rows = 0;
+        let (mut rows, mut events) = (0, 0);
         let mut held = VecDeque::new();
-        while rows < budget {
-            let Some(read) = self.pending.pop_front() else {
+        while events < budget {
+            let fits = |read: &mut SplitRead| events == 0 || events + read.payload.events() <= budget;
+            let Some(read) = self.pending.pop_front_if(fits) else {
                 break;
             };
             let (now_part, later) = cut(read, limits);
@@ -208,6 +225,7 @@ impl SourceInput {
             }
             if let Some(read) = now_part {
                 rows += read.payload.len();
+                events += read.payload.events();
                 let place = self
                     .progress
                     .splits
@@ -223,6 +241,7 @@ impl SourceInput {
         let any = taken.iter().any(|reads| !reads.is_empty());
         let mut step = SourceStep {
             any,
+            opened,
             ..SourceStep::default()
         };
         if any {
@@ -241,18 +260,21 @@ impl SourceInput {
         Ok(step)
     }
 
-    /// Moves what the reader thread has into `pending`, as far as a step may need it.
-    fn pump(&mut self, budget: usize) -> Result<()> {
+    /// Moves what the reader thread has into `pending`, as far as a step may need it. True when the
+    /// splits were told.
+    fn pump(&mut self, budget: usize) -> Result<bool> {
+        let mut opened = false;
         let Some(reader) = &self.reader else {
-            return Ok(());
+            return Ok(opened);
         };
-        let mut waiting: usize = self.pending.iter().map(|read| read.payload.len()).sum();
+        let mut waiting: usize = self.pending.iter().map(|read| read.payload.events()).sum();
         while waiting < budget {
             match reader.try_next() {
                 None => break,
                 Some(ReaderEvent::Failed(error)) => return Err(error),
                 Some(ReaderEvent::Opened(positions)) => {
                     self.opened = true;
+                    opened = true;
                     for (id, position) in positions {
                         self.progress
                             .splits
@@ -261,7 +283,7 @@ impl SourceInput {
                     }
                 }
                 Some(ReaderEvent::Read(read)) => {
-                    waiting += read.payload.len();
+                    waiting += read.payload.events();
                     let first = if read.payload.is_empty() {
                         read.next
                     } else {
@@ -275,7 +297,7 @@ impl SourceInput {
                 }
             }
         }
-        Ok(())
+        Ok(opened)
     }
 
     /// Decodes the reads of each task and moves positions and watermarks. On an error nothing has
@@ -299,6 +321,7 @@ impl SourceInput {
             }
             split.position = read.next;
             split.ended |= read.ended;
+            split.caught_up |= read.at_end || read.ended;
             split.quiet_since = read.at_end.then_some(now);
         }
         let marks: Vec<Marks> = taken.iter().map(|reads| self.marks(reads)).collect();
@@ -415,6 +438,13 @@ impl SourceInput {
     /// What keeps it from being read, if anything.
     pub fn trouble(&self) -> Option<String> {
         self.reader.as_ref().and_then(ReaderHandle::trouble)
+    }
+
+    /// Has its reader end, without waiting for that.
+    pub fn end(&mut self) {
+        if let Some(reader) = &self.reader {
+            reader.end();
+        }
     }
 
     /// Ends its reader and waits for that.

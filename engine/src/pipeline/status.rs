@@ -56,6 +56,8 @@ pub struct PipelineRow {
     pub state: ViewState,
     /// Its last committed epoch.
     pub epoch: Epoch,
+    /// Every input of its pipeline was bounded, has ended, and is in that epoch.
+    pub ended: bool,
     /// Its result's watermark, microseconds.
     pub watermark_us: Option<i64>,
     /// When it last took in a row or committed, microseconds since the epoch.

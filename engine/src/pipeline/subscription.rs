@@ -13,11 +13,15 @@ use weir_state::{Epoch, PipelineId, RelationId, Store, WriteBatch, changelog};
 
 use super::output::read_changes;
 use super::runtime::Command;
-use super::shared::{Shared, Standing};
+use super::shared::Shared;
 use super::snapshot::Batches;
+use super::standing::Standing;
 use crate::change::ChangeBatch;
 use crate::relation::StoredRelation;
 use crate::{Error, Result};
+
+/// How long a running pipeline may take to begin a changelog.
+const BEGIN: Duration = Duration::from_secs(10);
 
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
@@ -58,39 +62,26 @@ impl Subscription {
     ) -> Result<Subscription> {
         let id = relation.relation;
         let follower = format!("subscription {}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let store = shared.instance.store().clone();
-        if let Some(after) = after {
-            check_resumable(&shared, id, after)?;
-            shared.publication.follow(id, &follower, Some(after));
-            let (query, trimmed) = (None, Epoch::ZERO);
-            return Ok(Subscription {
-                shared,
-                store,
-                relation,
-                follower,
-                delivered: after,
-                snapshot: None,
-                query,
-                trimmed,
-            });
-        }
-        let (present, epoch) = shared.follow_from_snapshot(id, &follower)?;
-        let all = relation.all_columns();
-        let rows = if snapshot {
-            Some((epoch, present.scan(&relation, &all)?))
-        } else {
-            None
+        let (delivered, rows) = match after {
+            Some(after) => {
+                resume(&shared, id, &follower, after)?;
+                (after, None)
+            }
+            None => {
+                let (present, epoch) = shared.follow_from_snapshot(id, &follower, || false)?;
+                let rows = snapshot.then(|| present.scan(&relation, &relation.all_columns()));
+                (epoch, rows.transpose()?)
+            }
         };
-        let (query, trimmed) = (None, Epoch::ZERO);
         Ok(Subscription {
+            store: shared.store.clone(),
             shared,
-            store,
             relation,
             follower,
-            delivered: epoch,
-            snapshot: rows,
-            query,
-            trimmed,
+            delivered,
+            snapshot: rows.map(|rows| (delivered, rows)),
+            query: None,
+            trimmed: Epoch::ZERO,
         })
     }
 
@@ -148,19 +139,18 @@ impl Subscription {
             if let Some(error) = self.failure() {
                 return Some(Err(error));
             }
-            let (_, host) = publication.host(view)?;
-            (host.epoch > delivered || (host.ended && self.query.is_some())).then_some(Ok(host))
+            let host = publication.host(view)?;
+            (host.right > delivered || (host.ended && self.query.is_some())).then_some(Ok(host.right))
         });
         let Some(news) = news else { return Ok(None) };
-        let host = news?;
-        if host.epoch <= delivered {
+        let epoch = news?;
+        if epoch <= delivered {
             return Ok(Some(Delivery::Ended));
         }
-        let changes = read_changes(self.store.as_ref(), &self.relation, delivered, host.epoch)?;
-        self.delivered = host.epoch;
-        self.shared.publication.advance(view, &self.follower, host.epoch);
+        let changes = read_changes(self.store.as_ref(), &self.relation, delivered, epoch)?;
+        self.delivered = epoch;
+        self.shared.publication.advance(view, &self.follower, epoch);
         self.trim()?;
-        let epoch = host.epoch;
         Ok(Some(if changes.is_empty() {
             Delivery::Progress { epoch }
         } else {
@@ -170,6 +160,9 @@ impl Subscription {
 
     /// The error that ended a push query, or a dropped view.
     fn failure(&self) -> Option<Error> {
+        if self.shared.is_stopping() {
+            return Some(Error::State("the engine is stopping".to_string()));
+        }
         let relations = self.shared.relations.read();
         match relations.views.get(&self.relation.relation) {
             None => Some(Error::Data("the view was dropped".to_string())),
@@ -198,7 +191,7 @@ impl Drop for Subscription {
         let view = self.relation.relation;
         self.shared.publication.unfollow(view, &self.follower);
         if let Some(pipeline) = self.query {
-            if let Some(handle) = self.shared.pipelines.read().get(&pipeline) {
+            if let Some(handle) = self.shared.pipeline(pipeline) {
                 let (done, _) = crossbeam_channel::bounded(1);
                 handle.send(Command::Stop(done));
             }
@@ -209,8 +202,8 @@ impl Drop for Subscription {
 
 /// A client may go on after an epoch if the changelog is whole from there, and if that epoch has
 /// been.
-fn check_resumable(shared: &Shared, view: RelationId, after: Epoch) -> Result<()> {
-    let (_, host) = shared.publication.host(view).ok_or_else(|| Error::Connector {
+fn resume(shared: &Shared, view: RelationId, follower: &str, after: Epoch) -> Result<()> {
+    let host = shared.publication.host(view).ok_or_else(|| Error::Connector {
         place: format!("view {view}"),
         cause: "it is not running; see SHOW PIPELINES".to_string(),
     })?;
@@ -221,10 +214,20 @@ fn check_resumable(shared: &Shared, view: RelationId, after: Epoch) -> Result<()
             host.epoch
         )));
     }
-    let kept = shared.publication.logged_after(view);
-    if after == host.epoch || kept.is_some_and(|kept| kept <= after) {
+    if shared.publication.resume(view, follower, after) {
         return Ok(());
     }
+    // Nobody follows it, so the changelog begins now. That is early enough for who has the last epoch.
+    shared.publication.follow(view, follower, None, None);
+    shared.ring_all();
+    let begun = shared
+        .publication
+        .wait(Instant::now() + BEGIN, |publication| publication.logged_after(view));
+    if begun.is_some_and(|begun| begun <= after) {
+        shared.publication.advance(view, follower, after);
+        return Ok(());
+    }
+    shared.publication.unfollow(view, follower);
     Err(Error::Data(format!(
         "the changes after epoch {after} are no longer kept; subscribe anew without AS OF to begin with the present rows"
     )))

@@ -1,27 +1,34 @@
-//! The supervisor: one thread per engine that attaches newcomers, tries failed views again, and
-//! trims logs that nobody needs any more.
+//! The supervisor: one thread per engine that attaches newcomers, starts stopped views again, stops
+//! what rests on them, and trims logs that nobody needs any more. It sleeps until it is rung, or
+//! until something is due.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_state::{DmlCommit, Epoch, PipelineId, RelationId, WriteBatch, changelog, dml, pipelines};
+use crossbeam_channel::{Receiver, bounded};
+use weir_state::pipelines::{self, PipelineRecord};
+use weir_state::{PipelineId, RelationId, Store, WriteBatch};
 
 use super::attach;
-use super::shared::{PipelineHandle, Shared, Standing, lag};
+use super::logs::Logs;
+use super::record::{self, follower_name};
+use super::runtime::Command;
+use super::shared::{PipelineHandle, Shared, lag, same_splits};
 use crate::Result;
 
+/// How often newcomers are looked at while there are any.
 const TICK: Duration = Duration::from_millis(25);
-/// How far behind a newcomer may be when the cut is made, in records.
+/// How far apart two pipelines may be when the cut is made, in records.
 const CLOSE: i64 = 200_000;
 /// A newcomer that doesn't get nearer within this time is helped by holding its host.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Pause after an attempt to attach that failed.
-const RETRY_ATTACH: Duration = Duration::from_secs(2);
-/// How often logs are trimmed.
-const TRIM_EVERY: Duration = Duration::from_secs(1);
+const RETRY_ATTACH: Duration = Duration::from_secs(1);
+/// How often logs are looked at while they grow; also its longest sleep.
+const LOGS_EVERY: Duration = Duration::from_secs(1);
 
-/// What is remembered of a newcomer between ticks.
+/// What is remembered of a newcomer between looks.
 struct Watch {
     lag: i64,
     since: Instant,
@@ -29,52 +36,80 @@ struct Watch {
 }
 
 /// Runs until the engine stops.
-pub fn run(shared: &Arc<Shared>) {
+pub fn run(shared: &Arc<Shared>, ear: &Receiver<()>) {
     let mut watched: HashMap<PipelineId, Watch> = HashMap::new();
-    let mut trimmer = Trimmer::default();
-    let mut last_trim = Instant::now();
+    let mut logs = Logs::default();
+    let mut logs_at = Instant::now();
+    let mut busy = false;
     while !shared.is_stopping() {
-        std::thread::sleep(TICK);
-        attach_newcomers(shared, &mut watched);
-        if let Err(error) = restart_parked(shared) {
-            tracing::error!("starting stopped views: {error}");
+        let retry = shared.relations.read().next_retry();
+        let retry = retry.map(|at| at.saturating_duration_since(Instant::now()).max(TICK));
+        let nap = if busy { TICK } else { LOGS_EVERY };
+        let _ = ear.recv_timeout(retry.map_or(nap, |retry| retry.min(nap)));
+        if shared.is_stopping() {
+            return;
         }
-        if last_trim.elapsed() >= TRIM_EVERY {
-            last_trim = Instant::now();
-            if let Err(error) = trimmer.trim(shared) {
+        stop_resting(shared);
+        busy = attach_newcomers(shared, &mut watched);
+        match restart_parked(shared) {
+            Ok(waiting) => busy |= waiting,
+            Err(error) => tracing::error!("starting stopped views: {error}"),
+        }
+        if logs_at.elapsed() >= LOGS_EVERY {
+            logs_at = Instant::now();
+            if let Err(error) = logs.tend(shared) {
                 tracing::error!("trimming logs: {error}");
             }
         }
     }
 }
 
-/// Looks for two pipelines that must be one, and makes the cut where the newcomer is close.
-fn attach_newcomers(shared: &Arc<Shared>, watched: &mut HashMap<PipelineId, Watch>) {
-    let pipelines: Vec<(PipelineId, PipelineHandle)> = shared
-        .pipelines
-        .read()
-        .iter()
-        .filter(|(_, p)| p.durable)
-        .map(|(id, p)| (*id, p.clone()))
-        .collect();
+/// Views that rest on a stopped view of another pipeline stop too, as they do within one.
+fn stop_resting(shared: &Shared) {
+    for (_, pipeline) in shared.durable_pipelines() {
+        let views = pipeline.status.lock().views.clone();
+        let relations = shared.relations.read();
+        let resting: Vec<RelationId> = views
+            .iter()
+            .copied()
+            .filter(|view| relations.stopped_below(*view, &views).is_some())
+            .collect();
+        drop(relations);
+        if !resting.is_empty() {
+            let (done, wait) = bounded(1);
+            let _one = shared.moves.lock();
+            pipeline.send(Command::Detach {
+                views: resting,
+                keep: true,
+                done,
+            });
+            let _ = wait.recv_timeout(Duration::from_secs(10));
+        }
+    }
+}
+
+/// Looks for two pipelines that must be one, and makes the cut where they are close. True while
+/// there is something to look for.
+fn attach_newcomers(shared: &Arc<Shared>, watched: &mut HashMap<PipelineId, Watch>) -> bool {
+    let pipelines = shared.durable_pipelines();
     watched.retain(|id, _| pipelines.iter().any(|(other, _)| other == id));
+    let mut more = false;
     for (id, newcomer) in &pipelines {
-        let status = newcomer.status.lock();
-        let (attached, ready) = (status.attached, !status.loading && status.opened);
-        drop(status);
+        let attached = shared.publication.is_attached(*id);
         // The host is the pipeline that is attached, and among attached ones the older.
         let host = pipelines.iter().find(|(other, host)| {
-            let older = (!host.status.lock().attached, *other) < (!attached, *id);
+            let older = (!shared.publication.is_attached(*other), *other) < (!attached, *id);
             other != id && older && shared.related(host, newcomer)
         });
         let Some((host_id, host)) = host else {
-            if !attached && ready {
-                newcomer.status.lock().attached = true;
+            if !attached {
+                shared.publication.attach(*id);
                 newcomer.bell.ring();
             }
             continue;
         };
-        if !ready || !is_close(host, newcomer, watched.entry(*id).or_insert_with(Watch::new)) {
+        more = true;
+        if !is_close(host, newcomer, watched.entry(*id).or_insert_with(Watch::new)) {
             continue;
         }
         match attach::attach(shared, (*host_id, host), (*id, newcomer)) {
@@ -88,9 +123,10 @@ fn attach_newcomers(shared: &Arc<Shared>, watched: &mut HashMap<PipelineId, Watc
                 }
             }
         }
-        // The list of pipelines has changed: look again at the next tick.
-        return;
+        // The list of pipelines has changed.
+        return true;
     }
+    more
 }
 
 impl Watch {
@@ -103,12 +139,13 @@ impl Watch {
     }
 }
 
-/// True when the cut would hold the host only shortly, or when waiting doesn't help.
+/// True when the cut would hold the two only shortly, or when waiting doesn't help.
 fn is_close(host: &PipelineHandle, newcomer: &PipelineHandle, watch: &mut Watch) -> bool {
-    if Instant::now() < watch.not_before {
+    if Instant::now() < watch.not_before || !host.is_ready() || !newcomer.is_ready() || !same_splits(host, newcomer) {
         return false;
     }
-    let lag = lag(host, newcomer);
+    let (behind, ahead) = lag(host, newcomer);
+    let lag = behind + ahead;
     if lag <= CLOSE {
         return true;
     }
@@ -121,129 +158,109 @@ fn is_close(host: &PipelineHandle, newcomer: &PipelineHandle, watch: &mut Watch)
     !nearer
 }
 
-/// Starts views again that failed and whose pause is over, or that were resumed.
-fn restart_parked(shared: &Arc<Shared>) -> Result<()> {
-    let due: Vec<BTreeSet<RelationId>> = {
-        let relations = shared.relations.read();
-        let standing = |view: &RelationId| relations.views.get(view).map(|entry| &entry.standing);
-        let ready = |views: &BTreeSet<RelationId>| {
-            let now = Instant::now();
-            let held = views.iter().any(|view| match standing(view) {
-                Some(Standing::Paused) | Some(Standing::Failed { retry_at: None, .. }) => true,
-                Some(Standing::Failed { retry_at: Some(at), .. }) => *at > now,
-                _ => false,
-            });
-            // What they read must be running, or stopped among themselves.
-            let resting = views.iter().filter_map(|view| relations.views.get(view)).any(|entry| {
-                entry.spec.graph.relations().iter().any(|read| {
-                    !views.contains(read) && standing(read).is_some_and(|s| !matches!(s, Standing::Running(_)))
-                })
-            });
-            !held && !resting
-        };
-        relations
+/// Starts all stopped views that may run, and then those that rested on them.
+pub fn start_stopped(shared: &Arc<Shared>) -> Result<()> {
+    let stopped = || {
+        shared
+            .relations
+            .read()
             .parked
             .iter()
-            .filter(|parked| ready(&parked.views))
-            .map(|parked| parked.views.clone())
+            .map(|parked| parked.views.len())
+            .sum::<usize>()
+    };
+    loop {
+        let before = stopped();
+        restart_parked(shared)?;
+        if stopped() >= before {
+            return Ok(());
+        }
+    }
+}
+
+/// Starts views again that failed and whose pause is over, or that were resumed. True while there
+/// is something that could not be done yet.
+fn restart_parked(shared: &Arc<Shared>) -> Result<bool> {
+    let due: Vec<(BTreeSet<RelationId>, BTreeSet<RelationId>)> = {
+        let relations = shared.relations.read();
+        let groups = relations.parked.iter().map(|parked| &parked.views);
+        groups
+            .map(|group| (group.clone(), relations.startable(group)))
+            .filter(|(_, startable)| !startable.is_empty())
             .collect()
     };
-    for views in due {
-        restart(shared, &views)?;
+    let mut more = false;
+    for (group, startable) in due {
+        more |= !restart(shared, &group, &startable)?;
     }
-    Ok(())
+    Ok(more)
 }
 
-fn restart(shared: &Arc<Shared>, views: &BTreeSet<RelationId>) -> Result<()> {
-    let (specs, record) = {
+/// Starts some of a parked group; false if that can't be yet.
+fn restart(shared: &Arc<Shared>, group: &BTreeSet<RelationId>, startable: &BTreeSet<RelationId>) -> Result<bool> {
+    let _one = shared.moves.lock();
+    let (specs, record, reads, left_reads) = {
         let relations = shared.relations.read();
-        let Some(parked) = relations.parked.iter().find(|parked| parked.views == *views) else {
-            return Ok(());
+        let Some(parked) = relations.parked.iter().find(|parked| parked.views == *group) else {
+            return Ok(true);
         };
-        let specs: Vec<_> = views
-            .iter()
-            .filter_map(|view| relations.views.get(view))
-            .map(|entry| entry.spec.clone())
-            .collect();
-        (specs, parked.record.clone())
-    };
-    let id = match &record {
-        Some(record) => {
-            // The record, and the epoch it speaks of, may still be on their way to the disk.
-            let stored = pipelines::load(shared.instance.store().as_ref())?;
-            if !stored.iter().any(|stored| stored.id == record.id) {
-                return Ok(());
-            }
-            record.id
+        if relations.startable(group) != *startable {
+            return Ok(false);
         }
-        None => shared.allocate_pipeline()?,
+        let entries = startable.iter().filter_map(|view| relations.views.get(view));
+        let specs: Vec<_> = entries.map(|entry| entry.spec.clone()).collect();
+        let left: BTreeSet<RelationId> = group.difference(startable).copied().collect();
+        (
+            specs,
+            parked.record.clone(),
+            relations.reads(startable),
+            relations.reads(&left),
+        )
     };
-    shared.relations.write().parked.retain(|parked| parked.views != *views);
-    if specs.is_empty() {
-        return Ok(());
+    let Some(record) = record else {
+        shared.start_pipeline(shared.allocate_pipeline()?, specs, None, None)?;
+        return Ok(true);
+    };
+    // The record, and the epoch it speaks of, may still be on their way to the disk.
+    let stored = pipelines::load(shared.store.as_ref())?;
+    if !stored.iter().any(|stored| stored.id == record.id) {
+        return Ok(false);
     }
-    shared.start_pipeline(id, specs, record, None)
+    let left: BTreeSet<RelationId> = group.difference(startable).copied().collect();
+    let record = if left.is_empty() {
+        record
+    } else {
+        let (starting, staying) = part(shared, &record, (startable, &reads), (&left, &left_reads))?;
+        shared.relations.write().park(left, Some(staying), None);
+        starting
+    };
+    shared.start_pipeline(record.id, specs, Some(record), None)?;
+    Ok(true)
 }
 
-/// Trims changelogs and the DML log behind their slowest readers.
-#[derive(Default)]
-struct Trimmer {
-    changelogs: HashMap<RelationId, Epoch>,
-    dml: DmlCommit,
-}
-
-impl Trimmer {
-    fn trim(&mut self, shared: &Shared) -> Result<()> {
-        let mut batch = WriteBatch::new();
-        let needed: HashMap<RelationId, Epoch> = shared.publication.needed_after().into_iter().collect();
-        for (view, after) in &needed {
-            if self.changelogs.get(view).is_none_or(|done| done < after) && *after > Epoch::ZERO {
-                changelog::trim(&mut batch, *view, *after);
-                shared.publication.trimmed(*view, *after);
-                self.changelogs.insert(*view, *after);
-            }
+/// Cuts a stored record in two: views that go, under a new id, and those that stay.
+pub fn part(
+    shared: &Shared,
+    record: &PipelineRecord,
+    (going, going_reads): (&BTreeSet<RelationId>, &BTreeSet<RelationId>),
+    (staying, staying_reads): (&BTreeSet<RelationId>, &BTreeSet<RelationId>),
+) -> Result<(PipelineRecord, PipelineRecord)> {
+    let going = record::restrict(record, shared.allocate_pipeline()?, going, going_reads);
+    let staying = record::restrict(record, record.id, staying, staying_reads);
+    for record in [&going, &staying] {
+        let follower = follower_name(record.id);
+        for (view, epoch) in &record.changelogs {
+            shared.publication.follow(*view, &follower, Some(*epoch), None);
         }
-        let left: Vec<RelationId> = self
-            .changelogs
-            .keys()
-            .copied()
-            .filter(|v| !needed.contains_key(v))
-            .collect();
-        for view in left {
-            self.changelogs.remove(&view);
-            if let Some((_, host)) = shared.publication.host(view) {
-                changelog::trim(&mut batch, view, host.epoch);
-            }
-        }
-        let dml = self.dml_floor(shared)?;
-        if dml > self.dml {
-            dml::trim(&mut batch, dml);
-            self.dml = dml;
-        }
-        if !batch.is_empty() {
-            shared.instance.store().commit(batch)?;
-        }
-        Ok(())
     }
-
-    /// The DML commit up to which everyone, running or stopped, has read.
-    fn dml_floor(&self, shared: &Shared) -> Result<DmlCommit> {
-        let running = shared.publication.dml_needed_after();
-        // A pipeline that has not published yet may read from anywhere: wait for it.
-        let unpublished = shared
-            .pipelines
-            .read()
-            .values()
-            .any(|pipeline| pipeline.status.lock().loading);
-        if unpublished {
-            return Ok(self.dml);
-        }
-        let records = pipelines::load(shared.instance.store().as_ref())?;
-        Ok(records
-            .iter()
-            .map(|record| record.dml)
-            .min()
-            .unwrap_or(running)
-            .min(running))
-    }
+    let left = record
+        .changelogs
+        .keys()
+        .filter(|view| !staying.changelogs.contains_key(view));
+    left.for_each(|view| shared.publication.unfollow(*view, &follower_name(record.id)));
+    let mut batch = WriteBatch::new();
+    pipelines::put(&mut batch, &going);
+    pipelines::put(&mut batch, &staying);
+    shared.store.commit(batch)?;
+    Ok((going, staying))
 }

@@ -51,7 +51,7 @@ impl TableWrite<'_> {
     pub fn commit(self, changes: &[(RelationId, ChangeBatch)]) -> Result<DmlCommit> {
         let last = dml::last(self.store.as_ref())?;
         let commit = last.next();
-        let mut batch = WriteBatch::new();
+        let (mut batch, mut present) = (WriteBatch::new(), WriteBatch::new());
         let mut any = false;
         for (seq, (relation, rows)) in changes.iter().enumerate() {
             let spec = self
@@ -64,13 +64,14 @@ impl TableWrite<'_> {
             let rows = change::consolidate(std::slice::from_ref(rows))?;
             let stored = spec.stored();
             let writer = RowWriter::new(*relation, &spec.name, &stored.storage, &stored.schema)?;
-            writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch)?;
+            writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch, &mut present)?;
             dml::append(&mut batch, commit, *relation, seq as u32, &change::to_bytes(&[rows])?);
             any = true;
         }
         if !any {
             return Ok(last);
         }
+        batch.append(present);
         self.store.commit(batch)?;
         self.shared.publication.publish_dml(commit);
         self.shared.ring_all();

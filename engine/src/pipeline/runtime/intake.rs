@@ -1,15 +1,16 @@
-//! What a step takes in: snapshots first, then DML, other pipelines' changelogs and sources.
+//! What a step takes in: snapshots first, then other pipelines' changelogs, DML and sources.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use weir_state::{Epoch, RelationId, dml};
+use weir_state::{DmlCommit, Epoch, RelationId, dml};
 
 use super::{Mode, Runtime};
-use crate::Result;
 use crate::change::{self, ChangeBatch};
 use crate::pipeline::dataflow::RelationInput;
 use crate::pipeline::output::read_changes;
+use crate::pipeline::publication::Host;
+use crate::{Error, Result};
 
 impl Runtime {
     /// The next part of the snapshots that must be in before anything else is read.
@@ -28,6 +29,7 @@ impl Runtime {
             }
             if count == 0 {
                 self.loading.pop();
+                self.untold = true;
                 continue;
             }
             return Ok(Some(HashMap::from([(relation, self.in_task_0(batches))])));
@@ -36,7 +38,7 @@ impl Runtime {
     }
 
     /// Changes of one origin stay in order in one task; exchanges deal them further.
-    pub(super) fn in_task_0(&self, batches: Vec<ChangeBatch>) -> RelationInput {
+    fn in_task_0(&self, batches: Vec<ChangeBatch>) -> RelationInput {
         let mut by_task = vec![Vec::new(); self.dataflow.num_tasks()];
         by_task[0] = batches;
         RelationInput {
@@ -45,62 +47,93 @@ impl Runtime {
         }
     }
 
-    pub(super) fn take_dml(&mut self, inputs: &mut HashMap<RelationId, RelationInput>) -> Result<bool> {
-        let mut upto = self.shared.publication.dml();
-        if let Mode::RunningTo(targets, _) = &self.mode {
-            upto = upto.min(targets.dml);
+    /// Changelogs and DML, as of one moment: views of one pipeline are read to the same epoch, and
+    /// tables no further than the views that rest on them too.
+    pub(super) fn take_logs(&mut self, inputs: &mut HashMap<RelationId, RelationInput>) -> Result<bool> {
+        let (hosts, last_dml) = self.shared.publication.hosts(self.follows.keys().copied());
+        let any = self.take_changelogs(&hosts, inputs)?;
+        Ok(self.take_dml(last_dml, inputs)? || any)
+    }
+
+    fn take_changelogs(
+        &mut self,
+        hosts: &BTreeMap<RelationId, Host>,
+        inputs: &mut HashMap<RelationId, RelationInput>,
+    ) -> Result<bool> {
+        let mut any = false;
+        for (relation, host) in hosts {
+            let upto = match &self.mode {
+                Mode::RunningTo(targets, _) => {
+                    let target = targets.changelogs.get(relation).copied();
+                    host.epoch.min(target.unwrap_or(Epoch::ZERO))
+                }
+                _ => host.right,
+            };
+            let Some(follow) = self.follows.get(relation) else {
+                continue;
+            };
+            if upto < follow.taken {
+                continue;
+            }
+            let mut batches = Vec::new();
+            if upto > follow.taken {
+                batches = read_changes(self.shared.store.as_ref(), &follow.relation, follow.taken, upto)?;
+            }
+            let mut input = self.in_task_0(batches);
+            let follow = self.follows.get_mut(relation).expect("it was there");
+            follow.taken = upto;
+            if upto == host.epoch {
+                follow.dml = host.dml;
+                follow.ended = host.ended;
+                if host.watermark > follow.watermark {
+                    follow.watermark = host.watermark;
+                    input.watermark = host.watermark;
+                }
+            }
+            // An epoch in which the view did not change is no reason for one here.
+            if input.watermark.is_some() || !input.batches[0].is_empty() {
+                any = true;
+                inputs.insert(*relation, input);
+            }
         }
+        Ok(any)
+    }
+
+    fn take_dml(&mut self, last: DmlCommit, inputs: &mut HashMap<RelationId, RelationInput>) -> Result<bool> {
+        if self.tables.is_empty() {
+            return Ok(false);
+        }
+        let upto = match &self.mode {
+            Mode::RunningTo(targets, _) => last.min(targets.dml.unwrap_or(DmlCommit::ZERO)),
+            _ => self.follows.values().fold(last, |upto, follow| upto.min(follow.dml)),
+        };
         if upto <= self.dml {
             return Ok(false);
         }
         let mut found: HashMap<RelationId, Vec<ChangeBatch>> = HashMap::new();
-        if !self.tables.is_empty() {
-            let store = self.shared.instance.store().clone();
-            for entry in dml::read(store.as_ref(), self.dml, upto)? {
-                let (_, relation, _, bytes) = entry?;
-                if let Some(table) = self.tables.get(&relation) {
-                    found
-                        .entry(relation)
-                        .or_default()
-                        .extend(change::from_bytes(&bytes, &table.schema)?);
-                }
+        for entry in dml::read(self.shared.store.as_ref(), self.dml, upto)? {
+            let (_, relation, _, bytes) = entry?;
+            if let Some(table) = self.tables.get(&relation) {
+                let batches = change::from_bytes(&bytes, &table.schema)?;
+                found.entry(relation).or_default().extend(batches);
             }
         }
         self.dml = upto;
         for (relation, batches) in found {
             inputs.insert(relation, self.in_task_0(batches));
         }
+        // Also where none of these tables changed: somebody may wait until the commit is in.
         Ok(true)
     }
 
-    pub(super) fn take_changelogs(&mut self, inputs: &mut HashMap<RelationId, RelationInput>) -> Result<bool> {
-        let mut any = false;
-        let store = self.shared.instance.store().clone();
-        let relations: Vec<RelationId> = self.follows.keys().copied().collect();
-        for relation in relations {
-            let Some((_, host)) = self.shared.publication.host(relation) else {
-                continue;
-            };
-            let mut upto = host.epoch;
-            if let Mode::RunningTo(targets, _) = &self.mode {
-                upto = upto.min(targets.changelogs.get(&relation).copied().unwrap_or(Epoch::ZERO));
-            }
-            let follow = self.follows.get_mut(&relation).expect("it is among the keys");
-            if upto <= follow.taken {
-                continue;
-            }
-            let batches = read_changes(store.as_ref(), &follow.relation, follow.taken, upto)?;
-            follow.taken = upto;
-            any = true;
-            inputs.insert(relation, self.in_task_0(batches));
-        }
-        Ok(any)
-    }
-
-    pub(super) fn take_sources(&mut self, inputs: &mut HashMap<RelationId, RelationInput>) -> Result<bool> {
+    /// Reads the sources. The views of one that fails are noted in `failed`.
+    pub(super) fn take_sources(
+        &mut self,
+        inputs: &mut HashMap<RelationId, RelationInput>,
+        failed: &mut BTreeMap<RelationId, Option<Error>>,
+    ) -> bool {
         let mut any = false;
         let now = Instant::now();
-        let mut failed = Vec::new();
         for (relation, source) in &mut self.sources {
             let limits = match &self.mode {
                 Mode::RunningTo(targets, _) => match targets.positions.get(relation) {
@@ -112,26 +145,18 @@ impl Runtime {
             match source.step(self.shared.options.step_rows, limits, now) {
                 Ok(step) => {
                     any |= step.any;
+                    self.untold |= step.opened;
                     self.skipped.extend(step.skipped);
                     inputs.insert(*relation, step.input);
                 }
-                Err(error) => failed.push((*relation, error)),
+                Err(error) => {
+                    any = true;
+                    let views = self.dataflow.views().values();
+                    let readers = views.filter(|view| view.graph.relations().contains(relation));
+                    failed.extend(readers.map(|view| (view.relation, Some(error.clone()))));
+                }
             }
         }
-        for (relation, error) in failed {
-            any = true;
-            let readers = self.readers_of(relation);
-            let causes = readers.into_iter().map(|view| (view, Some(error.clone()))).collect();
-            self.detach_failed(causes)?;
-        }
-        Ok(any)
-    }
-
-    pub(super) fn readers_of(&self, relation: RelationId) -> Vec<RelationId> {
-        let views = self.dataflow.views().values();
-        views
-            .filter(|view| view.graph.relations().contains(&relation))
-            .map(|view| view.relation)
-            .collect()
+        any
     }
 }

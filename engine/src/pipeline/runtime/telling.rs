@@ -4,41 +4,73 @@ use std::time::{Duration, Instant};
 
 use weir_state::Epoch;
 
-use super::{Runtime, stored_progress};
-use crate::pipeline::publication::PublishedPipeline;
+use super::Runtime;
+use crate::pipeline::publication::News;
+use crate::pipeline::record;
 use crate::pipeline::shared::SourceStatus;
 use crate::pipeline::source::SourceInput;
 
+/// How often news are told when there is nothing else to do, and under load.
+pub(super) const OFTEN: Duration = Duration::from_millis(20);
+const SELDOM: Duration = Duration::from_millis(200);
+
 impl Runtime {
-    pub(super) fn news(&self, epoch: Epoch) -> PublishedPipeline {
-        let ended = self.loading.is_empty()
-            && self.follows.is_empty()
-            && self.tables.is_empty()
-            && self.sources.values().all(|source| source.ended() && source.drained());
-        let attached = self.start.status.lock().attached;
-        PublishedPipeline {
+    pub(super) fn news(&self, epoch: Epoch) -> News {
+        let views = self.dataflow.views().keys();
+        News {
             epoch,
-            dml: self.dml,
-            views: self.dataflow.views().keys().copied().collect(),
-            ended,
-            attached,
+            right: self.right,
+            dml: self.tables_upto(),
+            dml_read: self.dml_read(),
+            views: views.map(|view| (*view, self.dataflow.watermark(*view))).collect(),
+            ended: self.has_ended(),
+            absorbed: self.absorbed.clone(),
         }
     }
 
-    pub(super) fn publish_present(&self) {
-        self.shared
-            .publication
-            .publish(self.start.id, self.news(self.last_epoch));
+    /// Every input was bounded, has ended, and is in.
+    fn has_ended(&self) -> bool {
+        self.started
+            && self.loading.is_empty()
+            && self.unopened.is_empty()
+            && self.tables.is_empty()
+            && self.follows.values().all(|follow| follow.ended)
+            && self.sources.values().all(|source| source.ended() && source.drained())
     }
 
-    /// Says how it is, not more often than is of use.
-    pub(super) fn tell_status(&mut self, idle: bool) {
-        if !idle && self.last_status.elapsed() < Duration::from_millis(200) {
+    pub(super) fn publish_present(&mut self) {
+        let news = self.news(self.last_epoch);
+        self.published = (news.dml, news.ended);
+        self.shared.publication.publish(self.start.id, news);
+    }
+
+    /// Says what is new, not more often than is of use.
+    pub(super) fn tell(&mut self, idle: bool) {
+        let settled = !self.dirty && self.committing.is_none() && self.last_epoch > Epoch::ZERO;
+        if settled && self.published != (self.tables_upto(), self.has_ended()) {
+            // No row has moved, so there is no epoch that would tell it.
+            self.publish_present();
+        }
+        let trouble = self.sources.values().find_map(SourceInput::trouble);
+        self.untold |= self.start.status.lock().trouble != trouble;
+        if !self.untold || self.last_status.elapsed() < if idle { OFTEN } else { SELDOM } {
             return;
         }
+        self.untold = false;
         self.last_status = Instant::now();
+        self.tell_status(trouble);
+        if self.start.durable && !self.shared.publication.is_attached(self.start.id) {
+            self.shared.supervisor.ring();
+        }
+    }
+
+    fn tell_status(&self, trouble: Option<String>) {
+        let sources = self
+            .sources
+            .iter()
+            .map(|(id, source)| (*id, self.source_status(source)));
         let mut status = self.start.status.lock();
-        status.loading = !self.loading.is_empty() || !self.started;
+        status.loading = !self.loading.is_empty() || !self.unopened.is_empty() || !self.started;
         status.views = self.dataflow.views().keys().copied().collect();
         status.positions = self
             .sources
@@ -47,33 +79,26 @@ impl Runtime {
             .collect();
         status.opened = self.sources.values().all(SourceInput::opened);
         status.last_progress_us = self.last_progress_us;
-        status.trouble = self.sources.values().find_map(SourceInput::trouble);
+        status.trouble = trouble;
         status.watermarks = status
             .views
             .iter()
             .map(|view| (*view, self.dataflow.watermark(*view)))
             .collect();
         status.operators = self.dataflow.node_stats();
-        status.sources = self
-            .sources
-            .iter()
-            .map(|(id, s)| {
-                (
-                    *id,
-                    SourceStatus {
-                        name: s.spec.name.clone(),
-                        splits: s.progress.splits.clone(),
-                        committed: self
-                            .last_record
-                            .as_ref()
-                            .map(|record| stored_progress(record, *id).positions())
-                            .unwrap_or_default(),
-                        ends: s.ends(),
-                        rows: s.rows,
-                        skipped: s.skipped,
-                    },
-                )
-            })
-            .collect();
+        status.sources = sources.collect();
+    }
+
+    fn source_status(&self, source: &SourceInput) -> SourceStatus {
+        let record = self.last_record.as_ref();
+        let committed = record.map(|record| record::source_progress(record, source.spec.relation).positions());
+        SourceStatus {
+            name: source.spec.name.clone(),
+            splits: source.progress.splits.clone(),
+            committed: committed.unwrap_or_default(),
+            ends: source.ends(),
+            rows: source.rows,
+            skipped: source.skipped,
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weir_state::RelationId;
 use weir_state::pipelines::PipelineRecord;
-use weir_state::{Epoch, RelationId};
 
-use super::{HandedOver, Held, Runtime, follower_name};
+use super::{HandedOver, Runtime};
+use crate::pipeline::record::{self, follower_name};
 use crate::pipeline::source::SourceInput;
 use crate::{Error, Result};
 
@@ -17,83 +18,75 @@ impl Runtime {
             causes.entry(view).or_insert(None);
         }
         let views: BTreeSet<RelationId> = causes.keys().copied().collect();
+        let position = self.failure_position();
         let parked = self.detach(&views, true)?;
-        self.shared.tell_failed(causes, parked, self.failure_position());
+        let pipeline = (self.start.id, self.start.durable);
+        self.shared.tell_failed(pipeline, causes, parked, &position);
         Ok(())
     }
 
     /// Where this pipeline stands, as text: the same failure at the same place is no new failure.
-    pub(super) fn failure_position(&self) -> String {
+    fn failure_position(&self) -> String {
         let positions = self.last_record.as_ref().map(|record| &record.positions);
         serde_json::to_string(&positions).unwrap_or_default()
     }
 
-    /// Takes views out. Returns the record under which they were parked.
+    /// Takes views out. Returns the record under which they are parked, which the next checkpoint
+    /// stores; none if they are not to be kept, or have no epoch yet.
     pub(super) fn detach(&mut self, views: &BTreeSet<RelationId>, keep: bool) -> Result<Option<PipelineRecord>> {
+        let parked = if keep && self.start.durable {
+            self.park(views)?
+        } else {
+            None
+        };
         for view in views {
             drop(self.dataflow.take(*view));
         }
-        let outside = self.outside_relations();
-        let unfollowed: Vec<RelationId> = self.follows.keys().copied().filter(|r| !outside.contains(r)).collect();
-        let taken: BTreeMap<RelationId, Epoch> = self
-            .last_record
-            .as_ref()
-            .map(|record| record.changelogs.clone())
-            .unwrap_or_default();
-        let parked = match (&self.last_record, keep && self.start.durable) {
-            (Some(record), true) => {
-                let mut parked = PipelineRecord {
-                    id: self.shared.allocate_pipeline()?,
-                    views: record
-                        .views
-                        .iter()
-                        .copied()
-                        .filter(|view| views.contains(view))
-                        .collect(),
-                    ..record.clone()
-                };
-                parked.changelogs = taken;
-                for view in self.dataflow.views().keys() {
-                    parked.changelogs.insert(*view, record.epoch);
-                }
-                let follower = follower_name(parked.id);
-                for (view, epoch) in &parked.changelogs {
-                    self.shared.publication.follow(*view, &follower, Some(*epoch));
-                }
-                (!parked.views.is_empty()).then_some(parked)
-            }
-            _ => None,
-        };
-        if let Some(parked) = &parked {
-            self.parked.push(parked.clone());
-        }
-        for relation in unfollowed {
-            self.shared
-                .publication
-                .unfollow(relation, &follower_name(self.start.id));
-            self.follows.remove(&relation);
-        }
-        self.tables.retain(|relation, _| outside.contains(relation));
-        self.sources.retain(|relation, _| outside.contains(relation));
-        self.loading.retain(|(relation, _)| outside.contains(relation));
+        self.leave_inputs();
         if let Some(record) = &mut self.last_record {
             record.views.retain(|view| !views.contains(view));
         }
         self.dirty = true;
+        self.untold = true;
         self.plan()?;
-        self.tell_status(true);
         Ok(parked)
     }
 
-    pub(super) fn held(&self) -> Held {
-        Held {
-            positions: self
-                .sources
-                .iter()
-                .map(|(id, source)| (*id, source.progress.positions()))
-                .collect(),
-            dml: self.dml,
+    fn park(&mut self, views: &BTreeSet<RelationId>) -> Result<Option<PipelineRecord>> {
+        let Some(record) = &self.last_record else {
+            return Ok(None);
+        };
+        if !record.views.iter().any(|view| views.contains(view)) {
+            return Ok(None);
         }
+        let reads = self.shared.relations.read().reads(views);
+        let parked = record::restrict(record, self.shared.allocate_pipeline()?, views, &reads);
+        // From here on what they read is kept for them.
+        for (view, epoch) in &parked.changelogs {
+            let follower = follower_name(parked.id);
+            self.shared.publication.follow(*view, &follower, Some(*epoch), None);
+        }
+        self.parked.push(parked.clone());
+        Ok(Some(parked))
+    }
+
+    /// Gives up what no view here reads any more.
+    fn leave_inputs(&mut self) {
+        let outside = self.outside_relations();
+        let left = self
+            .follows
+            .keys()
+            .chain(&self.unopened)
+            .filter(|view| !outside.contains(view));
+        let follower = follower_name(self.start.id);
+        for view in left {
+            self.shared.publication.unfollow(*view, &follower);
+        }
+        self.follows.retain(|view, _| outside.contains(view));
+        self.unopened.retain(|relation| outside.contains(relation));
+        self.tables.retain(|relation, _| outside.contains(relation));
+        self.sources.retain(|relation, _| outside.contains(relation));
+        self.loading.retain(|(relation, _)| outside.contains(relation));
     }
 
     pub(super) fn hand_over(&mut self) -> HandedOver {
@@ -106,12 +99,17 @@ impl Runtime {
                 .map(|(id, s)| (id, s.progress.clone()))
                 .collect(),
             follows: std::mem::take(&mut self.follows),
+            tables: std::mem::take(&mut self.tables),
             dml: self.dml,
         }
     }
 
+    /// Takes in what another pipeline gave that stands where this one does.
     pub(super) fn adopt(&mut self, given: HandedOver) -> Result<()> {
-        self.dml = self.dml.max(given.dml);
+        if self.tables.is_empty() {
+            self.dml = given.dml;
+        }
+        self.tables.extend(given.tables);
         for parts in given.views {
             self.dataflow.put(parts);
         }
@@ -119,44 +117,32 @@ impl Runtime {
             match self.sources.get_mut(&relation) {
                 Some(source) => source.progress.merge(&progress),
                 None => {
-                    let spec = self
-                        .shared
-                        .source(relation)
-                        .ok_or_else(|| Error::internal("a source is gone"))?;
+                    let spec = self.shared.source(relation);
+                    let spec = spec.ok_or_else(|| Error::internal("a source is gone"))?;
                     let source = SourceInput::new(spec, progress, self.start.bell.clone());
                     self.sources.insert(relation, source);
                 }
             }
         }
         let (ours, theirs) = (follower_name(self.start.id), follower_name(given.id));
-        let outside = self.outside_relations();
         for (relation, follow) in given.follows {
-            if outside.contains(&relation) && !self.follows.contains_key(&relation) {
-                self.shared.publication.follow(relation, &ours, Some(follow.taken));
-                self.follows.insert(relation, follow);
-            }
-            self.shared.publication.unfollow(relation, &theirs);
+            let bell = Some(self.start.bell.clone());
+            let taken = Some(follow.taken);
+            self.follows.entry(relation).or_insert_with(|| {
+                self.shared.publication.follow(relation, &ours, taken, bell);
+                follow
+            });
         }
-        for relation in self
-            .follows
-            .keys()
-            .copied()
-            .filter(|r| !outside.contains(r))
-            .collect::<Vec<_>>()
-        {
-            self.follows.remove(&relation);
-            self.shared.publication.unfollow(relation, &ours);
-        }
-        for relation in outside {
-            if let Some(table) = self.shared.table(relation) {
-                self.tables.entry(relation).or_insert_with(|| table.stored());
-            }
-        }
+        self.leave_inputs();
         self.absorbed.push(given.id);
         self.stored_all = false;
         self.dirty = true;
+        self.untold = true;
         self.plan()?;
-        // Until this commit, readers would see the newcomers in the old pipeline's past.
-        self.commit_and_wait()
+        // Until this commit, readers see the newcomers in their old pipeline.
+        self.commit_and_wait()?;
+        self.shared.publication.unfollow_all(&theirs);
+        self.tell(true);
+        Ok(())
     }
 }

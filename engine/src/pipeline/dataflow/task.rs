@@ -1,0 +1,205 @@
+//! One task's part of a dataflow: its operators, and the nodes of a level run over them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use weir_state::{Epoch, RelationId, WriteBatch};
+
+use super::{NodeCounters, NodeRef, PlanNode};
+use crate::change::ChangeBatch;
+use crate::graph::NodeKind;
+use crate::operator::{Operator, Step};
+use crate::pipeline::output::ViewOutput;
+use crate::{Error, Result, shard};
+
+/// One task's part: operators, their last outputs, and what other tasks dealt to it.
+pub(super) struct Task {
+    pub(super) number: usize,
+    /// Number of tasks.
+    pub(super) of: usize,
+    pub(super) operators: HashMap<NodeRef, Box<dyn Operator>>,
+    pub(super) counters: HashMap<NodeRef, NodeCounters>,
+    pub(super) views: BTreeMap<RelationId, ViewOutput>,
+    pub(super) outputs: Vec<Vec<ChangeBatch>>,
+    pub(super) inbox: HashMap<(usize, usize), Vec<ChangeBatch>>,
+    pub(super) sent: Vec<(usize, usize, usize, Vec<ChangeBatch>)>,
+    pub(super) failed: BTreeMap<RelationId, Error>,
+    pub(super) fresh: BTreeSet<NodeRef>,
+}
+
+/// What a task writes at a checkpoint.
+#[derive(Default)]
+pub(super) struct Checkpoint {
+    /// Operators' state, changelogs, and rows that go.
+    pub(super) first: WriteBatch,
+    /// Rows that come. They are written when those of all tasks have gone: an update that moves a
+    /// row from one task to another is a delete there and an insert here, of the same key.
+    pub(super) rows: WriteBatch,
+    /// Changes of the views that were asked for.
+    pub(super) changes: Vec<(RelationId, Vec<ChangeBatch>)>,
+}
+
+impl Task {
+    pub(super) fn new(number: usize, of: usize) -> Task {
+        Task {
+            number,
+            of,
+            operators: HashMap::new(),
+            counters: HashMap::new(),
+            views: BTreeMap::new(),
+            outputs: Vec::new(),
+            inbox: HashMap::new(),
+            sent: Vec::new(),
+            failed: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn run_level(
+        &mut self,
+        level: usize,
+        now_us: i64,
+        plan: &[PlanNode],
+        moved: &[bool],
+        input: &HashMap<RelationId, Vec<ChangeBatch>>,
+        out: &BTreeMap<RelationId, Option<Error>>,
+    ) {
+        for (index, node) in plan.iter().enumerate().filter(|(_, node)| node.level == level) {
+            let view = node.at.view;
+            if out.contains_key(&view) || self.failed.contains_key(&view) {
+                continue;
+            }
+            let started = Instant::now();
+            let run = AssertUnwindSafe(|| self.run_node(index, now_us, plan, moved[index], input));
+            let result = catch_unwind(run).unwrap_or_else(|panic| Err(Error::Internal(panic_text(&panic))));
+            match result {
+                Ok(false) => {}
+                Ok(true) => {
+                    let counters = self.counters.entry(node.at).or_default();
+                    counters.busy_us += started.elapsed().as_micros() as u64;
+                }
+                Err(error) => {
+                    self.failed.insert(view, error);
+                }
+            }
+        }
+    }
+
+    /// Runs one node; false if it had nothing to do.
+    fn run_node(
+        &mut self,
+        index: usize,
+        now_us: i64,
+        plan: &[PlanNode],
+        moved: bool,
+        input: &HashMap<RelationId, Vec<ChangeBatch>>,
+    ) -> Result<bool> {
+        let node = &plan[index];
+        let mut ports: Vec<Vec<ChangeBatch>> = Vec::with_capacity(node.inputs.len());
+        if let Some(relation) = node.relation {
+            ports.push(input.get(&relation).cloned().unwrap_or_default());
+        }
+        for (port, edge) in node.inputs.iter().enumerate() {
+            ports.push(if edge.dealt {
+                self.inbox.remove(&(index, port)).unwrap_or_default()
+            } else {
+                self.outputs[edge.from].clone()
+            });
+        }
+        let rows_in: usize = ports.iter().flatten().map(ChangeBatch::num_rows).sum();
+        let fresh = self.fresh.remove(&node.at);
+        if rows_in == 0 && !moved && !fresh {
+            return Ok(false);
+        }
+        let output = match (&node.graph.node(node.at.node).kind, &node.projection) {
+            (NodeKind::Input(_), Some(projection)) => {
+                let batches = ports.into_iter().flatten().map(|batch| project(batch, projection));
+                batches.collect::<Result<Vec<_>>>()?
+            }
+            (NodeKind::Union, _) => ports.into_iter().flatten().collect(),
+            _ => {
+                let step = Step {
+                    now_us,
+                    watermark: node.watermark,
+                };
+                let operator = self.operators.get_mut(&node.at);
+                operator
+                    .ok_or_else(|| Error::internal("a node without operator"))?
+                    .step(&step, ports)?
+            }
+        };
+        let rows_out: usize = output.iter().map(ChangeBatch::num_rows).sum();
+        let counters = self.counters.entry(node.at).or_default();
+        counters.rows_in += rows_in as u64;
+        counters.rows_out += rows_out as u64;
+        if rows_out > 0 {
+            self.give(index, node, output)?;
+        }
+        Ok(true)
+    }
+
+    /// Hands a node's output to the view, to dealt edges and to local readers.
+    fn give(&mut self, index: usize, node: &PlanNode, output: Vec<ChangeBatch>) -> Result<()> {
+        for edge in &node.outgoing {
+            match &edge.key {
+                // Task 0 owns the empty key under any parallelism, as its state tables do.
+                None => self.sent.push((0, edge.to, edge.port, output.clone())),
+                Some((columns, codec)) => {
+                    let tasks = self.of;
+                    for batch in output.iter().filter(|batch| !batch.is_empty()) {
+                        let parts = shard::deal(batch, codec, columns, tasks)?;
+                        for (task, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+                            self.sent.push((task, edge.to, edge.port, vec![part]));
+                        }
+                    }
+                }
+            }
+        }
+        if node.is_output
+            && let Some(view) = self.views.get_mut(&node.at.view)
+        {
+            view.extend(&output);
+        }
+        self.outputs[index] = output;
+        Ok(())
+    }
+
+    pub(super) fn checkpoint(
+        &mut self,
+        epoch: Epoch,
+        logged: &BTreeSet<RelationId>,
+        wanted: &BTreeSet<RelationId>,
+    ) -> Result<Checkpoint> {
+        let mut written = Checkpoint::default();
+        for operator in self.operators.values_mut() {
+            operator.checkpoint(&mut written.first)?;
+        }
+        for (view, output) in &mut self.views {
+            let given = output.write(
+                epoch,
+                logged.contains(view),
+                wanted.contains(view),
+                &mut written.first,
+                &mut written.rows,
+            )?;
+            if let Some(given) = given {
+                written.changes.push((*view, given));
+            }
+        }
+        Ok(written)
+    }
+}
+
+fn project(batch: ChangeBatch, columns: &[usize]) -> Result<ChangeBatch> {
+    let rows = batch.rows().project(columns)?;
+    Ok(batch.with_rows(rows))
+}
+
+fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "unknown".to_string());
+    format!("an operator panicked: {text}")
+}

@@ -1,0 +1,176 @@
+//! Checkpoints: what became dirty, on its way to the committer, and back as an outcome.
+
+use std::collections::BTreeSet;
+
+use weir_state::pipelines::{self, PipelineRecord};
+use weir_state::{DmlCommit, Epoch, Keyspace, RelationId, WriteBatch, keys};
+
+use super::{CHECKPOINT_PAUSE, CHECKPOINT_ROWS, Runtime, clock_us};
+use crate::change::{self, ChangeBatch};
+use crate::pipeline::committer::CommitJob;
+use crate::pipeline::publication::NO_TABLES;
+use crate::pipeline::record::{self, follower_name};
+use crate::pipeline::snapshot;
+use crate::{Error, Result};
+
+impl Runtime {
+    pub(super) fn checkpoint_if_due(&mut self, idle: bool) -> Result<()> {
+        if self.committing.is_some() || !self.may_checkpoint() {
+            return Ok(());
+        }
+        let since = self.last_checkpoint.elapsed();
+        let due = since >= self.shared.options.checkpoint_interval
+            || (idle && since >= CHECKPOINT_PAUSE)
+            || self.dataflow.pending_rows() >= CHECKPOINT_ROWS;
+        if due { self.checkpoint() } else { Ok(()) }
+    }
+
+    /// A new view's first epoch comes when all that was there before it is in.
+    pub(super) fn may_checkpoint(&self) -> bool {
+        self.dirty && self.started && self.loading.is_empty() && self.unopened.is_empty()
+    }
+
+    /// Hands the present epoch to the committer.
+    fn checkpoint(&mut self) -> Result<()> {
+        let epoch = self.shared.next_epoch();
+        let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
+        let logged = self.shared.publication.logged(views.iter().copied(), self.last_epoch);
+        let volatile = self.shared.sinks.lock();
+        let wanted: BTreeSet<RelationId> = volatile.keys().copied().filter(|view| views.contains(view)).collect();
+        drop(volatile);
+        let (mut batch, changes) = self.dataflow.checkpoint(epoch, &logged, &wanted)?;
+        if !self.follows.values().any(|follow| follow.to_meet) {
+            self.right = epoch;
+        }
+        let record = self.record(epoch);
+        let news = self.news(epoch);
+        if self.start.durable {
+            self.write_records(&record, &mut batch)?;
+        }
+        self.last_record = Some(record);
+        self.last_epoch = epoch;
+        self.last_checkpoint = std::time::Instant::now();
+        self.committing = Some(epoch);
+        self.dirty = false;
+        self.absorbed.clear();
+        self.published = (news.dml, news.ended);
+        self.shared.commit(CommitJob {
+            store: self.start.home.clone(),
+            batch,
+            pipeline: self.start.id,
+            news,
+            changes,
+            done: self.outcomes.0.clone(),
+            bell: self.start.bell.clone(),
+        })
+    }
+
+    /// This pipeline's record, those of views that it let go, and bad records that it passed over.
+    fn write_records(&mut self, record: &PipelineRecord, batch: &mut WriteBatch) -> Result<()> {
+        pipelines::put(batch, record);
+        for parked in self.parked.drain(..) {
+            pipelines::put(batch, &parked);
+        }
+        for id in &self.absorbed {
+            pipelines::remove(batch, *id);
+        }
+        if !self.skipped.is_empty() {
+            let rows = snapshot::error_rows(&self.skipped, clock_us())?;
+            let mut key = record.epoch.0.to_be_bytes().to_vec();
+            key.extend(record.id.0.to_be_bytes());
+            let bytes = change::to_bytes(&[ChangeBatch::inserts(rows)])?;
+            batch.put(Keyspace::View, &keys::view_key(snapshot::ERRORS, &key), &bytes);
+            self.skipped.clear();
+        }
+        Ok(())
+    }
+
+    fn record(&self, epoch: Epoch) -> PipelineRecord {
+        let sources = self.sources.iter().map(|(id, source)| (*id, source.progress.watermark));
+        PipelineRecord {
+            id: self.start.id,
+            views: self.dataflow.views().keys().copied().collect(),
+            positions: self
+                .sources
+                .iter()
+                .map(|(id, source)| (id.to_string(), source.progress.stored()))
+                .collect(),
+            dml: self.tables_upto(),
+            epoch,
+            changelogs: self.follows.iter().map(|(id, follow)| (*id, follow.taken)).collect(),
+            extra: record::extra(self.dataflow.watermarks(), sources, self.right, self.dml_read()),
+        }
+    }
+
+    /// Up to where it has read the DML log.
+    pub(super) fn dml_read(&self) -> DmlCommit {
+        if self.tables.is_empty() { NO_TABLES } else { self.dml }
+    }
+
+    /// The DML commit up to which tables are in its views, directly or through those it follows.
+    pub(super) fn tables_upto(&self) -> DmlCommit {
+        let followed = self.follows.values().map(|follow| follow.dml).min();
+        self.dml_read().min(followed.unwrap_or(NO_TABLES))
+    }
+
+    pub(super) fn take_outcomes(&mut self) -> Result<()> {
+        while let Ok((epoch, outcome)) = self.outcomes.1.try_recv() {
+            self.settle(epoch, outcome)?;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, epoch: Epoch, outcome: Result<(), Error>) -> Result<()> {
+        outcome?;
+        if self.committing == Some(epoch) {
+            self.committing = None;
+        }
+        self.untold = true;
+        self.dataflow.committed()?;
+        let follower = follower_name(self.start.id);
+        if let Some(record) = &self.last_record {
+            for (relation, taken) in &record.changelogs {
+                self.shared.publication.advance(*relation, &follower, *taken);
+            }
+            if self.start.durable {
+                for (relation, source) in &self.sources {
+                    source.committed(record::source_progress(record, *relation).positions());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits all there is and waits until it is durable.
+    pub(super) fn commit_and_wait(&mut self) -> Result<()> {
+        self.wait_committed()?;
+        if self.may_checkpoint() {
+            self.checkpoint()?;
+            self.wait_committed()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn wait_committed(&mut self) -> Result<()> {
+        while self.committing.is_some() {
+            let (epoch, outcome) = self.outcomes.1.recv().map_err(Error::internal)?;
+            self.settle(epoch, outcome)?;
+        }
+        Ok(())
+    }
+
+    /// The last view has left: removes the pipeline's record.
+    pub(super) fn end_empty(&mut self) -> Result<()> {
+        self.wait_committed()?;
+        if self.start.durable {
+            let mut batch = WriteBatch::new();
+            let record = self.record(self.last_epoch);
+            self.write_records(&record, &mut batch)?;
+            pipelines::remove(&mut batch, self.start.id);
+            self.start.home.commit(batch)?;
+            self.shared.publication.unfollow_all(&follower_name(self.start.id));
+        }
+        self.shared.publication.withdraw(self.start.id);
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! Opening what a pipeline reads: sources at their positions, tables and views of other pipelines
+//! from where the record says, or, for a new pipeline, from a snapshot in which they agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_state::{DmlCommit, Epoch, RelationId, Store};
+
+use super::{Follow, Runtime};
+use crate::graph::{InputSpec, NodeId, NodeKind};
+use crate::pipeline::dataflow::{NodeRef, Projections};
+use crate::pipeline::decode::Layout;
+use crate::pipeline::publication::NO_TABLES;
+use crate::pipeline::record::{self, follower_name};
+use crate::pipeline::snapshot::Snapshot;
+use crate::pipeline::source::SourceInput;
+use crate::relation::ViewSpec;
+use crate::{Error, Result};
+
+impl Runtime {
+    /// Relations that the views read and that aren't views of this pipeline.
+    pub(super) fn outside_relations(&self) -> BTreeSet<RelationId> {
+        let views = self.dataflow.views();
+        views
+            .values()
+            .flat_map(|view| view.graph.relations())
+            .filter(|read| !views.contains_key(read))
+            .collect()
+    }
+
+    /// Opens what the views read outside this pipeline, or notes it to be opened from a snapshot.
+    pub(super) fn open_inputs(&mut self) -> Result<()> {
+        for relation in self.outside_relations() {
+            if let Some(spec) = self.shared.source(relation) {
+                let record = self.last_record.as_ref();
+                let progress = record.map(|record| record::source_progress(record, relation));
+                let source = SourceInput::new(spec, progress.unwrap_or_default(), self.start.bell.clone());
+                self.sources.insert(relation, source);
+            } else if let Some(table) = self.shared.table(relation) {
+                if self.last_record.is_none() {
+                    self.unopened.insert(relation);
+                } else {
+                    self.tables.insert(relation, table.stored());
+                }
+            } else if let Some(view) = self.shared.view(relation) {
+                self.open_follow(&view);
+            } else {
+                return Err(Error::internal(format!("nobody knows relation {relation}")));
+            }
+        }
+        if !self.tables.is_empty() && self.dml == NO_TABLES {
+            return Err(Error::internal("a pipeline's record doesn't say where it reads tables"));
+        }
+        Ok(())
+    }
+
+    /// Begins to follow a view of another pipeline.
+    fn open_follow(&mut self, view: &ViewSpec) {
+        let record = self.last_record.as_ref();
+        let taken = record.and_then(|record| record.changelogs.get(&view.relation)).copied();
+        let (name, bell) = (follower_name(self.start.id), self.start.bell.clone());
+        self.shared.publication.follow(view.relation, &name, taken, Some(bell));
+        match taken {
+            Some(taken) => {
+                let dml = record.map_or(DmlCommit::ZERO, |record| record.dml);
+                let follow = self.following(view, taken, dml);
+                self.follows.insert(view.relation, follow);
+            }
+            None => {
+                self.unopened.insert(view.relation);
+            }
+        }
+        self.shared.ring_all();
+    }
+
+    fn following(&self, view: &ViewSpec, taken: Epoch, dml: DmlCommit) -> Follow {
+        let own = self.dataflow.views().values().next();
+        let same_name = own.is_none_or(|own| own.options.pipeline == view.options.pipeline);
+        Follow {
+            relation: view.stored(),
+            taken,
+            dml,
+            watermark: None,
+            ended: false,
+            to_meet: self.start.durable && same_name,
+        }
+    }
+
+    /// Begins to load what is read from a snapshot, once there is one in which all followed views
+    /// are right and their changelogs have begun. False as long as there is none.
+    pub(super) fn open_from_snapshot(&mut self) -> Result<bool> {
+        if self.unopened.is_empty() {
+            return Ok(true);
+        }
+        let views: Vec<ViewSpec> = self.unopened.iter().filter_map(|id| self.shared.view(*id)).collect();
+        let (hosts, _) = self.shared.publication.hosts(views.iter().map(|view| view.relation));
+        let begun = |view: &ViewSpec| {
+            let after = self.shared.publication.logged_after(view.relation);
+            let host = hosts.get(&view.relation).filter(|host| host.epoch > Epoch::ZERO);
+            matches!((after, host), (Some(after), Some(host)) if host.right == host.epoch && host.epoch >= after)
+        };
+        if !views.iter().all(begun) {
+            return Ok(false);
+        }
+        let snapshot = Snapshot::new(self.shared.store.snapshot())?;
+        let mut dml = snapshot.dml();
+        let mut follows = Vec::new();
+        for view in &views {
+            let record = snapshot.pipeline_of(view.relation)?;
+            // The store may be an epoch further than what was published.
+            let Some(record) = record.filter(|record| record::right(record) == record.epoch) else {
+                return Ok(false);
+            };
+            dml = dml.min(record.dml);
+            follows.push(self.following(view, record.epoch, record.dml));
+        }
+        for follow in follows {
+            let (id, relation) = (follow.relation.relation, &follow.relation);
+            self.loading
+                .push((id, snapshot.scan(relation, &relation.all_columns())?));
+            let name = follower_name(self.start.id);
+            self.shared.publication.advance(id, &name, follow.taken);
+            self.follows.insert(id, follow);
+        }
+        for table in self.unopened.iter().filter_map(|id| self.shared.table(*id)) {
+            let table = table.stored();
+            let rows = snapshot.scan_table_at(&table, &table.all_columns(), dml)?;
+            self.loading.push((table.relation, rows));
+            self.tables.insert(table.relation, table);
+            self.dml = dml;
+        }
+        self.unopened.clear();
+        Ok(true)
+    }
+
+    /// Plans the dataflow for the present views and inputs.
+    pub(super) fn plan(&mut self) -> Result<()> {
+        let views: Vec<ViewSpec> = self.dataflow.views().values().cloned().collect();
+        let mut layouts: BTreeMap<RelationId, Layout> = BTreeMap::new();
+        for (_, input) in inputs_of(&views) {
+            if self.sources.contains_key(&input.relation) {
+                let layout = layouts.entry(input.relation).or_default();
+                layout.widen(&input.columns, input.with_watermark);
+            }
+        }
+        let mut projections = Projections::new();
+        for (at, input) in inputs_of(&views) {
+            let projection = match self.sources.get(&input.relation) {
+                Some(source) => {
+                    let layout = &layouts[&input.relation];
+                    layout.projection(&source.spec, &input.columns, input.with_watermark)?
+                }
+                None => input.columns.clone(),
+            };
+            projections.insert(at, projection);
+        }
+        let tasks = self.dataflow.num_tasks();
+        self.sources.retain(|relation, _| layouts.contains_key(relation));
+        for (relation, layout) in layouts {
+            let source = self.sources.get_mut(&relation);
+            source.expect("it has a layout").configure(layout, tasks)?;
+        }
+        self.dataflow.plan(&projections)
+    }
+}
+
+/// The Input nodes of views.
+fn inputs_of(views: &[ViewSpec]) -> impl Iterator<Item = (NodeRef, &InputSpec)> {
+    views.iter().flat_map(|view| {
+        let nodes = view.graph.nodes.iter().enumerate();
+        nodes.filter_map(|(index, node)| match &node.kind {
+            NodeKind::Input(input) => {
+                let node = NodeId(index as u32);
+                Some((
+                    NodeRef {
+                        view: view.relation,
+                        node,
+                    },
+                    input,
+                ))
+            }
+            _ => None,
+        })
+    })
+}
