@@ -17,7 +17,8 @@
 //!
 //! A *bucketed* table holds state that event time bounds. Each key has a time bucket, which leads
 //! the stored key, and closing a bucket forgets all its entries at the cost of one range delete.
-//! There the buckets, not the shards, are complete or partial.
+//! There the buckets, not the shards, are complete or partial, and a bucket is stored as a log of
+//! chunks with many entries each and loaded whole: most of it is forgotten soon after it was written.
 //!
 //! The life of a table within an operator:
 //!
@@ -40,6 +41,7 @@ use crate::row::Rows;
 use crate::{Error, Result};
 
 mod buckets;
+mod chunks;
 mod complete;
 mod index;
 mod keys;

@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use weir_state::{Keyspace, WriteBatch};
 
+use super::chunks::Chunks;
 use super::complete::Part;
 use super::{KeyedTable, NEVER, Presence, Slot, Slots};
 use crate::Result;
-
-/// A closed bucket of up to this many stored chunks is deleted one by one: range deletes make later
-/// reads slower.
-const FEW_CHUNKS: u64 = 16;
 
 /// The bucket of slots that are free: before all time.
 const FREE: i64 = i64::MIN;
@@ -29,15 +26,14 @@ pub(super) struct Buckets {
 
 struct Bucket {
     complete: bool,
-    /// Something of it was written at some time.
-    stored: bool,
+    chunks: Chunks,
     /// Its entries in memory, and some that left it: an entry's own bucket decides.
     slots: Vec<Slot>,
     in_memory: usize,
 }
 
 /// What the next checkpoint has to delete.
-enum Delete {
+pub(super) enum Delete {
     Key(Vec<u8>),
     Range(Vec<u8>, Vec<u8>),
 }
@@ -46,7 +42,7 @@ impl Buckets {
     /// `stored` are the buckets that the store holds entries of.
     pub(super) fn new(stored: Vec<i64>) -> Self {
         let partial = stored.len();
-        let bucket = |bucket| (bucket, Bucket::new(false, true));
+        let bucket = |bucket| (bucket, Bucket::new(false, Chunks::default()));
         Self {
             buckets: stored.into_iter().map(bucket).collect(),
             partial,
@@ -83,7 +79,10 @@ impl Buckets {
             self.of_slot.push(time);
         }
         self.of_slot[slot.index()] = time;
-        let bucket = self.buckets.entry(time).or_insert_with(|| Bucket::new(true, false));
+        let bucket = self
+            .buckets
+            .entry(time)
+            .or_insert_with(|| Bucket::new(true, Chunks::none()));
         bucket.in_memory += 1;
         if bucket.slots.len() >= 2 * bucket.in_memory + 64 {
             // The new slot may be among those that left; it is pushed once, below.
@@ -101,7 +100,7 @@ impl Buckets {
         let time = self.of(slot);
         if let Some(bucket) = self.buckets.get_mut(&time) {
             bucket.in_memory -= 1;
-            if bucket.in_memory == 0 && !bucket.stored {
+            if bucket.in_memory == 0 && !bucket.chunks.is_stored() {
                 self.buckets.remove(&time);
             }
         }
@@ -109,11 +108,14 @@ impl Buckets {
         self.of_slot[slot.index()] = FREE;
     }
 
-    pub(super) fn set_stored(&mut self, slot: Slot) {
-        let time = self.of(slot);
-        if let Some(bucket) = self.buckets.get_mut(&time) {
-            bucket.stored = true;
-        }
+    /// What is stored of a bucket that there is.
+    pub(super) fn chunks(&mut self, time: i64) -> &mut Chunks {
+        let bucket = self.buckets.get_mut(&time);
+        &mut bucket.expect("the bucket of an entry").chunks
+    }
+
+    pub(super) fn delete(&mut self, delete: Delete) {
+        self.deletes.push(delete);
     }
 
     pub(super) fn become_partial(&mut self, slot: Slot) {
@@ -150,7 +152,7 @@ impl Buckets {
     }
 
     /// The slots in use of a bucket, each once.
-    fn slots(&self, time: i64) -> Vec<Slot> {
+    pub(super) fn slots(&self, time: i64) -> Vec<Slot> {
         let Some(bucket) = self.buckets.get(&time) else {
             return Vec::new();
         };
@@ -163,10 +165,10 @@ impl Buckets {
 }
 
 impl Bucket {
-    fn new(complete: bool, stored: bool) -> Self {
+    fn new(complete: bool, chunks: Chunks) -> Self {
         Self {
             complete,
-            stored,
+            chunks,
             slots: Vec::new(),
             in_memory: 0,
         }
@@ -206,7 +208,9 @@ impl KeyedTable {
     pub fn close_through<S: Slots>(&mut self, through: i64, slots: &mut S) {
         let through = through.min(NEVER - 1);
         while let Some(bucket) = self.first_bucket(through) {
-            self.delete_bucket(bucket);
+            if self.buckets_mut().chunks(bucket).is_stored() {
+                self.delete_bucket(bucket);
+            }
             for slot in self.buckets().slots(bucket) {
                 self.free(slot, slots);
             }
@@ -219,39 +223,14 @@ impl KeyedTable {
         buckets.closed_through = buckets.closed_through.max(Some(through));
     }
 
-    /// Has the next checkpoint delete what is stored of a bucket.
-    fn delete_bucket(&mut self, bucket: i64) {
-        let buckets = self.buckets();
-        let found = &buckets.buckets[&bucket];
-        if !found.stored {
-            return;
-        }
-        let slots = buckets.slots(bucket);
-        let chunks: u64 = slots.iter().map(|slot| self.index.chunks(*slot)).sum();
-        let mut deletes = Vec::new();
-        if found.complete && chunks <= FEW_CHUNKS {
-            for slot in slots {
-                for chunk in 0..self.index.chunks(slot) {
-                    let mut key = Vec::new();
-                    self.write_stored_key(slot, chunk, &mut key);
-                    deletes.push(Delete::Key(key));
-                }
-            }
-        } else {
-            let range = self.stored.bucket_range(bucket);
-            deletes.push(Delete::Range(range.start, range.end));
-        }
-        self.buckets_mut().deletes.append(&mut deletes);
-    }
-
-    fn buckets(&self) -> &Buckets {
+    pub(super) fn buckets(&self) -> &Buckets {
         match &self.presence {
             Presence::Buckets(buckets) => buckets,
             Presence::Shards { .. } => panic!("table {} has no time buckets", self.stored.id()),
         }
     }
 
-    fn buckets_mut(&mut self) -> &mut Buckets {
+    pub(super) fn buckets_mut(&mut self) -> &mut Buckets {
         match &mut self.presence {
             Presence::Buckets(buckets) => buckets,
             Presence::Shards { .. } => panic!("table {} has no time buckets", self.stored.id()),

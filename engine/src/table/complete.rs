@@ -19,9 +19,9 @@ pub(super) enum Part {
 
 /// How far the loading of a part has come.
 pub(super) struct Cursor {
-    part: Part,
+    pub(super) part: Part,
     /// Stored keys below this are in memory.
-    next: Vec<u8>,
+    pub(super) next: Vec<u8>,
 }
 
 impl KeyedTable {
@@ -45,7 +45,7 @@ impl KeyedTable {
             if left == 0 {
                 return Ok(false);
             }
-            left -= self.load_part(part, left.min(room), slots)?;
+            left = left.saturating_sub(self.load_part(part, left.min(room), slots)?);
         }
         Ok(true)
     }
@@ -65,17 +65,18 @@ impl KeyedTable {
         }
     }
 
-    fn part_range(&self, part: Part) -> Range<Vec<u8>> {
+    fn load_part<S: Slots>(&mut self, part: Part, most: usize, slots: &mut S) -> Result<usize> {
         match part {
-            Part::Shard(shard) => self.stored.shard_range(shard),
-            Part::Bucket(bucket) => self.stored.bucket_range(bucket),
+            Part::Shard(shard) => self.load_shard(shard, most, slots),
+            Part::Bucket(bucket) => self.load_chunks(bucket, most, slots),
         }
     }
 
-    /// Goes over up to `most` of a part's stored entries, from where the cursor stands, and loads
+    /// Goes over up to `most` of a shard's stored entries, from where the cursor stands, and loads
     /// those that are not in memory: what is in memory is newer. Returns how many it went over.
-    fn load_part<S: Slots>(&mut self, part: Part, most: usize, slots: &mut S) -> Result<usize> {
-        let Range { mut start, end } = self.part_range(part);
+    fn load_shard<S: Slots>(&mut self, shard: usize, most: usize, slots: &mut S) -> Result<usize> {
+        let part = Part::Shard(shard);
+        let Range { mut start, end } = self.stored.shard_range(shard);
         if let Some(cursor) = self.cursor.take_if(|cursor| cursor.part == part) {
             start = cursor.next;
         }
@@ -89,11 +90,11 @@ impl KeyedTable {
                 self.cursor = Some(Cursor { part, next: stored_key });
                 return Ok(passed);
             }
-            let (key, bucket) = self.stored.read_key(&stored_key)?;
+            let key = self.stored.read_key(&stored_key)?;
             let hash = hash_key(key);
             let mut slot = None;
             if self.index.find(hash, key).is_none() {
-                slot = Some(self.begin(hash, key, bucket, slots)?);
+                slot = Some(self.begin(hash, key, None, slots)?);
                 // It is stored, so there is nothing to be looked up.
                 self.missing.clear();
             }
@@ -104,7 +105,7 @@ impl KeyedTable {
                     self.index.add_chunk(slot, chunk.len());
                 }
                 match scan.next().transpose()? {
-                    Some((next_key, next)) if self.stored.read_key(&next_key)?.0 == key => {
+                    Some((next_key, next)) if self.stored.read_key(&next_key)? == key => {
                         chunk = next;
                     }
                     other => {
@@ -115,18 +116,10 @@ impl KeyedTable {
             }
             passed += 1;
         }
-        self.set_complete(part);
-        Ok(passed)
-    }
-
-    fn set_complete(&mut self, part: Part) {
-        match (&mut self.presence, part) {
-            (Presence::Shards { complete, partial }, Part::Shard(shard)) => {
-                *partial -= usize::from(!complete[shard]);
-                complete[shard] = true;
-            }
-            (Presence::Buckets(buckets), Part::Bucket(bucket)) => buckets.set_complete(bucket),
-            _ => unreachable!("a table's parts are all shards or all buckets"),
+        if let Presence::Shards { complete, partial } = &mut self.presence {
+            *partial -= usize::from(!complete[shard]);
+            complete[shard] = true;
         }
+        Ok(passed)
     }
 }

@@ -20,6 +20,9 @@ const IN_FLIGHT: u8 = 4;
 /// Asked for since the clock last passed.
 const USED: u8 = 8;
 
+/// What is stored of it is being read.
+const LOADING: u8 = 16;
+
 /// No slot has the tag.
 const NONE: Slot = Slot(u32::MAX);
 
@@ -209,6 +212,19 @@ impl KeyIndex {
     /// As [`KeyIndex::take_dirty`].
     pub(super) fn take_in_flight(&mut self, slot: Slot) -> bool {
         take(&mut self.entries[slot.index()].flags, IN_FLIGHT)
+    }
+
+    pub(super) fn set_loading(&mut self, slot: Slot, is_loading: bool) {
+        let flags = &mut self.entries[slot.index()].flags;
+        *flags = if is_loading {
+            *flags | LOADING
+        } else {
+            *flags & !LOADING
+        };
+    }
+
+    pub(super) fn is_loading(&self, slot: Slot) -> bool {
+        self.entries[slot.index()].is(LOADING)
     }
 
     /// Returns false if it was not used since this was last asked.

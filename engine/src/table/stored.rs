@@ -1,9 +1,9 @@
 //! Where a table's entries lie in the store, and reading them.
 //!
-//! A stored key is the table's prefix (with the bucket, where there is one), the shard and the
-//! key. In [`Layout::Deltas`] the number of the chunk follows, u64 big endian, from 0 without
-//! gaps: so the first chunk's absence says that there is no entry, and no range need be read to
-//! find an entry's chunks.
+//! A stored key is the table's prefix, the shard and the key. In [`Layout::Deltas`] the number of the
+//! chunk follows, u64 big endian, from 0 without gaps: so the first chunk's absence says that there is
+//! no entry, and no range need be read to find an entry's chunks. Tables with time buckets are stored
+//! in another way ([`super::chunks`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,7 +21,6 @@ pub(super) struct Stored {
     id: TableId,
     layout: Layout,
     shards: Range<usize>,
-    bucketed: bool,
     store: Arc<dyn Store>,
 }
 
@@ -31,7 +30,6 @@ impl Stored {
             id: options.id,
             layout: options.layout,
             shards: options.shards.clone(),
-            bucketed: options.bucketed,
             store: options.store.clone(),
         }
     }
@@ -99,30 +97,29 @@ impl Stored {
     }
 
     /// Appends the stored key, up to the number of the chunk, to `out`.
-    pub(super) fn write_key(&self, hash: u64, key: &[u8], bucket: Option<i64>, out: &mut Vec<u8>) {
-        let shard = shard_of_key(hash, key);
-        match bucket {
-            Some(bucket) => out.extend_from_slice(&keys::bucket_prefix(self.id, bucket, shard)),
-            None => out.extend_from_slice(&keys::state_prefix(self.id, shard)),
-        }
+    pub(super) fn write_key(&self, hash: u64, key: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&keys::state_prefix(self.id, shard_of_key(hash, key)));
         out.extend_from_slice(key);
     }
 
-    /// The key within a stored key, and its bucket.
-    pub(super) fn read_key<'a>(&self, stored: &'a [u8]) -> Result<(&'a [u8], Option<i64>)> {
-        let (mut key, bucket) = if self.bucketed {
-            let (_, bucket, _, key) = keys::split_bucket_key(stored)?;
-            (key, Some(bucket))
-        } else {
-            (keys::split_state_key(stored)?.2, None)
-        };
-        if self.layout == Layout::Deltas {
-            key = key
-                .split_last_chunk::<CHUNK_BYTES>()
-                .ok_or_else(|| self.damaged("a key is too short"))?
-                .0;
+    /// The key within a stored key.
+    pub(super) fn read_key<'a>(&self, stored: &'a [u8]) -> Result<&'a [u8]> {
+        let key = keys::split_state_key(stored)?.2;
+        match self.layout {
+            Layout::Value => Ok(key),
+            Layout::Deltas => Ok(key.split_last_chunk::<CHUNK_BYTES>().ok_or_else(|| self.short())?.0),
         }
-        Ok((key, bucket))
+    }
+
+    /// Shard and number within the stored key of a bucket's chunk.
+    pub(super) fn read_chunk_key(&self, stored: &[u8]) -> Result<(u8, u64)> {
+        let (_, _, shard, number) = keys::split_bucket_key(stored)?;
+        let number = number.try_into().map_err(|_| self.short())?;
+        Ok((shard.0, u64::from_be_bytes(number)))
+    }
+
+    fn short(&self) -> Error {
+        self.damaged("a key is too short")
     }
 
     pub(super) fn damaged(&self, cause: &str) -> Error {
@@ -142,7 +139,7 @@ impl Stored {
 }
 
 /// The empty key's shard is the first, so that task 0 owns it under any parallelism.
-fn shard_of_key(hash: u64, key: &[u8]) -> Shard {
+pub(super) fn shard_of_key(hash: u64, key: &[u8]) -> Shard {
     if key.is_empty() { Shard(0) } else { shard_of(hash) }
 }
 
@@ -157,6 +154,9 @@ impl KeyedTable {
     /// Looks the missing entries up in the store and loads those that are there; they are known
     /// by [`super::index::KeyIndex::is_stored`] afterwards.
     pub(super) fn load_missing<S: Slots>(&mut self, slots: &mut S) -> Result<()> {
+        if let Presence::Buckets(_) = &self.presence {
+            return self.load_missing_buckets(slots);
+        }
         let mut open = self.missing.clone();
         let (mut first, mut count) = (0, 1);
         while !open.is_empty() {
@@ -200,12 +200,7 @@ impl KeyedTable {
 
     /// Appends the stored key of a slot's chunk (of its value) to `out`.
     pub(super) fn write_stored_key(&self, slot: Slot, chunk: u64, out: &mut Vec<u8>) {
-        let bucket = match &self.presence {
-            Presence::Shards { .. } => None,
-            Presence::Buckets(buckets) => Some(buckets.of(slot)),
-        };
-        self.stored
-            .write_key(self.index.hash(slot), self.index.key(slot), bucket, out);
+        self.stored.write_key(self.index.hash(slot), self.index.key(slot), out);
         push_chunk(self.stored.layout, chunk, out);
     }
 }

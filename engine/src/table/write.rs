@@ -18,8 +18,8 @@ impl KeyedTable {
     /// # Errors
     /// Those of [`Slots::save`].
     pub fn checkpoint<S: Slots>(&mut self, slots: &mut S, batch: &mut WriteBatch) -> Result<()> {
-        if let Presence::Buckets(buckets) = &mut self.presence {
-            buckets.write_deletes(batch);
+        if let Presence::Buckets(_) = &self.presence {
+            return self.checkpoint_buckets(slots, batch);
         }
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
@@ -80,9 +80,6 @@ impl KeyedTable {
             self.index.add_chunk(slot, value.len());
         }
         self.set_in_flight(slot);
-        if let Presence::Buckets(buckets) = &mut self.presence {
-            buckets.set_stored(slot);
-        }
         self.buffer = buffer;
         Ok(())
     }
@@ -103,7 +100,7 @@ impl KeyedTable {
         }
     }
 
-    fn set_in_flight(&mut self, slot: Slot) {
+    pub(super) fn set_in_flight(&mut self, slot: Slot) {
         if self.index.set_in_flight(slot) {
             self.in_flight.push(slot);
         }
