@@ -23,6 +23,8 @@ pub(crate) mod options;
 mod samples;
 pub mod text;
 
+pub use column::sql_type;
+
 /// How an encoding reads or writes one side (key or value) of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Encoding {

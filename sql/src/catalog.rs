@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use weir_engine::connector::{Bound, SinkSpec, Start};
 use weir_engine::relation::{RelationId, SourceSpec, StoredRelation, TableSpec, ViewSpec};
 
+use crate::opaque::Opaque;
 use crate::parse;
 use crate::statement::{Expression, Name, Query, RelationKind, Statement};
 use crate::{Error, Result, explain, plan};
@@ -32,7 +33,8 @@ pub struct Relation {
     pub schema: SchemaRef,
     /// Columns that are unique in it, if any.
     pub key: Option<Vec<usize>>,
-    /// Relations that it reads.
+    /// Relations whose rows it reads, and those that its statement names (plain views among them):
+    /// none of these may go before it does.
     pub depends_on: Vec<RelationId>,
     /// `COMMENT ON`.
     pub comment: Option<String>,
@@ -50,7 +52,7 @@ pub enum Definition {
     /// A table.
     Table(TableDefinition),
     /// A named query.
-    View(Query),
+    View(Opaque<Query>),
     /// A kept answer.
     MaterializedView(ViewSpec),
     /// A delivery.
@@ -65,7 +67,7 @@ pub struct TableDefinition {
     /// For the engine.
     pub spec: TableSpec,
     /// DEFAULT of each column.
-    pub defaults: Vec<Option<Expression>>,
+    pub defaults: Opaque<Vec<Option<Expression>>>,
     /// Columns declared NOT NULL, and the key's.
     pub not_null: Vec<usize>,
 }
@@ -122,6 +124,8 @@ impl std::fmt::Debug for Relation {
 #[derive(Clone, Default)]
 pub struct Catalog {
     relations: BTreeMap<String, Arc<Relation>>,
+    /// Relations that could not be restored, with the cause.
+    broken: BTreeMap<String, String>,
 }
 
 impl Catalog {
@@ -137,17 +141,30 @@ impl Catalog {
 
     /// The relation of a name as written, or an error at its place that names similar ones.
     pub fn get(&self, name: &Name) -> Result<&Arc<Relation>> {
-        self.find(&name.value).ok_or_else(|| {
-            let hint = self
-                .similar(&name.value)
-                .map(|other| format!("; did you mean '{other}'?"))
-                .unwrap_or_default();
-            Error::at(
-                format!("relation '{}' does not exist{hint}", name.value),
-                name.place.0,
-                name.place.1,
-            )
-        })
+        self.find(&name.value)
+            .ok_or_else(|| Error::at(self.missing(&name.value), name.place.0, name.place.1))
+    }
+
+    /// What is to be said of a name that no working relation has: why, or what is called like it.
+    pub fn missing(&self, name: &str) -> String {
+        if let Some(cause) = self.broken.get(name) {
+            return format!("relation '{name}' could not be restored: {cause}");
+        }
+        let hint = self
+            .similar(name)
+            .map(|other| format!("; did you mean '{other}'?"))
+            .unwrap_or_default();
+        format!("relation '{name}' does not exist{hint}")
+    }
+
+    /// Notes that a relation could not be restored, so that errors can say why it is missing.
+    pub fn note_broken(&mut self, name: &str, cause: &str) {
+        self.broken.insert(name.to_string(), cause.to_string());
+    }
+
+    /// Forgets a relation that could not be restored.
+    pub fn forget_broken(&mut self, name: &str) {
+        self.broken.remove(name);
     }
 
     /// The relation of an id.
@@ -238,6 +255,7 @@ pub fn document(relation: &Relation) -> Value {
         "sql": relation.sql,
         "comment": relation.comment,
         "paused": relation.paused,
+        "depends_on": relation.depends_on,
     });
     if let Definition::Source(source) = &relation.definition {
         document["start"] = json!(source.start);
@@ -249,8 +267,7 @@ pub fn document(relation: &Relation) -> Value {
     document
 }
 
-/// A relation from its durable form. Those that it reads must be in `catalog` already; ids rise
-/// in that order.
+/// A relation from its durable form. Those that it reads (`depends_on`) must be in `catalog` already.
 pub fn restore(document: &Value, id: RelationId, catalog: &Catalog) -> Result<Relation> {
     let text = |field: &str| document.get(field).and_then(Value::as_str);
     let sql = text("sql").ok_or_else(|| Error::new(format!("catalog entry {id} has no statement")))?;

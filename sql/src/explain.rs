@@ -1,32 +1,112 @@
-//! EXPLAIN: a graph in words, and its shape.
+//! EXPLAIN: a graph in words, what to mind about it, and its shape.
 
 use std::fmt::Write;
 
 use arrow::datatypes::Schema;
-use weir_engine::graph::{Exchange, Graph, JoinKind, Node, NodeKind};
+use weir_engine::graph::{
+    AggregateCall, AggregateFunction, AggregateSpec, Exchange, Graph, JoinKind, JoinSpec, Node, NodeKind, TopNSpec,
+    WindowSpec,
+};
 
-/// The graph, result first, each node with what it does, its key, whether it updates, how rows
-/// come to it, and what bounds its state.
+mod expr;
+mod shape;
+
+pub use shape::shape;
+
+/// The graph, result first, each node with what it does, whether its rows change, its key, how rows
+/// come to it, and what bounds its state. The number before a node is the one in `weir.operators`.
 pub fn explain(graph: &Graph) -> String {
+    annotated(graph, &|_| None)
+}
+
+/// The same, with a line of what is known of a node by its number.
+pub fn annotated(graph: &Graph, known: &dyn Fn(u32) -> Option<String>) -> String {
     let mut text = String::new();
     if !graph.nodes.is_empty() {
-        explain_node(graph, graph.nodes.len() - 1, 0, &mut text);
+        explain_node(graph, graph.nodes.len() - 1, 0, known, &mut text);
     }
     text
 }
 
-fn explain_node(graph: &Graph, index: usize, depth: usize, text: &mut String) {
+/// What someone who creates this view may want to know: state that grows with the input for ever.
+pub fn notes(graph: &Graph) -> Vec<String> {
+    graph.nodes.iter().filter_map(|node| note(graph, node)).collect()
+}
+
+fn note(graph: &Graph, node: &Node) -> Option<String> {
+    match &node.kind {
+        NodeKind::Join(join) if join.close.is_none() => {
+            let endless = |input: usize| graph.node(node.inputs[input].node).append_only;
+            let sides = match (endless(0), endless(1)) {
+                (true, true) => "both sides",
+                (true, false) => "its left side",
+                (false, true) => "its right side",
+                (false, false) => return None,
+            };
+            Some(format!(
+                "the join on {} keeps all rows of {sides} for ever, since any of them may still find a partner; \
+                 equality on the window_end of both sides with EMIT ON WINDOW CLOSE would bound it",
+                join_keys(graph, node, join)
+            ))
+        }
+        NodeKind::Aggregate(aggregate) if aggregate.close.is_none() => {
+            let below = graph.node(node.inputs[0].node);
+            let windowed = aggregate.keys.iter().any(|key| is_window_end(graph, below, *key));
+            windowed.then(|| {
+                format!(
+                    "the groups by {} are kept for ever, so that late rows correct them; WITH (allowed_lateness = '1 \
+                     hour') or EMIT ON WINDOW CLOSE bounds them",
+                    names(graph, below, &aggregate.keys)
+                )
+            })
+        }
+        _ => None,
+    }
+}
+
+/// True if the column comes from a window that judges late rows, so that closing it is possible.
+fn is_window_end(graph: &Graph, node: &Node, column: usize) -> bool {
+    let below = |input: usize| node.inputs.get(input).map(|input| graph.node(input.node));
+    match (&node.kind, below(0)) {
+        (NodeKind::Window(window), Some(input)) => {
+            let width = input.schema.fields().len();
+            match column {
+                column if column == width + 1 => window.watermark.is_some(),
+                column if column < width => is_window_end(graph, input, column),
+                _ => false,
+            }
+        }
+        (NodeKind::Map(map), Some(input)) => match expr::column(&map.exprs[column]) {
+            Some(column) => is_window_end(graph, input, column),
+            None => false,
+        },
+        (NodeKind::Aggregate(aggregate), Some(input)) => match aggregate.keys.get(column) {
+            Some(key) => is_window_end(graph, input, *key),
+            None => false,
+        },
+        (NodeKind::Union | NodeKind::Gate(_) | NodeKind::TopN(_), Some(input)) => {
+            column < input.schema.fields().len() && is_window_end(graph, input, column)
+        }
+        _ => false,
+    }
+}
+
+fn explain_node(graph: &Graph, index: usize, depth: usize, known: &dyn Fn(u32) -> Option<String>, text: &mut String) {
     let node = &graph.nodes[index];
     let indent = "  ".repeat(depth);
     let _ = writeln!(text, "{indent}{index} {} {}", node.kind.name(), describe(graph, node));
-    let mut facts = vec![if node.append_only {
-        "append-only".to_string()
-    } else {
-        "updating".to_string()
-    }];
-    if let Some(key) = &node.key {
-        facts.push(format!("key ({})", names(&node.schema, key)));
+    let mut facts = vec![if node.append_only { "append-only" } else { "updating" }.to_string()];
+    match &node.key {
+        Some(key) if key.is_empty() => facts.push("one row".to_string()),
+        Some(key) => facts.push(format!("key ({})", own_names(node, key))),
+        None => {}
     }
+    facts.extend(node.inputs.iter().filter_map(|input| match &input.exchange {
+        Exchange::Local => None,
+        Exchange::Hash(keys) => Some(format!("dealt by ({})", names(graph, graph.node(input.node), keys))),
+        Exchange::Single => Some("in one task".to_string()),
+    }));
+    facts.dedup();
     if let Some(bound) = &node.state_bound {
         facts.push(format!("state: {bound}"));
     }
@@ -34,129 +114,218 @@ fn explain_node(graph: &Graph, index: usize, depth: usize, text: &mut String) {
         facts.push("watermark".to_string());
     }
     let _ = writeln!(text, "{indent}    {}", facts.join(" · "));
+    if let Some(known) = known(index as u32) {
+        let _ = writeln!(text, "{indent}    {known}");
+    }
     for input in &node.inputs {
-        explain_node(graph, input.node.0 as usize, depth + 1, text);
+        explain_node(graph, input.node.0 as usize, depth + 1, known, text);
     }
 }
 
 fn describe(graph: &Graph, node: &Node) -> String {
-    let below = node.inputs.first().map(|input| &graph.node(input.node).schema);
-    let columns = |columns: &[usize]| below.map(|schema| names(schema, columns)).unwrap_or_default();
-    let mut text = match &node.kind {
-        NodeKind::Input(input) => format!("{} ({})", input.name, all_names(&node.schema)),
-        NodeKind::Map(map) => {
-            let exprs: Vec<String> = map.exprs.iter().map(ToString::to_string).collect();
-            let filter = map
-                .filter
-                .as_ref()
-                .map(|filter| format!("where {filter}: "))
-                .unwrap_or_default();
-            format!("{filter}{}", exprs.join(", "))
-        }
-        NodeKind::Window(window) => format!(
-            "{} of {} µs every {} µs",
-            columns(&[window.time]),
-            window.size_us,
-            window.slide_us
-        ),
-        NodeKind::Union => String::new(),
-        NodeKind::Aggregate(aggregate) => {
-            let calls: Vec<String> = aggregate
-                .calls
-                .iter()
-                .map(|call| format!("{:?}", call.function).to_lowercase())
+    let below = node.inputs.first().map(|input| graph.node(input.node));
+    match (&node.kind, below) {
+        (NodeKind::Input(input), _) => match node.schema.fields().len() {
+            0 => format!("{} (no columns)", input.name),
+            _ => format!("{} ({})", input.name, all_names(&node.schema)),
+        },
+        (NodeKind::Map(map), Some(below)) => {
+            let named = map.exprs.iter().zip(node.schema.fields());
+            let columns: Vec<String> = named
+                .map(|(expr, field)| {
+                    let text = expr::text(expr, &below.schema);
+                    match text == *field.name() || field.name().starts_with("weir_") {
+                        true => text,
+                        false => format!("{text} AS {}", field.name()),
+                    }
+                })
                 .collect();
-            let close = match &aggregate.close {
-                Some(close) if close.emit_on_close => " emits on window close",
-                _ => "",
+            let columns = if columns.is_empty() {
+                "(no columns)".to_string()
+            } else {
+                columns.join(", ")
             };
-            format!("by ({}): {}{close}", columns(&aggregate.keys), calls.join(", "))
-        }
-        NodeKind::Join(join) => {
-            let kind = if join.kind == JoinKind::Left { "left" } else { "inner" };
-            let right = &graph.node(node.inputs[1].node).schema;
-            let residual = join
-                .residual
-                .as_ref()
-                .map(|residual| format!(" and {residual}"))
-                .unwrap_or_default();
-            format!(
-                "{kind} on ({}) = ({}){residual}",
-                columns(&join.left_keys),
-                names(right, &join.right_keys)
-            )
-        }
-        NodeKind::TopN(top) => {
-            let order: Vec<usize> = top.order.iter().map(|key| key.column).collect();
-            format!(
-                "{} after {} of each ({}) by ({})",
-                top.limit,
-                top.offset,
-                columns(&top.partition),
-                columns(&order)
-            )
-        }
-        NodeKind::Gate(gate) => format!("until the watermark passes {}", columns(&[gate.column])),
-        NodeKind::Upsert(upsert) => format!("last row by ({})", columns(&upsert.keys)),
-    };
-    for input in &node.inputs {
-        match &input.exchange {
-            Exchange::Local => {}
-            Exchange::Hash(keys) => {
-                let _ = write!(text, " ⇐ by ({})", names(&graph.node(input.node).schema, keys));
+            match &map.filter {
+                Some(filter) => format!("{columns} where {}", expr::text(filter, &below.schema)),
+                None => columns,
             }
-            Exchange::Single => text.push_str(" ⇐ one task"),
+        }
+        (NodeKind::Window(window), Some(below)) => describe_window(graph, below, window),
+        (NodeKind::Aggregate(aggregate), Some(below)) => describe_aggregate(graph, below, aggregate),
+        (NodeKind::Join(join), _) => describe_join(graph, node, join),
+        (NodeKind::TopN(top), Some(below)) => describe_top_n(graph, below, top),
+        (NodeKind::Gate(gate), _) => format!(
+            "holds rows until the watermark passes {}",
+            own_names(node, &[gate.column])
+        ),
+        (NodeKind::Upsert(upsert), Some(below)) => format!("the last row by {}", own_names(below, &upsert.keys)),
+        (NodeKind::Union, _) => format!("of {} inputs", node.inputs.len()),
+        _ => String::new(),
+    }
+}
+
+fn describe_window(graph: &Graph, below: &Node, window: &WindowSpec) -> String {
+    let time = names(graph, below, &[window.time]);
+    let mut text = format!("of {} over {time}", duration(window.size_us));
+    if window.slide_us != window.size_us {
+        let _ = write!(text, " every {}", duration(window.slide_us));
+    }
+    if window.offset_us != 0 {
+        let _ = write!(text, " shifted by {}", duration(window.offset_us));
+    }
+    match (window.watermark, window.drop_late_after_us) {
+        (None, _) => {}
+        (Some(_), None) => text.push_str(", late rows correct it"),
+        (Some(_), Some(0)) => text.push_str(", late rows are dropped"),
+        (Some(_), Some(us)) => {
+            let _ = write!(text, ", rows later than {} are dropped", duration(us));
         }
     }
     text
 }
 
-fn names(schema: &Schema, columns: &[usize]) -> String {
-    columns
+fn describe_aggregate(graph: &Graph, below: &Node, aggregate: &AggregateSpec) -> String {
+    let calls: Vec<String> = aggregate
+        .calls
         .iter()
-        .map(|column| schema.field(*column).name().as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
+        .map(|call| describe_call(graph, below, call))
+        .collect();
+    let keys = names(graph, below, &aggregate.keys);
+    let mut text = match (keys.is_empty(), calls.is_empty()) {
+        (true, _) => calls.join(", "),
+        (false, true) => format!("distinct {keys}"),
+        (false, false) => format!("by {keys}: {}", calls.join(", ")),
+    };
+    if aggregate.close.as_ref().is_some_and(|close| close.emit_on_close) {
+        text.push_str(", emits when the window closes");
+    }
+    text
+}
+
+fn describe_call(graph: &Graph, below: &Node, call: &AggregateCall) -> String {
+    let name = match call.function {
+        AggregateFunction::Count => "count",
+        AggregateFunction::Sum => "sum",
+        AggregateFunction::Avg => "avg",
+        AggregateFunction::Min => "min",
+        AggregateFunction::Max => "max",
+    };
+    let distinct = if call.distinct { "DISTINCT " } else { "" };
+    let argument = match call.argument {
+        Some(argument) => names(graph, below, &[argument]),
+        None => "*".to_string(),
+    };
+    let filter = match call.filter {
+        Some(filter) => format!(" FILTER (WHERE {})", names(graph, below, &[filter])),
+        None => String::new(),
+    };
+    format!("{name}({distinct}{argument}){filter}")
+}
+
+fn describe_join(graph: &Graph, node: &Node, join: &JoinSpec) -> String {
+    let kind = if join.kind == JoinKind::Left { "left" } else { "inner" };
+    let mut text = match join.left_keys.is_empty() {
+        true => format!("{kind}, every pair"),
+        false => format!("{kind} on {}", join_keys(graph, node, join)),
+    };
+    if let Some(residual) = &join.residual {
+        let _ = write!(text, " and {}", expr::text(residual, &node.schema));
+    }
+    text
+}
+
+/// `a = b AND c = d`, of a join's keys.
+fn join_keys(graph: &Graph, node: &Node, join: &JoinSpec) -> String {
+    let (left, right) = (graph.node(node.inputs[0].node), graph.node(node.inputs[1].node));
+    let equals = if join.null_equals_null {
+        "IS NOT DISTINCT FROM"
+    } else {
+        "="
+    };
+    let pair = |(l, r): (&usize, &usize)| {
+        let (l, r) = (names(graph, left, &[*l]), names(graph, right, &[*r]));
+        format!("{l} {equals} {r}")
+    };
+    let pairs: Vec<String> = join.left_keys.iter().zip(&join.right_keys).map(pair).collect();
+    pairs.join(" AND ")
+}
+
+fn describe_top_n(graph: &Graph, below: &Node, top: &TopNSpec) -> String {
+    let mut text = match (top.limit, top.offset) {
+        (u64::MAX, offset) => format!("all but the first {offset}"),
+        (limit, 0) => format!("the first {limit}"),
+        (limit, offset) => format!("{limit} after the first {offset}"),
+    };
+    if !top.partition.is_empty() {
+        let _ = write!(text, " of each {}", names(graph, below, &top.partition));
+    }
+    let order: Vec<String> = top
+        .order
+        .iter()
+        .map(|key| {
+            let descending = if key.descending { " DESC" } else { "" };
+            // As PostgreSQL has it: NULLs are the largest.
+            let nulls = match (key.nulls_first, key.descending) {
+                (true, false) => " NULLS FIRST",
+                (false, true) => " NULLS LAST",
+                _ => "",
+            };
+            format!("{}{descending}{nulls}", names(graph, below, &[key.column]))
+        })
+        .collect();
+    if !order.is_empty() {
+        let _ = write!(text, " by {}", order.join(", "));
+    }
+    text
+}
+
+/// Names of a node's columns; of one that was only computed for the node above, how.
+fn names(graph: &Graph, node: &Node, columns: &[usize]) -> String {
+    let name = |column: &usize| {
+        let field = node.schema.field(*column);
+        if let (NodeKind::Map(map), true) = (&node.kind, field.name().starts_with("weir_computed")) {
+            let below = graph.node(node.inputs[0].node);
+            return expr::text(&map.exprs[*column], &below.schema);
+        }
+        field.name().clone()
+    };
+    columns.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+fn own_names(node: &Node, columns: &[usize]) -> String {
+    let name = |column: &usize| node.schema.field(*column).name().as_str();
+    columns.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 fn all_names(schema: &Schema) -> String {
-    names(schema, &(0..schema.fields().len()).collect::<Vec<_>>())
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    names.join(", ")
 }
 
-/// The stable ids and types of a graph's stateful nodes: what stored state can be read under.
-pub fn shape(graph: &Graph) -> String {
-    let mut lines = Vec::new();
-    for (index, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.kind.has_state()) {
-        let types = |schema: &Schema| -> String {
-            schema
-                .fields()
-                .iter()
-                .map(|field| field.data_type().to_string())
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        let inputs: Vec<String> = node
-            .inputs
-            .iter()
-            .map(|input| types(&graph.node(input.node).schema))
-            .collect();
-        lines.push(format!(
-            "{index} {} {} -> {}",
-            node.kind.name(),
-            inputs.join(" | "),
-            types(&node.schema)
-        ));
+/// A length of time in words: `1 hour 30 minutes`.
+pub fn duration(us: i64) -> String {
+    const UNITS: [(i64, &str); 6] = [
+        (86_400_000_000, "day"),
+        (3_600_000_000, "hour"),
+        (60_000_000, "minute"),
+        (1_000_000, "second"),
+        (1_000, "millisecond"),
+        (1, "microsecond"),
+    ];
+    let mut left = us.unsigned_abs();
+    let mut parts = Vec::new();
+    for (unit, name) in UNITS {
+        let count = left / unit as u64;
+        left %= unit as u64;
+        match count {
+            0 => {}
+            1 => parts.push(format!("1 {name}")),
+            count => parts.push(format!("{count} {name}s")),
+        }
     }
-    lines.push(format!(
-        "result {}",
-        graph
-            .output()
-            .schema
-            .fields()
-            .iter()
-            .map(|f| f.data_type().to_string())
-            .collect::<Vec<_>>()
-            .join(",")
-    ));
-    lines.join("\n")
+    match (parts.is_empty(), us < 0) {
+        (true, _) => "0 seconds".to_string(),
+        (_, true) => format!("minus {}", parts.join(" ")),
+        (_, false) => parts.join(" "),
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use sqlparser::ast;
 use weir_engine::graph::Graph;
 use weir_engine::relation::{RelationId, Storage, ViewOptions, ViewSpec};
 
@@ -17,11 +18,15 @@ use crate::{Error, Result};
 
 mod aggregate;
 mod bind;
-mod errors;
+mod checked;
+pub(crate) mod errors;
 mod expr;
+pub mod functions;
+pub(crate) mod names;
 mod query;
 mod refuse;
-mod session;
+pub(crate) mod session;
+mod sums;
 mod window;
 
 pub use bind::{sink, source, table};
@@ -35,12 +40,49 @@ pub struct PushQuery {
     pub schema: SchemaRef,
     /// It only adds rows.
     pub append_only: bool,
-    /// Relations that it reads.
+    /// Relations whose rows it reads.
     pub depends_on: Vec<RelationId>,
+    /// It ends after so many rows: a LIMIT without an order, which is no part of the graph.
+    pub limit: Option<u64>,
 }
 
 /// Plans `SELECT … EMIT …`.
 pub fn push_query(query: &Query, catalog: &Catalog) -> Result<PushQuery> {
+    let mut query = query.clone();
+    let limit = take_limit(&mut query.ast);
+    Ok(PushQuery {
+        limit,
+        ..kept_query(&query, catalog)?
+    })
+}
+
+/// The graph that would keep a query up to date.
+pub fn continuous(query: &Query, catalog: &Catalog) -> Result<Arc<Graph>> {
+    Ok(kept_query(query, catalog)?.graph)
+}
+
+/// Takes a plain LIMIT off a query: without an order it counts rows as they come.
+fn take_limit(query: &mut ast::Query) -> Option<u64> {
+    let Some(ast::LimitClause::LimitOffset {
+        limit: Some(ast::Expr::Value(value)),
+        offset: None,
+        limit_by,
+    }) = &query.limit_clause
+    else {
+        return None;
+    };
+    let ast::Value::Number(number, _) = &value.value else {
+        return None;
+    };
+    let limit = number.parse().ok()?;
+    if query.order_by.is_some() || !limit_by.is_empty() {
+        return None;
+    }
+    query.limit_clause = None;
+    Some(limit)
+}
+
+fn kept_query(query: &Query, catalog: &Catalog) -> Result<PushQuery> {
     let closing = closing(query.emit, None);
     let plan = session::stream_plan(&query.ast, catalog)?;
     let done = query::translate(&plan, closing, &[])?;
@@ -50,10 +92,11 @@ pub fn push_query(query: &Query, catalog: &Catalog) -> Result<PushQuery> {
         schema: done.schema,
         append_only,
         depends_on: done.reads,
+        limit: None,
     })
 }
 
-/// Plans `CREATE VIEW`: its query must be one that could be kept up to date or read.
+/// Plans `CREATE VIEW`: its query must be one that could be read.
 pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result<Relation> {
     if statement.query.emit.is_some() {
         return Err(Error::new(
@@ -66,7 +109,10 @@ pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result
         )));
     }
     let plan = session::read_plan(&statement.query.ast, catalog)?;
-    let schema = Arc::new(plan.schema().as_arrow().clone());
+    let reads = session::read_relations(&plan);
+    let depends_on = depends_on(&statement.query, reads, catalog);
+    let plan = session::analyzed(plan)?;
+    let schema = query::named(plan.schema().fields(), &column_names(statement))?;
     Ok(Relation {
         id,
         name: statement.name.value.clone(),
@@ -74,19 +120,19 @@ pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result
         sql: statement.text.clone(),
         schema,
         key: None,
-        depends_on: session::read_relations(&plan),
+        depends_on,
         comment: None,
         paused: false,
-        definition: Definition::View(statement.query.clone()),
+        definition: Definition::View(statement.query.clone().into()),
     })
 }
 
 /// Plans `CREATE MATERIALIZED VIEW`.
 pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result<Relation> {
     let (options, lateness) = view_options(&statement.options)?;
-    let names: Vec<String> = statement.columns.iter().map(bind::folded).collect();
     let plan = session::stream_plan(&statement.query.ast, catalog)?;
-    let done = query::translate(&plan, closing(statement.query.emit, lateness), &names)?;
+    let closing = closing(statement.query.emit, lateness);
+    let done = query::translate(&plan, closing, &column_names(statement))?;
     let name = statement.name.value.clone();
     let storage = query::storage(&done.graph);
     let graph = Arc::new(done.graph);
@@ -98,7 +144,7 @@ pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catal
         sql: statement.text.clone(),
         schema: done.schema,
         key,
-        depends_on: done.reads,
+        depends_on: depends_on(&statement.query, done.reads, catalog),
         comment: None,
         paused: false,
         definition: Definition::MaterializedView(ViewSpec {
@@ -111,9 +157,22 @@ pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catal
     })
 }
 
+/// The names in parentheses behind a view's name.
+fn column_names(statement: &CreateView) -> Vec<String> {
+    statement.columns.iter().map(names::folded).collect()
+}
+
+/// What a query rests on: the relations whose rows it reads, and those that it names, plain views
+/// among them.
+fn depends_on(query: &Query, reads: Vec<RelationId>, catalog: &Catalog) -> Vec<RelationId> {
+    let mut all = names::named_relations(&query.ast, catalog);
+    all.extend(reads);
+    all.into_iter().collect()
+}
+
 /// The query of `CREATE SINK … AS SELECT`.
 fn sink_query(query: &Query, name: &str, id: RelationId, catalog: &Catalog) -> Result<(ViewSpec, Vec<RelationId>)> {
-    let planned = push_query(query, catalog)?;
+    let planned = kept_query(query, catalog)?;
     let spec = ViewSpec {
         relation: id,
         name: name.to_string(),
@@ -121,7 +180,7 @@ fn sink_query(query: &Query, name: &str, id: RelationId, catalog: &Catalog) -> R
         storage: Storage::Changes,
         options: ViewOptions::default(),
     };
-    Ok((spec, planned.depends_on))
+    Ok((spec, depends_on(query, planned.depends_on, catalog)))
 }
 
 fn closing(emit: Option<Emit>, lateness_us: Option<i64>) -> Closing {

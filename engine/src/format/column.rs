@@ -436,8 +436,8 @@ fn primitive<T: ArrowPrimitiveType>(values: &mut Vec<T::Native>, nulls: Option<N
     Arc::new(PrimitiveArray::<T>::new(take(values).into(), nulls))
 }
 
-/// A type as SQL spells it, for errors.
-pub(crate) fn sql_type(data_type: &DataType) -> String {
+/// A type as SQL spells it, for people to read.
+pub fn sql_type(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "BOOLEAN".to_owned(),
         DataType::Int8 => "TINYINT".to_owned(),

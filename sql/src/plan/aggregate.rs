@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 use datafusion::logical_expr::expr::AggregateFunction as Call;
 use datafusion::logical_expr::{Aggregate, Expr};
 use weir_engine::graph::{AggregateCall, AggregateFunction, AggregateSpec, Input, NodeKind};
 
-use super::query::{Builder, Built, Facts, TimeBound, exchange_by, single};
+use super::query::{Builder, Built, Facts, TimeBound, exchange_by, single, until};
 use super::refuse;
 use crate::{Error, Result};
 
@@ -32,11 +32,7 @@ impl Builder {
         }
         let input = self.build(&aggregate.input, false)?;
         refuse::subqueries(aggregate.group_expr.iter().chain(&aggregate.aggr_expr))?;
-        let calls = aggregate
-            .aggr_expr
-            .iter()
-            .map(|expr| wanted(expr, &input))
-            .collect::<Result<Vec<_>>>()?;
+        let calls = aggregate.aggr_expr.iter().map(wanted).collect::<Result<Vec<_>>>()?;
         let mut exprs: Vec<&Expr> = aggregate.group_expr.iter().collect();
         for call in &calls {
             exprs.extend(call.argument.iter().chain(&call.filter));
@@ -78,15 +74,14 @@ impl Builder {
         });
         let time: Vec<_> = time.chain(calls.iter().map(|_| None)).collect();
         let names: Vec<String> = keys.iter().map(|c| below.schema.field(*c).name().clone()).collect();
-        let bound = match (&close, names.is_empty(), window_end) {
-            (_, true, _) => "one group".to_string(),
-            (Some(close), _, _) if close.lateness_us == 0 => "window_end < watermark".to_string(),
-            (Some(_), _, _) => "window_end + allowed_lateness < watermark".to_string(),
-            (None, _, Some(_)) => format!(
-                "grows with distinct {}; closed windows stay correctable",
+        let bound = match (&close, window_end) {
+            _ if names.is_empty() => "one group".to_string(),
+            (Some(close), _) => until(&names[close.column], close.lateness_us),
+            (None, Some(_)) => format!(
+                "grows with distinct {}; every window stays correctable",
                 names.join(", ")
             ),
-            (None, _, None) => format!("grows with distinct {}", names.join(", ")),
+            (None, None) => format!("grows with distinct {}", names.join(", ")),
         };
         let facts = Facts {
             append_only: calls.is_empty() && below.append_only && !keys.is_empty(),
@@ -127,14 +122,14 @@ impl Builder {
     }
 }
 
-fn wanted(expr: &Expr, input: &Built) -> Result<Wanted> {
+fn wanted(expr: &Expr) -> Result<Wanted> {
     let call = match expr {
-        Expr::Alias(alias) => return wanted(&alias.expr, input),
+        Expr::Alias(alias) => return wanted(&alias.expr),
         Expr::AggregateFunction(call) => call,
         other => return Err(Error::new(format!("{other} is no aggregate"))),
     };
     let function = function(call)?;
-    let argument = argument(call, function, input)?;
+    let argument = argument(call, function)?;
     Ok(Wanted {
         function,
         argument,
@@ -163,7 +158,7 @@ fn function(call: &Call) -> Result<AggregateFunction> {
     }
 }
 
-fn argument(call: &Call, function: AggregateFunction, input: &Built) -> Result<Option<Expr>> {
+fn argument(call: &Call, function: AggregateFunction) -> Result<Option<Expr>> {
     match &call.params.args[..] {
         // count(*) is planned as a count of a constant.
         [Expr::Literal(value, _)] if function == AggregateFunction::Count && !call.params.distinct => {
@@ -174,23 +169,10 @@ fn argument(call: &Call, function: AggregateFunction, input: &Built) -> Result<O
             }
         }
         [] if function == AggregateFunction::Count => Ok(None),
-        [argument] if function == AggregateFunction::Avg => Ok(Some(exact(argument, input))),
         [argument] => Ok(Some(argument.clone())),
         _ => Err(Error::new(format!(
             "{}() takes one argument in a continuous query",
             call.func.name()
         ))),
     }
-}
-
-/// The mean of integers is planned over their cast to DOUBLE; the engine sums them exactly.
-fn exact(argument: &Expr, input: &Built) -> Expr {
-    use datafusion::logical_expr::ExprSchemable;
-    if let Expr::Cast(cast) = argument
-        && let Ok(kind) = cast.expr.get_type(&input.schema)
-        && (kind.is_integer() && *cast.field.data_type() == DataType::Float64)
-    {
-        return cast.expr.as_ref().clone();
-    }
-    argument.clone()
 }

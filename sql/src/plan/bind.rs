@@ -5,25 +5,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, ExprSchemable, cast};
+use datafusion::logical_expr::cast;
 use sqlparser::ast;
 use weir_engine::connector::{self, Bound, ConnectorSpec, SinkSpec, Start};
 use weir_engine::format::{Encoding, EncodingKind, Envelope, SinkFormat};
 use weir_engine::relation::{ColumnOrigin, Metadata, OnError, RelationId, SourceSpec, TableSpec, WatermarkSpec};
 
+use super::names::folded;
 use super::{errors, expr, session};
 use crate::catalog::{Catalog, Definition, Relation, SinkDefinition, TableDefinition};
 use crate::statement::{CreateSink, CreateSource, CreateTable, RelationKind, SinkInput};
 use crate::{Error, Result};
-
-/// An identifier's name: lower case unless quoted.
-pub(super) fn folded(ident: &ast::Ident) -> String {
-    if ident.quote_style.is_some() {
-        ident.value.clone()
-    } else {
-        ident.value.to_lowercase()
-    }
-}
 
 /// `30s`, `5 minutes`, `1h`, `250ms`: milliseconds.
 pub(super) fn duration_ms(option: &str, text: &str) -> Result<u64> {
@@ -48,16 +40,30 @@ pub(super) fn duration_ms(option: &str, text: &str) -> Result<u64> {
 
 /// The Arrow type of a type as written.
 fn data_type(kind: &ast::DataType, catalog: &Catalog) -> Result<DataType> {
-    let null = ast::Expr::Value(ast::Value::Null.into());
-    let cast = ast::Expr::Cast {
-        kind: ast::CastKind::Cast,
-        expr: Box::new(null),
-        data_type: kind.clone(),
-        array: false,
-        format: None,
-    };
-    let planned = session::scalar(&cast, &DFSchema::empty(), catalog)?;
-    planned.get_type(&DFSchema::empty()).map_err(errors::translate)
+    let inner = |kind: &ast::DataType| data_type(kind, catalog);
+    match kind {
+        // DataFusion's planner knows no maps.
+        ast::DataType::Map(key, value) => {
+            let pair = vec![
+                Field::new("key", inner(key)?, false),
+                Field::new("value", inner(value)?, true),
+            ];
+            let entries = Field::new("entries", DataType::Struct(pair.into()), false);
+            Ok(DataType::Map(Arc::new(entries), false))
+        }
+        ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(item, None)) => {
+            Ok(DataType::List(Arc::new(Field::new_list_field(inner(item)?, true))))
+        }
+        ast::DataType::Struct(fields, _) => {
+            let field = |field: &ast::StructField| {
+                let name = field.field_name.as_ref().map(folded).unwrap_or_default();
+                Ok(Field::new(name, inner(&field.field_type)?, true))
+            };
+            let fields = fields.iter().map(field).collect::<Result<Vec<Field>>>()?;
+            Ok(DataType::Struct(fields.into()))
+        }
+        simple => session::data_type(simple, catalog),
+    }
 }
 
 fn names_once<'a>(idents: impl Iterator<Item = &'a ast::Ident>) -> Result<()> {
@@ -110,7 +116,7 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
             (Some(metadata), _) => ColumnOrigin::Metadata(metadata.clone()),
             (None, Some(generated)) => {
                 let planned = session::scalar(generated, &rows, catalog)?;
-                ColumnOrigin::Generated(expr::physical(&coerced(planned, &rows)?, &rows)?)
+                ColumnOrigin::Generated(expr::physical(&session::coerced(planned, &rows)?, &rows)?)
             }
             (None, None) if statement.key.is_some() && key.contains(&index) => ColumnOrigin::Key,
             (None, None) => ColumnOrigin::Value,
@@ -122,7 +128,7 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
             let column = find(&schema, column)?;
             let planned = session::scalar(bound, &rows, catalog)?;
             let planned = cast(
-                coerced(planned, &rows)?,
+                session::coerced(planned, &rows)?,
                 DataType::Timestamp(TimeUnit::Microsecond, None),
             );
             Some(WatermarkSpec {
@@ -187,16 +193,6 @@ fn source_key(statement: &CreateSource, schema: &Schema) -> Result<Vec<usize>> {
              FROM 'key'",
         )
     })
-}
-
-/// Types made to fit, as in a query.
-fn coerced(planned: Expr, rows: &DFSchema) -> Result<Expr> {
-    use datafusion::logical_expr::simplify::SimplifyContext;
-    use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-    let context = SimplifyContext::builder().with_schema(Arc::new(rows.clone())).build();
-    ExprSimplifier::new(context)
-        .coerce(planned, rows)
-        .map_err(errors::translate)
 }
 
 /// Options of a source, sorted by who needs them.
@@ -329,7 +325,7 @@ pub fn table(statement: &CreateTable, id: RelationId, catalog: &Catalog) -> Resu
         paused: false,
         definition: Definition::Table(TableDefinition {
             not_null: declared.collect(),
-            defaults: statement.columns.iter().map(|column| column.3.clone()).collect(),
+            defaults: statement.columns.iter().map(|column| column.3.clone()).collect::<Vec<_>>().into(),
             spec: TableSpec {
                 relation: id,
                 name,

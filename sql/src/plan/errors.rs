@@ -1,14 +1,39 @@
 //! DataFusion's planning errors in the dialect's words, with the place where it is known.
 
 use datafusion::common::{DataFusionError, SchemaError};
+use sqlparser::tokenizer::Location;
 
 use crate::Error;
 
+/// An error at a token's place, if it has one.
+pub fn at(message: impl Into<String>, place: Location) -> Error {
+    match place {
+        Location { line: 0, .. } => Error::new(message),
+        Location { line, column } => Error::at(message, line, column),
+    }
+}
+
 /// Translates an error; keeps the place that a diagnostic carries.
 pub fn translate(error: DataFusionError) -> Error {
+    if let Some(own) = own(&error) {
+        return own;
+    }
     let place = place(&error);
     let message = message(&error);
     Error { message, place }
+}
+
+/// Weir's own error, where one went through DataFusion.
+fn own(error: &DataFusionError) -> Option<Error> {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => own(inner),
+        DataFusionError::Shared(inner) => own(inner),
+        DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
+            Some(error) => Some(error.clone()),
+            None => Some(inner.downcast_ref::<weir_engine::Error>()?.clone().into()),
+        },
+        _ => None,
+    }
 }
 
 fn place(error: &DataFusionError) -> Option<(u64, u64)> {
@@ -40,6 +65,10 @@ fn schema_message(error: &SchemaError) -> String {
                 .min();
             match near {
                 Some((_, name)) => format!("column '{}' does not exist; did you mean '{name}'?", field.flat_name()),
+                None if valid_fields.is_empty() => format!(
+                    "column '{0}' does not exist: there are no columns here; text stands in single quotes, '{0}'",
+                    field.flat_name()
+                ),
                 None => {
                     let mut names: Vec<String> = valid_fields.iter().map(|other| other.flat_name()).collect();
                     names.truncate(12);

@@ -10,19 +10,20 @@ use datafusion::logical_expr::{Expr, Operator};
 use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
-use super::errors;
+use super::{checked, errors};
 use crate::Result;
 
 /// A physical expression over rows of `schema`. Integer and decimal arithmetic fails on overflow
 /// instead of wrapping.
 pub fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
     let context = PhysicalPlanningContext::default();
-    let expr = create_physical_expr(expr, schema, &ExecutionProps::new(), &context).map_err(errors::translate)?;
-    checked(expr).map_err(errors::translate)
+    let expr = checked::negations(expr.clone(), schema).map_err(errors::translate)?;
+    let expr = create_physical_expr(&expr, schema, &ExecutionProps::new(), &context).map_err(errors::translate)?;
+    with_checks(expr).map_err(errors::translate)
 }
 
-/// The same expression with checked arithmetic.
-pub fn checked(expr: Arc<dyn PhysicalExpr>) -> datafusion::common::Result<Arc<dyn PhysicalExpr>> {
+/// The same expression with checked operators.
+fn with_checks(expr: Arc<dyn PhysicalExpr>) -> datafusion::common::Result<Arc<dyn PhysicalExpr>> {
     expr.transform_up(|expr| {
         let Some(binary) = expr.downcast_ref::<BinaryExpr>() else {
             return Ok(Transformed::no(expr));

@@ -7,60 +7,28 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions as physical_exprs;
-use weir_engine::format::Envelope;
-use weir_engine::graph::{
-    CloseSpec, Exchange, GateSpec, Graph, Input, InputSpec, MapSpec, Node, NodeId, NodeKind, UpsertSpec,
-};
+use weir_engine::graph::{Exchange, Graph, Input, MapSpec, Node, NodeId, NodeKind};
 use weir_engine::relation::{RelationId, Storage, WATERMARK_COLUMN};
 
 use super::expr::physical;
-use super::session::RelationSource;
 use super::window::WindowNode;
 use super::{errors, refuse};
-use crate::catalog::{Definition, Relation};
 use crate::{Error, Result};
 
+mod closing;
 mod join;
 mod order;
+mod scan;
 mod union;
 mod windowed;
 
-/// How a query treats closed windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closing {
-    /// `EMIT CHANGES`: results stay correctable for ever.
-    Never,
-    /// `EMIT CHANGES` with `allowed_lateness`, microseconds: final after that.
-    After(i64),
-    /// `EMIT ON WINDOW CLOSE`.
-    Emit,
-}
-
-impl Closing {
-    /// How long after its window's end a late row is still applied.
-    fn drop_late_after_us(self) -> Option<i64> {
-        match self {
-            Closing::Never => None,
-            Closing::After(us) => Some(us),
-            Closing::Emit => Some(0),
-        }
-    }
-
-    /// The close of a group by the window end at this position; it emits changes.
-    pub(super) fn spec(self, column: usize) -> Option<CloseSpec> {
-        let lateness_us = self.drop_late_after_us()?;
-        Some(CloseSpec {
-            column,
-            emit_on_close: false,
-            lateness_us,
-        })
-    }
-}
+pub use closing::Closing;
+pub(super) use closing::until;
 
 /// How event time bounds a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,19 +79,7 @@ pub fn translate(plan: &LogicalPlan, closing: Closing, names: &[String]) -> Resu
         closing,
         reads: BTreeSet::new(),
     };
-    let mut plan = plan;
-    while let LogicalPlan::Sort(sort) = plan {
-        if sort.fetch.is_some() {
-            break;
-        }
-        let LogicalPlan::Limit(_) = sort.input.as_ref() else {
-            return Err(Error::new(
-                "ORDER BY without LIMIT has no meaning for a kept answer; add LIMIT, or leave it out here and order \
-                 when you SELECT from the view",
-            ));
-        };
-        plan = &sort.input;
-    }
+    let plan = without_order(plan)?;
     let root = builder.build(plan, false)?;
     let root = builder.finish_closing(root)?;
     let root = builder.visible(root)?;
@@ -134,6 +90,46 @@ pub fn translate(plan: &LogicalPlan, closing: Closing, names: &[String]) -> Resu
         schema,
         reads: builder.reads.into_iter().collect(),
     })
+}
+
+/// The plan without an order of the whole result, which a kept answer can't have. With LIMIT the
+/// order says which rows there are, and stays.
+fn without_order(plan: &LogicalPlan) -> Result<&LogicalPlan> {
+    match plan {
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => match sort.input.as_ref() {
+            LogicalPlan::Limit(_) => Ok(&sort.input),
+            _ => Err(refuse::plan(plan)),
+        },
+        LogicalPlan::Projection(projection) => match projection.input.as_ref() {
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => Err(refuse::plan(&projection.input)),
+            _ => Ok(plan),
+        },
+        _ => Ok(plan),
+    }
+}
+
+/// A result's columns under other names, if any are given; each name once.
+pub fn named(fields: &Fields, names: &[String]) -> Result<SchemaRef> {
+    if !names.is_empty() && names.len() != fields.len() {
+        return Err(Error::new(format!(
+            "{} column names for {} columns",
+            names.len(),
+            fields.len()
+        )));
+    }
+    let renamed = |(index, field): (usize, &Arc<Field>)| {
+        let name = names.get(index).unwrap_or(field.name());
+        Field::new(name, field.data_type().clone(), true)
+    };
+    let renamed: Vec<Field> = fields.iter().enumerate().map(renamed).collect();
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = renamed.iter().find(|field| !seen.insert(field.name().clone())) {
+        return Err(Error::new(format!(
+            "the result has two columns named '{}'; give one another name with AS",
+            twice.name()
+        )));
+    }
+    Ok(Arc::new(Schema::new(renamed)))
 }
 
 /// How the result of a graph is stored.
@@ -186,142 +182,6 @@ impl Builder {
             },
             _ => Err(refuse::plan(plan)),
         }
-    }
-
-    fn scan(&mut self, scan: &TableScan, want_hidden: bool) -> Result<Built> {
-        let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
-            return Err(Error::new(format!("'{}' can't be read continuously", scan.table_name)));
-        };
-        let relation = &source.relation;
-        if matches!(relation.definition, Definition::System) {
-            return Err(Error::new(format!(
-                "'{}' is a system relation: read it with SELECT; a continuous query reads sources, tables and \
-                 materialized views",
-                relation.name
-            )));
-        }
-        self.reads.insert(relation.id);
-        let mut columns: Vec<usize> = scan
-            .projection
-            .clone()
-            .unwrap_or_else(|| (0..relation.schema.fields().len()).collect());
-        if let Definition::Source(spec) = &relation.definition
-            && spec.envelope == Envelope::Upsert
-        {
-            return self.scan_upsert(relation, scan, &mut columns);
-        }
-        let watermark = match &relation.definition {
-            Definition::Source(spec) => spec.watermark.as_ref().map(|watermark| watermark.column),
-            _ => None,
-        };
-        let hidden = want_hidden && watermark.is_some();
-        let has_watermark = watermark.is_some() || relation.graph().is_some_and(|graph| graph.output().has_watermark);
-        let key = relation
-            .key
-            .as_ref()
-            .and_then(|key| remap(key, |c| columns.iter().position(|x| *x == c)));
-        let time = columns
-            .iter()
-            .map(|c| (Some(*c) == watermark).then_some(TimeBound::Event))
-            .collect();
-        let node = self.push(
-            NodeKind::Input(InputSpec {
-                relation: relation.id,
-                name: relation.name.clone(),
-                columns: columns.clone(),
-                with_watermark: hidden,
-            }),
-            vec![],
-            with_hidden(scan.projected_schema.as_arrow(), hidden),
-            Facts {
-                append_only: relation.append_only(),
-                key,
-                has_watermark,
-                bound: None,
-            },
-        );
-        Ok(Built {
-            node,
-            schema: scan.projected_schema.as_ref().clone(),
-            hidden,
-            time,
-            dealt: None,
-        })
-    }
-
-    /// An UPSERT source: the records, then the last row by key.
-    fn scan_upsert(&mut self, relation: &Arc<Relation>, scan: &TableScan, columns: &mut Vec<usize>) -> Result<Built> {
-        let key = relation.key.clone().unwrap_or_default();
-        let visible = columns.len();
-        for column in &key {
-            if !columns.contains(column) {
-                columns.push(*column);
-            }
-        }
-        let has_watermark = matches!(&relation.definition, Definition::Source(spec) if spec.watermark.is_some());
-        let mut fields: Vec<Field> = columns
-            .iter()
-            .map(|c| relation.schema.field(*c).clone().with_nullable(true))
-            .collect();
-        let rows = Arc::new(Schema::new(fields.clone()));
-        fields.push(Field::new("weir_tombstone", DataType::Boolean, true));
-        let input = self.push(
-            NodeKind::Input(InputSpec {
-                relation: relation.id,
-                name: relation.name.clone(),
-                columns: columns.clone(),
-                with_watermark: false,
-            }),
-            vec![],
-            Arc::new(Schema::new(fields)),
-            Facts {
-                append_only: true,
-                key: None,
-                has_watermark,
-                bound: None,
-            },
-        );
-        let keys: Vec<usize> = remap(&key, |c| columns.iter().position(|x| *x == c)).unwrap_or_default();
-        let names: Vec<&str> = key.iter().map(|c| relation.schema.field(*c).name().as_str()).collect();
-        let node = self.push(
-            NodeKind::Upsert(UpsertSpec { keys: keys.clone() }),
-            vec![Input {
-                node: input,
-                exchange: Exchange::Hash(keys.clone()),
-            }],
-            rows.clone(),
-            Facts {
-                append_only: false,
-                key: Some(keys.clone()),
-                has_watermark,
-                bound: Some(format!("grows with distinct {}", names.join(", "))),
-            },
-        );
-        let mut qualified: Vec<_> = scan
-            .projected_schema
-            .iter()
-            .map(|(q, f)| (q.cloned(), f.clone()))
-            .collect();
-        for column in &columns[visible..] {
-            qualified.push((None, Arc::new(hidden_key_field(&relation.schema, *column))));
-        }
-        let all = DFSchema::new_with_metadata(qualified, Default::default()).map_err(errors::translate)?;
-        let time = vec![None; columns.len()];
-        let built = Built {
-            node,
-            schema: all,
-            hidden: false,
-            time,
-            dealt: Some(keys),
-        };
-        if columns.len() == visible {
-            return Ok(Built {
-                schema: scan.projected_schema.as_ref().clone(),
-                ..built
-            });
-        }
-        let exprs: Vec<Expr> = scan.projected_schema.columns().into_iter().map(Expr::Column).collect();
-        self.map(built, None, &exprs, scan.projected_schema.as_ref())
     }
 
     /// Filter and projection. The hidden column passes.
@@ -443,100 +303,10 @@ impl Builder {
         self.select(input, &columns)
     }
 
-    /// For EMIT ON WINDOW CLOSE: the outermost grouping emits at the close, or a gate at the end
-    /// holds rows back.
-    fn finish_closing(&mut self, root: Built) -> Result<Built> {
-        if self.closing != Closing::Emit {
-            return Ok(root);
-        }
-        if let Some(at) = self.outermost_grouping(root.node) {
-            let above = self.above(at, root.node);
-            let node = &mut self.graph.nodes[at.0 as usize];
-            if let NodeKind::Aggregate(spec) = &mut node.kind
-                && let Some(close) = &mut spec.close
-            {
-                close.emit_on_close = true;
-                node.append_only = true;
-                above
-                    .iter()
-                    .for_each(|id| self.graph.nodes[id.0 as usize].append_only = true);
-                return Ok(root);
-            }
-        }
-        let root = self.visible(root)?;
-        let below = self.graph.node(root.node);
-        let find = |bound: TimeBound| root.time.iter().position(|time| *time == Some(bound));
-        let column = find(TimeBound::WindowEnd).or_else(|| find(TimeBound::Event).filter(|_| below.append_only));
-        let (Some(column), true) = (column, below.has_watermark) else {
-            return Err(refuse::no_close(below.has_watermark));
-        };
-        let facts = Facts {
-            append_only: true,
-            key: below.key.clone(),
-            has_watermark: true,
-            bound: Some(format!("{} < watermark", below.schema.field(column).name())),
-        };
-        let schema = below.schema.clone();
-        // A gate's key is the whole row.
-        let exchange = Exchange::Hash((0..root.schema.fields().len()).collect());
-        let node = self.push(
-            NodeKind::Gate(GateSpec { column }),
-            vec![Input {
-                node: root.node,
-                exchange,
-            }],
-            schema,
-            facts,
-        );
-        Ok(Built { node, ..root })
-    }
-
-    /// The grouping from which only filters and projections lead to `node`.
-    fn outermost_grouping(&self, node: NodeId) -> Option<NodeId> {
-        match &self.graph.node(node).kind {
-            NodeKind::Aggregate(_) => Some(node),
-            NodeKind::Map(_) => self.outermost_grouping(self.graph.node(node).inputs[0].node),
-            _ => None,
-        }
-    }
-
-    /// The nodes from `to` down to just above `from`.
-    fn above(&self, from: NodeId, to: NodeId) -> Vec<NodeId> {
-        let mut nodes = Vec::new();
-        let mut at = to;
-        while at != from {
-            nodes.push(at);
-            at = self.graph.node(at).inputs[0].node;
-        }
-        nodes
-    }
-
     /// Gives the result its column names.
     fn name_columns(&mut self, root: &Built, names: &[String]) -> Result<SchemaRef> {
-        let fields = root.schema.fields();
-        if !names.is_empty() && names.len() != fields.len() {
-            return Err(Error::new(format!(
-                "{} column names for {} columns",
-                names.len(),
-                fields.len()
-            )));
-        }
-        let named = |(index, field): (usize, &Arc<Field>)| {
-            let name = names.get(index).cloned().unwrap_or_else(|| field.name().clone());
-            Field::new(name, field.data_type().clone(), true)
-        };
-        let renamed: Vec<Field> = fields.iter().enumerate().map(named).collect();
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = renamed.iter().find(|field| !seen.insert(field.name().clone())) {
-            return Err(Error::new(format!(
-                "the result has two columns named '{}'; give one another name with AS",
-                twice.name()
-            )));
-        }
-        let schema = Arc::new(Schema::new(renamed));
-        let node = root.node.0 as usize;
-        // The result is a node of its own if its operator's schema is checked by name below.
-        self.graph.nodes[node].schema = schema.clone();
+        let schema = named(root.schema.fields(), names)?;
+        self.graph.nodes[root.node.0 as usize].schema = schema.clone();
         Ok(schema)
     }
 
@@ -546,6 +316,8 @@ impl Builder {
         let is_last = root.node.0 as usize + 1 == self.graph.nodes.len();
         let together = match (&output.key, &root.dealt) {
             (None, _) => true,
+            // Each key comes once.
+            _ if output.append_only => true,
             (Some(key), Some(dealt)) => dealt.iter().all(|column| key.contains(column)),
             (Some(_), None) => false,
         };
@@ -655,9 +427,4 @@ fn with_hidden(schema: &Schema, hidden: bool) -> SchemaRef {
         ));
     }
     Arc::new(Schema::new(fields))
-}
-
-fn hidden_key_field(schema: &Schema, column: usize) -> Field {
-    let field = schema.field(column);
-    Field::new(format!("weir_key_{}", field.name()), field.data_type().clone(), true)
 }

@@ -2,10 +2,42 @@
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, ScalarValue};
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Window, utils::split_conjunction};
+use datafusion::logical_expr::{
+    BinaryExpr, Distinct, Expr, LogicalPlan, Operator, Volatility, Window, utils::split_conjunction,
+};
 
 use super::query::column_of;
 use crate::{Error, Result};
+
+/// Refuses what the rules would turn into something that nobody wrote.
+pub fn as_written(plan: &LogicalPlan) -> Result<()> {
+    let mut refused = None;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Distinct(Distinct::On(_)) = node {
+            refused.get_or_insert(self::plan(node));
+        }
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && call.func.signature().volatility != Volatility::Immutable
+                {
+                    refused.get_or_insert(volatile(call.func.name()));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(super::errors::translate)?;
+    refused.map_or(Ok(()), Err)
+}
+
+/// A value that differs from one evaluation to the next can't be taken back by a later delete.
+fn volatile(function: &str) -> Error {
+    Error::new(format!(
+        "{function}() in a continuous query is not supported yet: its value changes with time or call; use a column of \
+         the source (for example METADATA FROM 'timestamp') or ask ad hoc with SELECT"
+    ))
+}
 
 /// The error for a plan node that has no streaming form.
 pub fn plan(plan: &LogicalPlan) -> Error {
@@ -24,7 +56,11 @@ pub fn plan(plan: &LogicalPlan) -> Error {
         LogicalPlan::Unnest(_) => "UNNEST is not supported yet in a continuous query".to_string(),
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE is not supported yet in a continuous query".to_string(),
         LogicalPlan::Distinct(_) => "DISTINCT ON is not supported yet; use ROW_NUMBER() OVER (…) = 1".to_string(),
-        LogicalPlan::Sort(_) => "ORDER BY without LIMIT has no meaning for a kept answer".to_string(),
+        LogicalPlan::Sort(_) => {
+            "ORDER BY without LIMIT has no meaning for a kept answer; add LIMIT, or leave it out here and order when \
+             you SELECT from the view"
+                .to_string()
+        }
         other => {
             let name = other.display().to_string();
             let name = name.split([':', ' ']).next().unwrap_or_default().to_string();
@@ -129,7 +165,8 @@ fn literal(expr: &Expr) -> Option<u64> {
 pub fn no_close(has_watermark: bool) -> Error {
     Error::new(if has_watermark {
         "EMIT ON WINDOW CLOSE needs something that event time closes in the result: group by window_start and \
-         window_end of TUMBLE or HOP over the column that the source's WATERMARK is for, or keep that column"
+         window_end of TUMBLE or HOP over the column that the source's WATERMARK is for, or keep that column. (Rows \
+         of a materialized view don't bring it along; those of a plain view do.)"
     } else {
         "EMIT ON WINDOW CLOSE needs a watermark: declare WATERMARK FOR column AS column - INTERVAL '5' SECOND on the \
          source; or leave it out to get every change"

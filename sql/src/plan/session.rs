@@ -2,19 +2,23 @@
 //! ad-hoc queries alike, so that both give the same answers.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableFunctionArgs;
+use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Column, DFSchema, DataFusionError, TableReference};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, TableType, Volatility, WindowUDF,
+    AggregateUDF, Expr, ExprSchemable, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
+    TableType, WindowUDF,
 };
-use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::eliminate_filter::EliminateFilter;
@@ -23,15 +27,17 @@ use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
-use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ContextProvider, ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast;
 
-use super::{errors, window};
+use super::checked::{self, CheckedArithmetic};
+use super::{errors, names, refuse, sums, window};
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
+use crate::statement::Query;
 
 /// The session's functions, options and physical planner.
 pub fn state() -> &'static SessionState {
@@ -40,17 +46,20 @@ pub fn state() -> &'static SessionState {
         let mut config = SessionConfig::new()
             .with_target_partitions(1)
             .with_information_schema(false);
+        // TIMESTAMPTZ is a moment in UTC; without a zone DataFusion would plan it as TIMESTAMP.
+        config.options_mut().execution.time_zone = Some("+00:00".to_string());
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
         config.options_mut().sql_parser.collect_spans = true;
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
+            .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .build();
         for function in window::functions() {
-            use datafusion::execution::FunctionRegistry;
-            state
-                .register_udf(function)
-                .expect("window functions have names of their own");
+            state.register_udf(function).expect("functions can be registered");
+        }
+        for function in sums::functions() {
+            state.register_udaf(function).expect("functions can be registered");
         }
         state
     })
@@ -87,12 +96,50 @@ impl TableSource for RelationSource {
     }
 }
 
-/// How a catalog relation becomes a table source; plain views are planned in place.
-pub type MakeSource<'a> = &'a dyn Fn(&Arc<Relation>) -> Arc<dyn TableSource>;
-
+/// Relations and functions, for DataFusion's planner; plain views are planned in place.
 struct Provider<'a> {
     catalog: &'a Catalog,
-    make: MakeSource<'a>,
+    /// Plain views that are being planned, the innermost last.
+    within: Vec<&'a str>,
+}
+
+impl<'a> Provider<'a> {
+    fn new(catalog: &'a Catalog) -> Provider<'a> {
+        Provider {
+            catalog,
+            within: Vec::new(),
+        }
+    }
+
+    fn plan(&self, statement: ast::Statement) -> datafusion::common::Result<LogicalPlan> {
+        SqlToRel::new_with_options(self, parser_options()).sql_statement_to_plan(statement)
+    }
+
+    /// A plain view's plan, with its columns called as the view calls them.
+    fn view_plan(&self, relation: &'a Relation, query: &Query) -> datafusion::common::Result<LogicalPlan> {
+        if self.within.contains(&relation.name.as_str()) {
+            return Err(DataFusionError::Plan(format!("view '{}' reads itself", relation.name)));
+        }
+        let mut inner = Provider::new(self.catalog);
+        inner.within = self.within.iter().copied().chain([relation.name.as_str()]).collect();
+        let plan = inner.plan(statement(&query.ast))?;
+        let columns: Vec<Column> = plan.schema().columns();
+        let named = columns.into_iter().zip(relation.schema.fields());
+        if named.clone().all(|(column, field)| column.name == *field.name()) {
+            return Ok(plan);
+        }
+        let exprs: Vec<Expr> = named
+            .map(|(column, field)| Expr::Column(column).alias(field.name()))
+            .collect();
+        LogicalPlanBuilder::from(plan).project(exprs)?.build()
+    }
+}
+
+/// A query as the planner takes it, its columns named.
+fn statement(query: &ast::Query) -> ast::Statement {
+    let mut query = query.clone();
+    names::as_written(&mut query);
+    ast::Statement::Query(Box::new(query))
 }
 
 impl ContextProvider for Provider<'_> {
@@ -102,18 +149,11 @@ impl ContextProvider for Provider<'_> {
             Some(schema) => format!("{schema}.{}", name.table()),
         };
         let Some(relation) = self.catalog.find(&name) else {
-            let hint = self
-                .catalog
-                .similar(&name)
-                .map(|other| format!("; did you mean '{other}'?"));
-            return Err(DataFusionError::Plan(format!(
-                "relation '{name}' does not exist{}",
-                hint.unwrap_or_default()
-            )));
+            return Err(DataFusionError::Plan(self.catalog.missing(&name)));
         };
         match &relation.definition {
             Definition::View(query) => {
-                let plan = raw_plan(&query.ast, self.catalog, self.make)?;
+                let plan = self.view_plan(relation, query)?;
                 Ok(Arc::new(RelationSource {
                     relation: relation.clone(),
                     plan: Some(plan),
@@ -122,8 +162,35 @@ impl ContextProvider for Provider<'_> {
             Definition::Sink(_) => Err(DataFusionError::Plan(format!(
                 "'{name}' is a sink: it delivers outside and can't be read; read what it delivers instead"
             ))),
-            _ => Ok((self.make)(relation)),
+            _ => Ok(Arc::new(RelationSource {
+                relation: relation.clone(),
+                plan: None,
+            })),
         }
+    }
+
+    fn get_table_function_source(
+        &self,
+        name: &str,
+        args: Vec<Expr>,
+    ) -> datafusion::common::Result<Arc<dyn TableSource>> {
+        let Some(function) = state().table_functions().get(name) else {
+            return Err(DataFusionError::Plan(format!(
+                "'{name}' is no function that gives rows; generate_series(first, last) and TUMBLE, HOP are"
+            )));
+        };
+        let nothing = DFSchema::empty();
+        let computed = |arg: Expr| computed(arg, &nothing).map_err(|error| DataFusionError::External(Box::new(error)));
+        let args = args
+            .into_iter()
+            .map(computed)
+            .collect::<datafusion::common::Result<Vec<Expr>>>()?;
+        let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&args, state()))?;
+        Ok(provider_as_source(provider))
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> datafusion::common::Result<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
@@ -176,63 +243,78 @@ impl ContextProvider for Provider<'_> {
     }
 }
 
-/// DataFusion's plan of a query, as written.
-pub fn raw_plan(
-    query: &ast::Query,
-    catalog: &Catalog,
-    make: MakeSource<'_>,
-) -> datafusion::common::Result<LogicalPlan> {
-    statement_plan(ast::Statement::Query(Box::new(query.clone())), catalog, make)
-}
-
-/// DataFusion's plan of a query or a DML statement, as written.
-pub fn statement_plan(
-    statement: ast::Statement,
-    catalog: &Catalog,
-    make: MakeSource<'_>,
-) -> datafusion::common::Result<LogicalPlan> {
-    let provider = Provider { catalog, make };
-    SqlToRel::new_with_options(&provider, parser_options()).sql_statement_to_plan(statement)
-}
-
 /// A scalar expression over the columns of `schema`.
-pub fn scalar(expr: &ast::Expr, schema: &datafusion::common::DFSchema, catalog: &Catalog) -> Result<Expr> {
-    let provider = Provider {
-        catalog,
-        make: &stream_source,
-    };
+pub fn scalar(expr: &ast::Expr, schema: &DFSchema, catalog: &Catalog) -> Result<Expr> {
+    let provider = Provider::new(catalog);
     let planner = SqlToRel::new_with_options(&provider, parser_options());
     planner
         .sql_to_expr(expr.clone(), schema, &mut PlannerContext::new())
         .map_err(errors::translate)
 }
 
-fn stream_source(relation: &Arc<Relation>) -> Arc<dyn TableSource> {
-    Arc::new(RelationSource {
-        relation: relation.clone(),
-        plan: None,
-    })
+/// The Arrow type of a type that is no array, struct or map.
+pub fn data_type(kind: &ast::DataType, catalog: &Catalog) -> Result<DataType> {
+    let null = ast::Expr::Value(ast::Value::Null.into());
+    let cast = ast::Expr::Cast {
+        kind: ast::CastKind::Cast,
+        expr: Box::new(null),
+        data_type: kind.clone(),
+        array: false,
+        format: None,
+    };
+    let nothing = DFSchema::empty();
+    let planned = scalar(&cast, &nothing, catalog)?;
+    planned.get_type(&nothing).map_err(errors::translate)
+}
+
+/// The expression with types made to fit, as in a query.
+pub fn coerced(expr: Expr, rows: &DFSchema) -> Result<Expr> {
+    simplifier(rows).coerce(expr, rows).map_err(errors::translate)
+}
+
+/// The same, and computed as far as it is constant.
+pub fn computed(expr: Expr, rows: &DFSchema) -> Result<Expr> {
+    let expr = coerced(expr, rows)?;
+    let expr = checked::arithmetic(expr, rows).map_err(errors::translate)?;
+    simplifier(rows).simplify(expr).map_err(errors::translate)
+}
+
+fn simplifier(rows: &DFSchema) -> ExprSimplifier {
+    ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(rows.clone())).build())
 }
 
 /// The plan of a continuous query: analyzed, windows made explicit, and brought into the form that
 /// [`super::query`] translates.
 pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
-    let plan = raw_plan(query, catalog, &stream_source).map_err(errors::translate)?;
-    refuse_volatile(&plan)?;
+    let plan = raw_plan(query, catalog)?;
+    refuse::as_written(&plan)?;
     let plan = window::make_explicit(plan).map_err(errors::translate)?;
-    let options = state().config_options();
-    let plan = Analyzer::new()
-        .execute_and_check(plan, options, |_, _| {})
-        .map_err(errors::translate)?;
-    Optimizer::with_rules(stream_rules())
+    let plan = analyzed(plan)?;
+    let plan = Optimizer::with_rules(stream_rules())
         .optimize(plan, &OptimizerContext::new().with_max_passes(4), |_, _| {})
-        .map_err(errors::translate)
+        .map_err(errors::translate)?;
+    // The graph's expressions are made checked one by one.
+    checked::as_operators(plan).map_err(errors::translate)
 }
 
 /// The plan of a query that is read once, as written, with HOP made executable.
 pub fn read_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
-    let plan = raw_plan(query, catalog, &stream_source).map_err(errors::translate)?;
-    window::make_batch(plan).map_err(errors::translate)
+    window::make_batch(raw_plan(query, catalog)?).map_err(errors::translate)
+}
+
+/// DataFusion's plan of a query, as written.
+fn raw_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
+    let provider = Provider::new(catalog);
+    provider.plan(statement(query)).map_err(errors::translate)
+}
+
+/// The plan with types that fit, or the error that says which don't.
+pub fn analyzed(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let state = state();
+    state
+        .analyzer()
+        .execute_and_check(plan, state.config_options(), |_, _| {})
+        .map_err(errors::translate)
 }
 
 /// The relations that a plan reads.
@@ -264,31 +346,4 @@ fn stream_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(OptimizeProjections::new()),
     ]
-}
-
-/// A value that differs from one evaluation to the next can't be taken back by a later delete.
-fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
-    let mut found = HashSet::new();
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::ScalarFunction(call) = expr
-                    && call.func.signature().volatility != Volatility::Immutable
-                {
-                    found.insert(call.func.name().to_string());
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })
-    .map_err(errors::translate)?;
-    let mut found: Vec<String> = found.into_iter().collect();
-    found.sort();
-    match found.first() {
-        None => Ok(()),
-        Some(name) => Err(crate::Error::new(format!(
-            "{name}() in a continuous query is not supported yet: its value changes with time or call; use a column \
-             of the source (for example METADATA FROM 'timestamp') or ask ad hoc with SELECT"
-        ))),
-    }
 }

@@ -8,7 +8,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::PhysicalExpr;
 use weir_engine::graph::{Input, JoinKind, JoinSpec, NodeKind};
 
-use super::{Builder, Built, Facts, TimeBound, exchange_by, single};
+use super::{Builder, Built, Facts, TimeBound, exchange_by, single, until};
 use crate::Result;
 use crate::plan::expr::physical;
 use crate::plan::{errors, refuse};
@@ -85,17 +85,22 @@ impl Builder {
                 }
             }
         }
-        let key = match (&below_left.key, &below_right.key) {
-            (Some(a), Some(b)) => Some(a.iter().copied().chain(b.iter().map(|c| c + shift)).collect()),
-            _ => None,
-        };
+        let key = joined_key(
+            kind,
+            (below_left.key.as_deref(), &left_keys),
+            (below_right.key.as_deref(), &right_keys),
+            shift,
+        );
         let facts = Facts {
             append_only: kind == JoinKind::Inner && below_left.append_only && below_right.append_only,
             key,
             has_watermark: below_left.has_watermark || below_right.has_watermark,
-            bound: Some(match close {
-                Some(_) => "both sides: window_end < watermark".to_string(),
-                None => "both sides kept for ever".to_string(),
+            bound: Some(match &close {
+                Some(close) => {
+                    let column = below_left.schema.field(left_keys[close.column]).name();
+                    format!("both sides {}", until(column, close.lateness_us))
+                }
+                None => "both sides, for ever".to_string(),
             }),
         };
         let exchange = |keys: &Vec<usize>, built: &Built| {
@@ -142,4 +147,24 @@ impl Builder {
             dealt,
         })
     }
+}
+
+/// The key of a join's result. A row whose partners are equal in all of their key has one at most,
+/// and its own key stays one.
+fn joined_key(
+    kind: JoinKind,
+    (left_key, left_on): (Option<&[usize]>, &[usize]),
+    (right_key, right_on): (Option<&[usize]>, &[usize]),
+    shift: usize,
+) -> Option<Vec<usize>> {
+    let has_all = |key: Option<&[usize]>, on: &[usize]| key.is_some_and(|key| key.iter().all(|c| on.contains(c)));
+    let shifted = |key: &[usize]| key.iter().map(|c| c + shift).collect::<Vec<_>>();
+    if has_all(right_key, right_on) {
+        return left_key.map(<[usize]>::to_vec);
+    }
+    // Of a LEFT join many rows may have no partner, and then NULLs there.
+    if kind == JoinKind::Inner && has_all(left_key, left_on) {
+        return right_key.map(shifted);
+    }
+    Some([left_key?, &shifted(right_key?)].concat())
 }

@@ -7,7 +7,7 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan, SortExpr};
 use weir_engine::graph::{Input, NodeKind, OrderKey, TopNSpec};
 
-use super::{Builder, Built, Facts, TimeBound, exchange_by, single};
+use super::{Builder, Built, Facts, TimeBound, exchange_by, single, until};
 use crate::plan::{errors, refuse};
 use crate::{Error, Result};
 
@@ -95,7 +95,12 @@ impl Builder {
         let below = self.graph.node(input.node);
         let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
         let mut qualified: Vec<_> = input.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
-        let mut time = input.time.clone();
+        let closes = partition
+            .iter()
+            .find(|column| input.time[**column] == Some(TimeBound::WindowEnd));
+        // Old rows may still leave the first ones, unless their partition is closed.
+        let windows = |bound: &Option<TimeBound>| bound.filter(|bound| closes.is_some() && *bound != TimeBound::Event);
+        let mut time: Vec<Option<TimeBound>> = input.time.iter().map(windows).collect();
         let mut key = below.key.clone();
         if let Some(kind) = &row_number {
             let field = Arc::new(Field::new("weir_row_number", kind.clone(), true));
@@ -104,9 +109,6 @@ impl Builder {
             time.push(None);
             key = Some(partition.iter().copied().chain([fields.len() - 1]).collect());
         }
-        let closes = partition
-            .iter()
-            .find(|column| input.time[**column] == Some(TimeBound::WindowEnd));
         let close = closes.and_then(|column| self.closing.spec(*column));
         let names: Vec<&str> = partition
             .iter()
@@ -117,11 +119,10 @@ impl Builder {
             key,
             has_watermark: below.has_watermark,
             bound: Some(match (&close, names.is_empty(), below.append_only) {
-                (Some(_), _, _) => "window_end < watermark".to_string(),
-                (None, true, true) => "the first rows only".to_string(),
-                (None, true, false) => "all input rows (they may be deleted)".to_string(),
+                (Some(close), _, _) => until(below.schema.field(close.column).name(), close.lateness_us),
+                (None, true, true) => "the first rows".to_string(),
                 (None, false, true) => format!("the first rows of each; grows with distinct {}", names.join(", ")),
-                (None, false, false) => "all input rows (they may be deleted)".to_string(),
+                (None, _, false) => "all rows, since the first ones may be deleted".to_string(),
             }),
         };
         let exchange = if partition.is_empty() {

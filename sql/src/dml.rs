@@ -1,0 +1,383 @@
+//! INSERT, UPDATE and DELETE: from a statement to the changes of a table.
+//!
+//! Each is planned as a query ([`crate::read`]) that gives the rows concerned: of an INSERT the new
+//! ones, of a DELETE the old ones, of an UPDATE the old ones with the new values of the columns that
+//! it sets. What comes is brought to the table's types ([`assign`]), checked against NOT NULL and the
+//! key ([`key`]), and becomes one change batch. Nothing is changed here: the server commits it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Field, Schema};
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::collect;
+use sqlparser::ast::{self, Spanned};
+use weir_engine::change::ChangeBatch;
+use weir_engine::relation::RelationId;
+
+use crate::catalog::{Catalog, Definition, Relation, TableDefinition};
+use crate::plan::{errors, names, session};
+use crate::read::{self, ReadPlan, Rows};
+use crate::statement::Name;
+use crate::{Error, Result};
+
+mod assign;
+mod key;
+mod values;
+
+/// A planned statement.
+#[derive(Clone, Debug)]
+pub struct Dml {
+    table: Arc<Relation>,
+    action: Action,
+    read: ReadPlan,
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    /// The query gives the table's columns.
+    Insert,
+    /// The query gives the table's columns, then these columns' new values.
+    Update(Vec<usize>),
+    /// The query gives the table's columns.
+    Delete,
+}
+
+/// Plans an INSERT, UPDATE or DELETE.
+pub fn plan(statement: &ast::Statement, catalog: &Catalog) -> Result<Dml> {
+    match statement {
+        ast::Statement::Insert(statement) => insert(statement, catalog),
+        ast::Statement::Update(statement) => update(statement, catalog),
+        ast::Statement::Delete(statement) => delete(statement, catalog),
+        _ => Err(Error::new("only INSERT, UPDATE and DELETE change a table")),
+    }
+}
+
+impl Dml {
+    /// The table that changes.
+    pub fn table(&self) -> &Arc<Relation> {
+        &self.table
+    }
+
+    /// The relations that the statement reads to know its rows.
+    pub fn reads(&self) -> Vec<RelationId> {
+        self.read.reads()
+    }
+
+    /// Its parameters, `$1` first. One whose type nothing tells is TEXT.
+    pub fn parameters(&self) -> Result<Vec<Field>> {
+        self.read.parameters()
+    }
+
+    /// The statement with values for its parameters, as many as there are.
+    pub fn bind(&self, values: Vec<ScalarValue>) -> Result<Dml> {
+        Ok(Dml {
+            read: self.read.bind(values)?,
+            ..self.clone()
+        })
+    }
+
+    /// The table's changes, and how many rows are inserted, updated or deleted. Needs a tokio
+    /// runtime around it. `rows` must stay true until the changes are committed.
+    ///
+    /// # Errors
+    /// If a value doesn't fit its column, a NOT NULL column would be NULL, or a key would not be
+    /// unique.
+    pub async fn changes(&self, rows: Arc<dyn Rows>) -> Result<(ChangeBatch, u64)> {
+        let (physical, context) = self.read.physical(rows.clone()).await?;
+        let found = collect(physical, context).await.map_err(read::error)?;
+        let schema = match found.first() {
+            Some(batch) => batch.schema(),
+            None => return Ok((ChangeBatch::empty(self.table.schema.clone()), 0)),
+        };
+        let found = concat_batches(&schema, &found).map_err(|error| Error::new(error.to_string()))?;
+        let count = found.num_rows() as u64;
+        let changes = match &self.action {
+            Action::Insert => self.inserted(found, rows.as_ref())?,
+            Action::Update(columns) => self.updated(found, columns, rows.as_ref())?,
+            Action::Delete => ChangeBatch::deletes(self.rows(found.columns().to_vec())?),
+        };
+        Ok((changes, count))
+    }
+
+    fn inserted(&self, found: RecordBatch, rows: &dyn Rows) -> Result<ChangeBatch> {
+        let columns: Vec<usize> = (0..found.num_columns()).collect();
+        let new = self.rows(self.assigned(&columns, found.columns())?)?;
+        self.check_not_null(&columns, &new, "INSERT")?;
+        if let Some(key) = &self.table.key {
+            key::check_insert(&self.table, key, &new, rows)?;
+        }
+        Ok(ChangeBatch::inserts(new))
+    }
+
+    fn updated(&self, found: RecordBatch, set: &[usize], rows: &dyn Rows) -> Result<ChangeBatch> {
+        let width = self.table.schema.fields().len();
+        let old = found.columns()[..width].to_vec();
+        let values = self.assigned(set, &found.columns()[width..])?;
+        let mut new = old.clone();
+        for (column, value) in set.iter().zip(values) {
+            new[*column] = value;
+        }
+        let (old, new) = (self.rows(old)?, self.rows(new)?);
+        self.check_not_null(set, &new, "UPDATE")?;
+        if let Some(key) = &self.table.key
+            && key.iter().any(|column| set.contains(column))
+        {
+            key::check_update(&self.table, key, &old, &new, rows)?;
+        }
+        let schema = self.table.schema.clone();
+        let changes = [ChangeBatch::deletes(old), ChangeBatch::inserts(new)];
+        Ok(ChangeBatch::concat(&schema, &changes)?)
+    }
+
+    /// Values as the table's columns of these indexes hold them.
+    fn assigned(&self, columns: &[usize], values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        let assign = |(column, values): (&usize, &ArrayRef)| assign::assign(&self.table, *column, values);
+        columns.iter().zip(values).map(assign).collect()
+    }
+
+    fn rows(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+        RecordBatch::try_new(self.table.schema.clone(), columns).map_err(|error| Error::new(error.to_string()))
+    }
+
+    fn check_not_null(&self, columns: &[usize], rows: &RecordBatch, what: &str) -> Result<()> {
+        let Definition::Table(TableDefinition { not_null, .. }) = &self.table.definition else {
+            return Ok(());
+        };
+        for column in columns.iter().filter(|column| not_null.contains(column)) {
+            let values = rows.column(*column);
+            let Some(row) = (0..values.len()).find(|row| values.is_null(*row)) else {
+                continue;
+            };
+            return Err(Error::new(format!(
+                "column '{}' of table '{}' is NOT NULL, and row {} of the {what} would have NULL there",
+                self.table.schema.field(*column).name(),
+                self.table.name,
+                row + 1
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn insert(statement: &ast::Insert, catalog: &Catalog) -> Result<Dml> {
+    let ast::TableObject::TableName(name) = &statement.table else {
+        return Err(Error::new("INSERT INTO takes a table's name"));
+    };
+    let table = table(name, catalog)?;
+    let columns = insert_columns(statement, &table)?;
+    let Some(source) = &statement.source else {
+        return Err(Error::new("INSERT needs VALUES (…) or a SELECT"));
+    };
+    let at = source.span().start;
+    let (source, kinds) = match values::of(source) {
+        Some(values) => {
+            let source = values::plan(values, &table, &columns, catalog)?;
+            let kinds = source.schema().as_arrow().clone();
+            (source, kinds)
+        }
+        None => {
+            let (query, _) = names::unique(source);
+            let source = session::read_plan(&query, catalog)?;
+            let kinds = session::analyzed(source.clone())?.schema().as_arrow().clone();
+            (source, kinds)
+        }
+    };
+    if kinds.fields().len() != columns.len() {
+        let message = format!(
+            "the query gives {} columns, and INSERT INTO '{}' wants {}: {}",
+            kinds.fields().len(),
+            table.name,
+            columns.len(),
+            listed(&table.schema, &columns)
+        );
+        return Err(errors::at(message, at));
+    }
+    for (column, kind) in columns.iter().zip(kinds.fields()) {
+        assign::check(&table, *column, kind.data_type(), None)?;
+    }
+    let plan = with_defaults(source, &table, &columns, catalog)?;
+    Ok(Dml {
+        table,
+        action: Action::Insert,
+        read: ReadPlan::new(plan, BTreeMap::new())?,
+    })
+}
+
+/// The columns that an INSERT gives values for.
+fn insert_columns(statement: &ast::Insert, table: &Relation) -> Result<Vec<usize>> {
+    if statement.columns.is_empty() {
+        return Ok((0..table.schema.fields().len()).collect());
+    }
+    let mut columns = Vec::with_capacity(statement.columns.len());
+    for name in &statement.columns {
+        let column = column(name, table)?;
+        if columns.contains(&column) {
+            let message = format!("column '{}' is listed twice", table.schema.field(column).name());
+            return Err(errors::at(message, name.span().start));
+        }
+        columns.push(column);
+    }
+    Ok(columns)
+}
+
+/// All of the table's columns: those that `source` gives, and of the others the defaults.
+fn with_defaults(
+    source: LogicalPlan,
+    table: &Arc<Relation>,
+    columns: &[usize],
+    catalog: &Catalog,
+) -> Result<LogicalPlan> {
+    let Definition::Table(TableDefinition { defaults, .. }) = &table.definition else {
+        return Err(Error::new(format!("'{}' is no table", table.name)));
+    };
+    let given: Vec<Column> = source.schema().columns();
+    let mut exprs = Vec::with_capacity(table.schema.fields().len());
+    for (index, field) in table.schema.fields().iter().enumerate() {
+        let expr = match (columns.iter().position(|column| *column == index), &defaults[index]) {
+            (Some(place), _) => Expr::Column(given[place].clone()),
+            (None, Some(default)) => values::default(table, index, default, catalog)?,
+            (None, None) => Expr::Literal(ScalarValue::try_from(field.data_type()).map_err(read::error)?, None),
+        };
+        exprs.push(expr.alias(field.name()));
+    }
+    let builder = LogicalPlanBuilder::from(source).project(exprs).map_err(read::error)?;
+    builder.build().map_err(read::error)
+}
+
+fn update(statement: &ast::Update, catalog: &Catalog) -> Result<Dml> {
+    let table = target(&statement.table, catalog)?;
+    let mut items = vec![ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
+    let mut set = Vec::with_capacity(statement.assignments.len());
+    for (number, assignment) in statement.assignments.iter().enumerate() {
+        let ast::AssignmentTarget::ColumnName(name) = &assignment.target else {
+            return Err(Error::new("assign one column at a time: SET a = 1, b = 2"));
+        };
+        let column = column(name, &table)?;
+        if set.contains(&column) {
+            let message = format!("column '{}' is assigned twice", table.schema.field(column).name());
+            return Err(errors::at(message, name.span().start));
+        }
+        set.push(column);
+        items.push(ast::SelectItem::ExprWithAlias {
+            expr: values::exact_literal(&assignment.value, table.schema.field(column).data_type()),
+            alias: ast::Ident::with_quote('"', format!("weir_set_{number}")),
+        });
+    }
+    let query = rows_of(&statement.table, items, statement.selection.clone())?;
+    let plan = session::read_plan(&query, catalog)?;
+    let plan = typed_parameters(plan, &table, &set)?;
+    let width = table.schema.fields().len();
+    let analyzed = session::analyzed(plan.clone())?;
+    for (number, (column, assignment)) in set.iter().zip(&statement.assignments).enumerate() {
+        let kind = analyzed.schema().field(width + number).data_type();
+        assign::check(&table, *column, kind, Some(assignment.value.span().start))?;
+    }
+    Ok(Dml {
+        table,
+        action: Action::Update(set),
+        read: ReadPlan::new(plan, BTreeMap::new())?,
+    })
+}
+
+/// `SET column = $1`: the parameter has the column's type.
+fn typed_parameters(plan: LogicalPlan, table: &Relation, set: &[usize]) -> Result<LogicalPlan> {
+    let LogicalPlan::Projection(mut projection) = plan else {
+        return Ok(plan);
+    };
+    let width = projection.expr.len() - set.len();
+    for (expr, column) in projection.expr[width..].iter_mut().zip(set) {
+        if let Expr::Alias(alias) = expr {
+            values::type_parameter(&mut alias.expr, table.schema.field(*column));
+        }
+    }
+    let typed = datafusion::logical_expr::Projection::try_new(projection.expr, projection.input);
+    Ok(LogicalPlan::Projection(typed.map_err(read::error)?))
+}
+
+fn delete(statement: &ast::Delete, catalog: &Catalog) -> Result<Dml> {
+    let from = match &statement.from {
+        ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from) => from,
+    };
+    let [from] = &from[..] else {
+        return Err(Error::new("write DELETE FROM table [WHERE condition]"));
+    };
+    let table = target(from, catalog)?;
+    let all = vec![ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
+    let query = rows_of(from, all, statement.selection.clone())?;
+    Ok(Dml {
+        table,
+        action: Action::Delete,
+        read: ReadPlan::new(session::read_plan(&query, catalog)?, BTreeMap::new())?,
+    })
+}
+
+/// `SELECT items FROM table WHERE condition`.
+fn rows_of(
+    table: &ast::TableWithJoins,
+    items: Vec<ast::SelectItem>,
+    condition: Option<ast::Expr>,
+) -> Result<ast::Query> {
+    let skeleton = crate::parse::parse_one("SELECT * FROM skeleton")?;
+    let crate::statement::Statement::Query(skeleton) = skeleton else {
+        return Err(Error::new("internal error (please report): a SELECT is no query"));
+    };
+    let mut query = *skeleton.ast;
+    if let ast::SetExpr::Select(select) = query.body.as_mut() {
+        select.projection = items;
+        select.from = vec![table.clone()];
+        select.selection = condition;
+    }
+    Ok(query)
+}
+
+/// The table of UPDATE and DELETE.
+fn target(from: &ast::TableWithJoins, catalog: &Catalog) -> Result<Arc<Relation>> {
+    match &from.relation {
+        ast::TableFactor::Table { name, .. } => table(name, catalog),
+        _ => Err(Error::new("UPDATE and DELETE take a table's name")),
+    }
+}
+
+fn table(name: &ast::ObjectName, catalog: &Catalog) -> Result<Arc<Relation>> {
+    let at = name.span().start;
+    let found = catalog.get(&Name {
+        value: names::relation_name(name),
+        place: (at.line, at.column),
+    })?;
+    match &found.definition {
+        Definition::Table(_) => Ok(found.clone()),
+        _ => Err(errors::at(
+            format!(
+                "'{}' is no table: INSERT, UPDATE and DELETE change tables only",
+                found.name
+            ),
+            at,
+        )),
+    }
+}
+
+/// The table's column of a name.
+fn column(name: &ast::ObjectName, table: &Relation) -> Result<usize> {
+    let at = name.span().start;
+    let [ast::ObjectNamePart::Identifier(ident)] = &name.0[..] else {
+        return Err(errors::at("write the column's name alone", at));
+    };
+    let rows = DFSchema::try_from(table.schema.as_ref().clone()).map_err(read::error)?;
+    let column = Column::from_name(names::folded(ident));
+    rows.index_of_column(&column).map_err(|error| {
+        let message = read::error(error).message;
+        errors::at(
+            message.replacen("does not exist", &format!("is not in table '{}'", table.name), 1),
+            at,
+        )
+    })
+}
+
+fn listed(schema: &Schema, columns: &[usize]) -> String {
+    let names = columns.iter().map(|column| schema.field(*column).name().as_str());
+    names.collect::<Vec<_>>().join(", ")
+}

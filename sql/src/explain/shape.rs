@@ -1,0 +1,83 @@
+//! The shape of a graph: what stored state can be read under.
+//!
+//! It tells all of a stateful node that its stored entries depend on: its number, its keys, what it
+//! keeps for each of them, and the columns of its rows. A plan with another shape would read the
+//! entries as something else.
+
+use arrow::datatypes::Schema;
+use weir_engine::graph::{Graph, Node, NodeKind};
+
+/// A line for each stateful node, and one for the result's columns.
+pub fn shape(graph: &Graph) -> String {
+    let stateful = graph.nodes.iter().enumerate().filter(|(_, node)| node.kind.has_state());
+    let mut lines: Vec<String> = stateful
+        .map(|(index, node)| {
+            let inputs = node.inputs.iter().map(|input| types(&graph.node(input.node).schema));
+            let inputs = inputs.collect::<Vec<_>>().join(" | ");
+            format!("{index} {} {inputs} -> {}", kept(graph, node), types(&node.schema))
+        })
+        .collect();
+    lines.push(format!("result {}", types(&graph.output().schema)));
+    lines.join("\n")
+}
+
+/// What a node keeps, and by what.
+fn kept(graph: &Graph, node: &Node) -> String {
+    let name = node.kind.name();
+    match &node.kind {
+        NodeKind::Aggregate(aggregate) => {
+            // Floats over input that only adds are summed in another way.
+            let input = if graph.node(node.inputs[0].node).append_only {
+                "added"
+            } else {
+                "changed"
+            };
+            let calls: Vec<String> = aggregate
+                .calls
+                .iter()
+                .map(|call| {
+                    let distinct = if call.distinct { " distinct" } else { "" };
+                    format!("{:?}{distinct} {:?}", call.function, call.argument).to_lowercase()
+                })
+                .collect();
+            let closes = aggregate.close.map(|close| close.column);
+            format!(
+                "{name} by {:?} closes {closes:?} [{}] {input}",
+                aggregate.keys,
+                calls.join(", ")
+            )
+        }
+        NodeKind::Join(join) => format!(
+            "{name} {:?} on {:?} = {:?} closes {:?} residual {}",
+            join.kind,
+            join.left_keys,
+            join.right_keys,
+            join.close.map(|close| close.column),
+            join.residual.is_some()
+        ),
+        NodeKind::TopN(top) => {
+            let order = top
+                .order
+                .iter()
+                .map(|key| (key.column, key.descending, key.nulls_first));
+            format!(
+                "{name} by {:?} order {:?} closes {:?}",
+                top.partition,
+                order.collect::<Vec<_>>(),
+                top.close.map(|close| close.column)
+            )
+        }
+        NodeKind::Gate(gate) => format!("{name} by {}", gate.column),
+        NodeKind::Upsert(upsert) => format!("{name} by {:?}", upsert.keys),
+        _ => name.to_string(),
+    }
+}
+
+fn types(schema: &Schema) -> String {
+    let types: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| field.data_type().to_string())
+        .collect();
+    types.join(",")
+}

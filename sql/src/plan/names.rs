@@ -1,0 +1,169 @@
+//! Names of a result's columns.
+//!
+//! An expression without AS is called as it is written: `sum(price)`, `price * 2`. (The planner
+//! would call it by its own form, `bids.price * Int64(2)`.) A query that is read once may give the
+//! same name to several columns, which the planner can't: [`unique`] lends them names and tells which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{self, Expr, Ident, ObjectNamePart, SelectItem, SetExpr, Visit, VisitMut, Visitor, VisitorMut};
+use weir_engine::relation::RelationId;
+
+use crate::catalog::Catalog;
+
+/// An identifier's name: lower case unless quoted, as the parser and DataFusion fold it.
+pub fn folded(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_ascii_lowercase(),
+    }
+}
+
+/// Names every expression of a SELECT list as it is written, in subqueries too.
+pub fn as_written<T: VisitMut>(tree: &mut T) {
+    let _ = tree.visit(&mut Namer);
+}
+
+struct Namer;
+
+impl VisitorMut for Namer {
+    type Break = ();
+
+    fn post_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && !is_name(expr)
+            {
+                *item = SelectItem::ExprWithAlias {
+                    alias: Ident::with_quote('"', text(expr)),
+                    expr: expr.clone(),
+                };
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_name(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+}
+
+/// An expression's text, functions in lower case.
+fn text(expr: &Expr) -> String {
+    let mut expr = expr.clone();
+    let _ = VisitMut::visit(&mut expr, &mut LowerFunctions);
+    expr.to_string()
+}
+
+struct LowerFunctions;
+
+impl VisitorMut for LowerFunctions {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(call) = expr {
+            for part in &mut call.name.0 {
+                if let ObjectNamePart::Identifier(ident) = part {
+                    ident.value = folded(ident);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The query with another name for each column of its result whose name occurs before, and what
+/// those columns are called.
+pub fn unique(query: &ast::Query) -> (ast::Query, BTreeMap<String, String>) {
+    let mut query = query.clone();
+    as_written(&mut query);
+    let mut lent = BTreeMap::new();
+    unique_in(&mut query.body, &mut lent);
+    (query, lent)
+}
+
+fn unique_in(body: &mut SetExpr, lent: &mut BTreeMap<String, String>) {
+    match body {
+        SetExpr::Select(select) => unique_items(&mut select.projection, lent),
+        SetExpr::Query(query) => unique_in(&mut query.body, lent),
+        SetExpr::SetOperation { left, right, .. } => {
+            unique_in(left, lent);
+            unique_in(right, lent);
+        }
+        _ => {}
+    }
+}
+
+fn unique_items(items: &mut [SelectItem], lent: &mut BTreeMap<String, String>) {
+    let mut seen: Vec<(String, Expr)> = Vec::new();
+    for item in items {
+        let (name, expr) = match item {
+            SelectItem::UnnamedExpr(expr) => match expr {
+                Expr::Identifier(ident) => (folded(ident), expr.clone()),
+                Expr::CompoundIdentifier(parts) if !parts.is_empty() => (folded(&parts[parts.len() - 1]), expr.clone()),
+                _ => continue,
+            },
+            SelectItem::ExprWithAlias { expr, alias } => (folded(alias), expr.clone()),
+            _ => continue,
+        };
+        // `a.id` and `b.id` are two columns for the planner, too.
+        let qualified = |expr: &Expr| matches!(expr, Expr::CompoundIdentifier(_));
+        let clashes = |(other, before): &(String, Expr)| {
+            *other == name && (before == &expr || !qualified(before) || !qualified(&expr))
+        };
+        let clash = seen.iter().any(clashes);
+        seen.push((name.clone(), expr.clone()));
+        if !clash {
+            continue;
+        }
+        let alias = format!("weir_repeated_{}", lent.len());
+        lent.insert(alias.clone(), name);
+        *item = SelectItem::ExprWithAlias {
+            expr,
+            alias: Ident::with_quote('"', alias),
+        };
+    }
+}
+
+/// A relation's name in the catalog.
+pub fn relation_name(name: &ast::ObjectName) -> String {
+    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(folded).collect();
+    match &parts[..] {
+        [schema, name] if schema == "public" => name.clone(),
+        _ => parts.join("."),
+    }
+}
+
+/// The relations that a query names, plain views among them.
+pub fn named_relations(query: &ast::Query, catalog: &Catalog) -> BTreeSet<RelationId> {
+    let mut names = Names::default();
+    let _ = query.visit(&mut names);
+    let outside = names.relations.difference(&names.within);
+    outside
+        .filter_map(|name| catalog.find(name))
+        .map(|relation| relation.id)
+        .collect()
+}
+
+#[derive(Default)]
+struct Names {
+    relations: BTreeSet<String>,
+    /// Names that WITH gives.
+    within: BTreeSet<String>,
+}
+
+impl Visitor for Names {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+        let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.within.extend(ctes.map(|cte| folded(&cte.alias.name)));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ast::ObjectName) -> ControlFlow<()> {
+        self.relations.insert(relation_name(relation));
+        ControlFlow::Continue(())
+    }
+}

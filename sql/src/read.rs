@@ -1,0 +1,213 @@
+//! Ad-hoc SELECT: a query planned once, given its parameters, and run over what the server can
+//! read.
+//!
+//! DataFusion plans and runs the query; Weir gives it rows ([`Rows`]), the functions and the checked
+//! arithmetic of the one session of the dialect, and the names of columns as they were written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use weir_engine::format::sql_type;
+use weir_engine::pipeline::Batches;
+use weir_engine::relation::RelationId;
+
+use crate::catalog::{Catalog, Relation};
+use crate::plan::session::{self, RelationSource};
+use crate::opaque::Opaque;
+use crate::plan::{errors, names};
+use crate::statement::Query;
+use crate::{Error, Result};
+
+mod access;
+
+use access::Access;
+
+/// Gives rows of relations to a query, all as of one moment.
+pub trait Rows: Send + Sync + 'static {
+    /// The rows of a relation, the given columns in the given order.
+    fn scan(&self, relation: &Arc<Relation>, columns: &[usize]) -> Result<Batches>;
+
+    /// The rows that have these keys, with all their columns; `keys` are the columns of
+    /// `relation.key` in its order, one value per key. A key without a row gives none.
+    fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> Result<Vec<RecordBatch>>;
+}
+
+/// A planned query.
+#[derive(Clone, Debug)]
+pub struct ReadPlan {
+    plan: Opaque<LogicalPlan>,
+    /// Columns whose name occurs before, by the name that they have in the plan.
+    repeated: BTreeMap<String, String>,
+    schema: SchemaRef,
+}
+
+/// Plans a query that is read once. It must have no EMIT clause.
+pub fn plan(query: &Query, catalog: &Catalog) -> Result<ReadPlan> {
+    if query.emit.is_some() {
+        return Err(Error::new(
+            "a query with EMIT runs on; one that is read once has no EMIT clause",
+        ));
+    }
+    let (ast, repeated) = names::unique(&query.ast);
+    ReadPlan::new(session::read_plan(&ast, catalog)?, repeated)
+}
+
+/// A planner's or a running query's error in the dialect's words.
+pub fn error(error: DataFusionError) -> Error {
+    errors::translate(error)
+}
+
+impl ReadPlan {
+    pub(crate) fn new(plan: LogicalPlan, repeated: BTreeMap<String, String>) -> Result<ReadPlan> {
+        let analyzed = session::analyzed(plan.clone())?;
+        let shown = |field: &Arc<Field>| {
+            let name = repeated.get(field.name()).unwrap_or(field.name());
+            Field::new(name, field.data_type().clone(), true)
+        };
+        let fields: Vec<Field> = analyzed.schema().fields().iter().map(shown).collect();
+        Ok(ReadPlan {
+            plan: plan.into(),
+            repeated,
+            schema: Arc::new(Schema::new(fields)),
+        })
+    }
+
+    /// The result's columns; a name may come twice.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The sources, tables, materialized views and system relations that it reads.
+    pub fn reads(&self) -> Vec<RelationId> {
+        session::read_relations(&self.plan)
+    }
+
+    /// Its parameters, `$1` first. One whose type nothing tells is TEXT.
+    pub fn parameters(&self) -> Result<Vec<Field>> {
+        let known = parameter_types(&self.plan)?;
+        let count = known.keys().next_back().copied().unwrap_or(0);
+        let field = |number: usize| {
+            let kind = known.get(&number).cloned().flatten().unwrap_or(DataType::Utf8);
+            Field::new(format!("${number}"), kind, true)
+        };
+        Ok((1..=count).map(field).collect())
+    }
+
+    /// The query with values for its parameters, as many as there are.
+    pub fn bind(&self, values: Vec<ScalarValue>) -> Result<ReadPlan> {
+        let known = parameter_types(&self.plan)?;
+        let count = known.keys().next_back().copied().unwrap_or(0);
+        if values.len() != count {
+            return Err(Error::new(format!(
+                "the statement has {count} parameters, and {} values were given",
+                values.len()
+            )));
+        }
+        if count == 0 {
+            return Ok(self.clone());
+        }
+        let mut fitting = Vec::with_capacity(count);
+        for (index, value) in values.into_iter().enumerate() {
+            let kind = known.get(&(index + 1)).cloned().flatten();
+            fitting.push(match kind {
+                Some(kind) if kind != value.data_type() => value.cast_to(&kind).map_err(|_| {
+                    Error::new(format!(
+                        "parameter ${} is {}, and {value} can't be read as one",
+                        index + 1,
+                        sql_type(&kind)
+                    ))
+                })?,
+                _ => value,
+            });
+        }
+        let plan = LogicalPlan::clone(&self.plan);
+        let bound = plan
+            .replace_params_with_values(&ParamValues::from(fitting))
+            .map_err(error)?;
+        ReadPlan::new(bound, self.repeated.clone())
+    }
+
+    /// Runs the query. Needs a tokio runtime around it, on whose blocking threads `rows` are read;
+    /// dropping the stream ends that. The stream's errors are told by [`error`].
+    pub async fn execute(&self, rows: Arc<dyn Rows>) -> Result<SendableRecordBatchStream> {
+        let (physical, context) = self.physical(rows).await?;
+        let stream = execute_stream(physical, context).map_err(error)?;
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream)))
+    }
+
+    pub(crate) async fn physical(&self, rows: Arc<dyn Rows>) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>)> {
+        if !parameter_types(&self.plan)?.is_empty() {
+            return Err(Error::new(
+                "the statement has parameters, and no values were given for them",
+            ));
+        }
+        let plan = over(LogicalPlan::clone(&self.plan), &rows).map_err(error)?;
+        let mut state = session::state().clone();
+        state.mark_start_execution();
+        let physical = state.create_physical_plan(&plan).await.map_err(error)?;
+        Ok((
+            access::renamed(physical, &self.schema).map_err(error)?,
+            state.task_ctx(),
+        ))
+    }
+}
+
+/// The plan with `rows` behind its relations.
+fn over(plan: LogicalPlan, rows: &Arc<dyn Rows>) -> datafusion::common::Result<LogicalPlan> {
+    plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::TableScan(scan) = node else {
+            return Ok(Transformed::no(node));
+        };
+        let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
+            return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+        };
+        let access = Access::new(source.relation.clone(), rows.clone());
+        let scan = TableScan {
+            source: provider_as_source(Arc::new(access)),
+            ..scan
+        };
+        Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+    })
+    .map(|done| done.data)
+}
+
+/// The types of the plan's parameters by number, where they are known.
+fn parameter_types(plan: &LogicalPlan) -> Result<BTreeMap<usize, Option<DataType>>> {
+    let mut found: BTreeMap<usize, Option<DataType>> = BTreeMap::new();
+    let mut wrong = None;
+    plan.apply_with_subqueries(|node| {
+        let counts_rows = matches!(node, LogicalPlan::Limit(_));
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Placeholder(placeholder) = expr {
+                    let number = placeholder.id.trim_start_matches('$').parse::<usize>();
+                    let Some(number) = number.ok().filter(|number| (1..=10_000).contains(number)) else {
+                        wrong = Some(placeholder.id.clone());
+                        return Ok(TreeNodeRecursion::Stop);
+                    };
+                    let kind = placeholder.field.as_ref().map(|field| field.data_type().clone());
+                    let kind = kind.or(counts_rows.then_some(DataType::Int64));
+                    let known = found.entry(number).or_default();
+                    *known = known.take().or(kind);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(error)?;
+    match wrong {
+        Some(id) => Err(Error::new(format!(
+            "parameters are $1, $2, … or ? in their order, not {id}"
+        ))),
+        None => Ok(found),
+    }
+}
