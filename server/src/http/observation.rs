@@ -1,0 +1,107 @@
+//! How an instance stands at a moment: what `/healthz` and `/metrics` are made from.
+
+use std::sync::Arc;
+
+use weir_engine::pipeline::{LagRow, OperatorRow, PipelineRow, SinkStatus, ViewState};
+use weir_sql::statement::RelationKind;
+
+use crate::Result;
+use crate::flight::connection::Connections;
+
+/// How an instance stands.
+pub struct Observation {
+    /// The views of the catalog, and the queries of its sinks.
+    pub views: Vec<PipelineRow>,
+    /// Push queries that run.
+    pub pushes: usize,
+    /// Splits that pipelines read.
+    pub lag: Vec<LagRow>,
+    /// Nodes of the views.
+    pub operators: Vec<OperatorRow>,
+    /// Sinks.
+    pub sinks: Vec<SinkRow>,
+    /// Relations that could not be restored: name and cause.
+    pub broken: Vec<(String, String)>,
+    /// Stored relations, with the bytes they take in the store.
+    pub stored: Vec<(String, u64)>,
+    /// gRPC connections.
+    pub connections: usize,
+}
+
+/// A sink.
+pub struct SinkRow {
+    /// Its name.
+    pub name: String,
+    /// How its delivery stands; `None` if it isn't running.
+    pub status: Option<SinkStatus>,
+}
+
+/// Something that has failed.
+pub struct Failure<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What happened.
+    pub cause: &'a str,
+    /// It will be tried again after this many milliseconds; `None`: it waits for someone.
+    pub retry_in_ms: Option<u64>,
+}
+
+impl Observation {
+    /// Looks at the instance. May block.
+    ///
+    /// # Errors
+    /// If the store doesn't answer.
+    pub fn of(connections: &Arc<Connections>) -> Result<Observation> {
+        let instance = connections.instance();
+        let engine = instance.engine();
+        // Proves that the store can be read.
+        engine.snapshot()?;
+        let known = instance.known();
+        let is_known = |id| known.catalog.by_id(id).is_some();
+        let all = engine.pipelines();
+        let pushes = all.iter().filter(|row| !is_known(row.view)).count();
+        let sinks = known.catalog.list(RelationKind::Sink).map(|sink| SinkRow {
+            name: sink.name.clone(),
+            status: engine.sink_status(sink.id),
+        });
+        let stored = known.catalog.iter().filter(|relation| relation.stored().is_some());
+        Ok(Observation {
+            views: all.into_iter().filter(|row| is_known(row.view)).collect(),
+            pushes,
+            lag: engine.lag(),
+            operators: engine
+                .operators()
+                .into_iter()
+                .filter(|row| is_known(row.view))
+                .collect(),
+            sinks: sinks.collect(),
+            broken: known
+                .broken
+                .values()
+                .map(|broken| (broken.name.clone(), broken.cause.clone()))
+                .collect(),
+            stored: stored
+                .map(|relation| (relation.name.clone(), engine.stored_bytes(relation.id)))
+                .collect(),
+            connections: connections.count(),
+        })
+    }
+
+    /// What has failed.
+    pub fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
+        let views = self.views.iter().filter_map(|row| match &row.state {
+            ViewState::Failed { cause, retry_in_ms } => Some(Failure {
+                name: &row.name,
+                cause,
+                retry_in_ms: *retry_in_ms,
+            }),
+            _ => None,
+        });
+        let broken = self.broken.iter().map(|(name, cause)| Failure {
+            name,
+            cause,
+            retry_in_ms: None,
+        });
+        views.chain(broken)
+    }
+}
