@@ -39,6 +39,7 @@ mod publication;
 mod reader;
 mod record;
 mod report;
+mod resumable;
 mod runtime;
 mod scan;
 mod shared;

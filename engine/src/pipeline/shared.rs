@@ -20,6 +20,7 @@ use super::dataflow::{NodeCounters, NodeRef};
 use super::publication::Publication;
 use super::reader::Bell;
 use super::record;
+use super::resumable::Away;
 use super::runtime::{Command, Exit, Runtime, Start};
 use super::snapshot::Snapshot;
 use super::source::SplitState;
@@ -111,6 +112,7 @@ pub struct Shared {
     pub stopping: AtomicBool,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
     pub committer: Mutex<Option<Sender<CommitJob>>>,
+    pub away: Away,
     instance: Arc<Instance>,
     ids: Mutex<PipelineIds>,
 }
@@ -139,6 +141,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             threads: Mutex::default(),
             committer: Mutex::new(Some(committer)),
+            away: Away::default(),
             instance,
             ids: Mutex::new(ids),
         })

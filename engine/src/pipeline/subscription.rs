@@ -12,6 +12,7 @@ use arrow::datatypes::SchemaRef;
 use weir_state::{Epoch, PipelineId, RelationId, Store, WriteBatch, changelog};
 
 use super::output::read_changes;
+use super::resumable::Given;
 use super::runtime::Command;
 use super::shared::Shared;
 use super::snapshot::Batches;
@@ -49,6 +50,7 @@ pub struct Subscription {
     /// The pipeline of a push query.
     query: Option<PipelineId>,
     trimmed: Epoch,
+    given: Given,
 }
 
 impl Subscription {
@@ -73,6 +75,8 @@ impl Subscription {
                 (epoch, rows.transpose()?)
             }
         };
+        let mut given = Given::default();
+        given.note(delivered, Instant::now());
         Ok(Subscription {
             store: shared.store.clone(),
             shared,
@@ -82,6 +86,7 @@ impl Subscription {
             snapshot: rows.map(|rows| (delivered, rows)),
             query: None,
             trimmed: Epoch::ZERO,
+            given,
         })
     }
 
@@ -103,6 +108,7 @@ impl Subscription {
             snapshot: None,
             query,
             trimmed: Epoch::ZERO,
+            given: Given::default(),
         }
     }
 
@@ -132,6 +138,7 @@ impl Subscription {
                 changes: Vec::new(),
             }));
         }
+        self.advance();
         let view = self.relation.relation;
         let delivered = self.delivered;
         let deadline = Instant::now() + timeout;
@@ -149,13 +156,27 @@ impl Subscription {
         }
         let changes = read_changes(self.store.as_ref(), &self.relation, delivered, epoch)?;
         self.delivered = epoch;
-        self.shared.publication.advance(view, &self.follower, epoch);
+        self.given.note(epoch, Instant::now());
+        self.advance();
         self.trim()?;
         Ok(Some(if changes.is_empty() {
             Delivery::Progress { epoch }
         } else {
             Delivery::Changes { epoch, changes }
         }))
+    }
+
+    /// Lets go of what nobody comes back to: nobody can at all to a push query.
+    fn advance(&mut self) {
+        let done = match self.query {
+            Some(_) => Some(self.delivered),
+            None => self.given.outlived(Instant::now()),
+        };
+        if let Some(epoch) = done {
+            self.shared
+                .publication
+                .advance(self.relation.relation, &self.follower, epoch);
+        }
     }
 
     /// The error that ended a push query, or a dropped view.
@@ -189,13 +210,16 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let view = self.relation.relation;
-        self.shared.publication.unfollow(view, &self.follower);
+        let follower = std::mem::take(&mut self.follower);
         if let Some(pipeline) = self.query {
+            self.shared.publication.unfollow(view, &follower);
             if let Some(handle) = self.shared.pipeline(pipeline) {
                 let (done, _) = crossbeam_channel::bounded(1);
                 handle.send(Command::Stop(done));
             }
             self.shared.relations.write().views.remove(&view);
+        } else {
+            self.shared.away.add(view, follower);
         }
     }
 }

@@ -57,6 +57,7 @@ pub fn run(shared: &Arc<Shared>, ear: &Receiver<()>) {
         }
         if logs_at.elapsed() >= LOGS_EVERY {
             logs_at = Instant::now();
+            shared.away.give_up(&shared.publication);
             if let Err(error) = logs.tend(shared) {
                 tracing::error!("trimming logs: {error}");
             }

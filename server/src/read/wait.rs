@@ -1,0 +1,177 @@
+//! Waiting before a read: for views that are catching up, and for the session's own writes.
+
+use weir_engine::pipeline::ViewState;
+use weir_engine::relation::RelationId;
+use weir_state::DmlCommit;
+
+use super::LOOK;
+use super::catch_up::CatchUp;
+use crate::error::ErrorKind;
+use crate::instance::Known;
+use crate::session::{Context, State};
+use crate::{Error, Result};
+
+/// Asked while waiting: true if the client has gone.
+type Gone<'a> = &'a dyn Fn() -> bool;
+
+/// Waits until the views among `reads` can be read. A stopped view is not waited for: it is read
+/// at its last epoch, with a notice, unless it lacks what the session itself wrote.
+pub fn until_ready(context: &Context, reads: &[RelationId], gone: Gone<'_>) -> Result<Vec<String>> {
+    let known = context.instance.known();
+    let wait = context.state.settings.lock().wait;
+    let mut notices = Vec::new();
+    for id in reads {
+        let view = View::new(context, &known, *id);
+        if wait {
+            notices.extend(view.until_ready(gone)?);
+        } else {
+            notices.extend(view.as_it_is());
+        }
+    }
+    Ok(notices)
+}
+
+/// Waits until the running ones of `views` have taken in the session's writes.
+pub fn flush(context: &Context, views: &[RelationId], gone: Gone<'_>) -> Result<Vec<String>> {
+    let known = context.instance.known();
+    let mut notices = Vec::new();
+    for id in views {
+        let view = View::new(context, &known, *id);
+        if let Some(stopped) = view.stopped() {
+            notices.push(format!("view '{}' {stopped}: it was not waited for", view.name));
+        } else {
+            view.until_ready(gone)?;
+        }
+    }
+    Ok(notices)
+}
+
+/// The session's last commit to a table that `view` rests on.
+fn written(state: &State, known: &Known, view: RelationId) -> DmlCommit {
+    let written = state.written.lock();
+    known
+        .tables_below(view)
+        .iter()
+        .filter_map(|table| written.get(table).copied())
+        .max()
+        .unwrap_or(DmlCommit::ZERO)
+}
+
+struct View<'a> {
+    context: &'a Context,
+    known: &'a Known,
+    id: RelationId,
+    name: String,
+    /// The session's last commit that the view must hold.
+    written: DmlCommit,
+}
+
+impl<'a> View<'a> {
+    fn new(context: &'a Context, known: &'a Known, id: RelationId) -> View<'a> {
+        View {
+            context,
+            known,
+            id,
+            name: known.name_of(id).unwrap_or_default().to_string(),
+            written: written(&context.state, known, id),
+        }
+    }
+
+    fn state(&self) -> Option<ViewState> {
+        self.context.instance.engine().view_state(self.id)
+    }
+
+    /// Why it doesn't run, in words; `None` where it does, or is no view.
+    fn stopped(&self) -> Option<String> {
+        match self.state()? {
+            ViewState::Running | ViewState::Attaching { .. } => None,
+            ViewState::Paused => Some("is paused".to_string()),
+            ViewState::Failed { cause, .. } => Some(format!("has failed ({cause})")),
+            ViewState::Waiting { on } if on.is_empty() => Some("is being started".to_string()),
+            ViewState::Waiting { on } => Some(format!("waits for '{on}', which is stopped")),
+        }
+    }
+
+    fn as_it_is(&self) -> Option<String> {
+        if let Some(stopped) = self.stopped() {
+            return Some(format!("view '{}' {stopped}: its rows are those of its last epoch", self.name));
+        }
+        match self.state()? {
+            ViewState::Attaching { progress } => {
+                Some(format!("view '{}' is still catching up: {progress}", self.name))
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits until the view has what it must have. A notice tells of a stopped one.
+    fn until_ready(&self, gone: Gone<'_>) -> Result<Option<String>> {
+        let waiting = Waiting(&self.context.state);
+        let mut catch_up = CatchUp::default();
+        // Not a relation that a pipeline keeps: nothing to wait for.
+        while self.state().is_some() {
+            if let Some(stopped) = self.stopped() {
+                return self.stopped_read(&stopped).map(Some);
+            }
+            let engine = self.context.instance.engine();
+            if engine.wait_for(self.id, self.written, LOOK) {
+                if catch_up.is_done(&engine.snapshot()?, self.known, self.id)? {
+                    break;
+                }
+                std::thread::sleep(LOOK / 10);
+            }
+            if gone() {
+                return Err(Error::new(ErrorKind::Cancelled, "the client has gone"));
+            }
+            waiting.tell(self.progress());
+        }
+        Ok(None)
+    }
+
+    fn progress(&self) -> String {
+        let engine = self.context.instance.engine();
+        let row = engine.pipelines().into_iter().find(|row| row.view == self.id);
+        if let Some(trouble) = row.as_ref().and_then(|row| row.trouble.as_ref()) {
+            return format!("view '{}': {trouble}", self.name);
+        }
+        if let Some(ViewState::Attaching { progress }) = self.state() {
+            return format!("view '{}': {progress}", self.name);
+        }
+        let pipeline = row.and_then(|row| row.pipeline);
+        let lag = engine.lag().into_iter().filter(|lag| Some(lag.pipeline) == pipeline);
+        let behind: i64 = lag
+            .filter_map(|lag| Some((lag.end? - lag.position).max(0)))
+            .sum();
+        format!("view '{}': {behind} records behind", self.name)
+    }
+
+    /// A stopped view can be read, but never in place of what this session wrote.
+    fn stopped_read(&self, stopped: &str) -> Result<String> {
+        let snapshot = self.context.instance.engine().snapshot()?;
+        let record = snapshot.pipeline_of(self.id)?;
+        let holds = record.map_or(DmlCommit::ZERO, |record| record.dml);
+        if holds < self.written {
+            return Err(Error::unavailable(format!(
+                "view '{}' {stopped}, and does not hold what this session has written; RESUME it, or SET wait = 'off' \
+                 to read it as of its last epoch",
+                self.name
+            )));
+        }
+        Ok(format!("view '{}' {stopped}: its rows are those of its last epoch", self.name))
+    }
+}
+
+/// Tells what a session is waiting for, as long as it lives.
+struct Waiting<'a>(&'a State);
+
+impl Waiting<'_> {
+    fn tell(&self, what: String) {
+        *self.0.waiting.lock() = Some(what);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.0.waiting.lock() = None;
+    }
+}

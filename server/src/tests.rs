@@ -1,0 +1,10 @@
+//! Tests of sessions over instances in memory: statements in, answers out.
+
+mod ddl;
+mod dml;
+mod failures;
+mod look;
+mod push;
+mod read;
+mod restart;
+mod rig;

@@ -1,0 +1,141 @@
+//! INSERT, UPDATE, DELETE, and who sees them when.
+
+use datafusion::common::ScalarValue;
+
+use super::rig::Rig;
+use crate::{Body, ErrorKind};
+
+#[test]
+fn statements_tell_how_many_rows_they_changed() {
+    let rig = Rig::new();
+    rig.all("CREATE TABLE t (id INT PRIMARY KEY, name TEXT NOT NULL, n INT DEFAULT 5);\n");
+    assert_eq!(rig.done("INSERT INTO t (id, name) VALUES (1, 'a'), (2, 'b')"), "INSERT 2");
+    assert_eq!(rig.done("INSERT INTO t SELECT id + 10, name, n FROM t"), "INSERT 2");
+    assert_eq!(rig.done("UPDATE t SET n = n + id WHERE id < 11"), "UPDATE 2");
+    assert_eq!(rig.done("DELETE FROM t WHERE id = 12"), "DELETE 1");
+    assert_eq!(rig.done("DELETE FROM t WHERE id = 12"), "DELETE 0");
+    assert_eq!(rig.sorted("SELECT * FROM t"), ["11|a|5", "1|a|6", "2|b|7"]);
+    let rig = rig.crash();
+    assert_eq!(rig.sorted("SELECT * FROM t"), ["11|a|5", "1|a|6", "2|b|7"]);
+}
+
+#[test]
+fn a_statement_that_breaks_a_rule_changes_nothing() {
+    let rig = Rig::new();
+    rig.all("CREATE TABLE t (id INT PRIMARY KEY, name TEXT NOT NULL);\n INSERT INTO t VALUES (1, 'a');\n");
+    for sql in [
+        "INSERT INTO t VALUES (2, 'b'), (1, 'again')",
+        "INSERT INTO t VALUES (3, 'c'), (3, 'c')",
+        "INSERT INTO t VALUES (4, NULL)",
+        "UPDATE t SET name = NULL",
+        "INSERT INTO t SELECT 10 / (id - 1), 'x' FROM t",
+    ] {
+        let error = rig.error(sql);
+        assert_eq!(error.kind, ErrorKind::Data, "{sql}: {}", error.message);
+    }
+    assert_eq!(rig.rows("SELECT * FROM t"), ["1|a"]);
+    assert_eq!(rig.error("INSERT INTO nothing VALUES (1)").kind, ErrorKind::Invalid);
+}
+
+#[test]
+fn a_session_sees_its_own_writes_in_every_view() {
+    let rig = Rig::new();
+    rig.all(
+        "CREATE TABLE t (id INT PRIMARY KEY, n INT);
+         CREATE MATERIALIZED VIEW sums AS SELECT sum(n) AS s, count(*) AS c FROM t;
+         CREATE MATERIALIZED VIEW above AS SELECT s + c AS x FROM sums;\n",
+    );
+    let (mut sum, mut count) = (0, 0);
+    for n in 1..=20 {
+        rig.done(&format!("INSERT INTO t VALUES ({n}, {n})"));
+        sum += n;
+        count += 1;
+        assert_eq!(rig.rows("SELECT s, c FROM sums"), [format!("{sum}|{count}")]);
+        assert_eq!(rig.rows("SELECT x FROM above"), [format!("{}", sum + count)]);
+        // Tables and views of one statement are of one moment.
+        assert_eq!(
+            rig.rows("SELECT (SELECT sum(n) FROM t) = s, (SELECT x FROM above) = s + c FROM sums"),
+            ["true|true"]
+        );
+    }
+    rig.done("UPDATE t SET n = 0");
+    assert_eq!(rig.done("FLUSH"), "FLUSH");
+    rig.done("SET wait = 'off'");
+    assert_eq!(rig.rows("SELECT s FROM sums"), ["0"]);
+}
+
+#[test]
+fn tables_and_views_agree_while_others_write() {
+    let rig = Rig::new();
+    rig.all(
+        "CREATE TABLE t (id INT PRIMARY KEY, n INT);
+         CREATE MATERIALIZED VIEW sums AS SELECT sum(n) AS s, count(*) AS c FROM t;
+         INSERT INTO t VALUES (0, 0);\n",
+    );
+    let writer = rig.instance.session();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let handle = rig.block_on(async { tokio::runtime::Handle::current() });
+    let writing = std::thread::spawn(move || {
+        let mut n = 0;
+        while stopped.try_recv().is_err() {
+            n += 1;
+            let sql = format!("INSERT INTO t VALUES ({n}, {n})");
+            handle.block_on(writer.run(&sql)).unwrap();
+        }
+        n
+    });
+    for _ in 0..50 {
+        let answer = rig.rows("SELECT (SELECT sum(n) FROM t) = s, (SELECT count(*) FROM t) = c FROM sums");
+        assert_eq!(answer, ["true|true"]);
+    }
+    stop.send(()).unwrap();
+    let written = writing.join().unwrap();
+    rig.done("INSERT INTO t VALUES (-1, 0)");
+    assert_eq!(rig.rows("SELECT c FROM sums"), [format!("{}", written + 2)]);
+}
+
+#[test]
+fn a_stopped_view_never_hides_what_the_session_wrote() {
+    let rig = Rig::new();
+    rig.all(
+        "CREATE TABLE t (a INT);
+         CREATE TABLE other (a INT);
+         CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM t;\n",
+    );
+    assert_eq!(rig.rows("SELECT n FROM m"), ["0"]);
+    rig.all("PAUSE m;\n INSERT INTO other VALUES (1);\n");
+    assert_eq!(rig.rows("SELECT n FROM m"), ["0"]);
+    rig.done("INSERT INTO t VALUES (1)");
+    let error = rig.error("SELECT n FROM m");
+    assert_eq!(error.kind, ErrorKind::Unavailable);
+    assert!(error.message.contains("does not hold what this session has written"), "{}", error.message);
+    rig.done("SET wait = 'off'");
+    assert_eq!(rig.rows("SELECT n FROM m"), ["0"]);
+    rig.all("SET wait = 'on';\n RESUME m;\n");
+    rig.until("SELECT n FROM m", &["1"]);
+}
+
+#[test]
+fn prepared_statements_take_values() {
+    let rig = Rig::new();
+    rig.all("CREATE TABLE t (id INT PRIMARY KEY, name TEXT);\n");
+    let insert = rig.session.prepare("INSERT INTO t VALUES ($1, $2)").unwrap();
+    assert_eq!(insert.parameters().len(), 2);
+    for (id, name) in [(1, "a"), (2, "b")] {
+        let values = vec![ScalarValue::Int32(Some(id)), ScalarValue::Utf8(Some(name.to_string()))];
+        let answer = rig.block_on(rig.session.execute(&insert, values)).unwrap();
+        assert!(matches!(answer.body, Body::Changed { rows: 1, .. }));
+    }
+    let select = rig.session.prepare("SELECT name FROM t WHERE id = ?").unwrap();
+    let few = rig.block_on(rig.session.execute(&select, Vec::new())).unwrap_err();
+    assert!(few.message.contains("1 parameters, and 0 values"), "{}", few.message);
+    // The catalog may change in between.
+    rig.all("CREATE TABLE other (a INT);\n");
+    let answer = rig.block_on(rig.session.execute(&select, vec![ScalarValue::Int64(Some(2))])).unwrap();
+    let Body::Rows(rows) = answer.body else { panic!() };
+    let batches = rig.block_on(rows.collect()).unwrap();
+    assert_eq!(batches.iter().flat_map(super::rig::lines).collect::<Vec<_>>(), ["b"]);
+    rig.all("DROP TABLE t;\n CREATE TABLE t (id INT PRIMARY KEY, name INT);\n");
+    let changed = rig.block_on(rig.session.execute(&select, vec![ScalarValue::Int64(Some(2))])).unwrap_err();
+    assert!(changed.message.contains("prepare it anew"), "{}", changed.message);
+}

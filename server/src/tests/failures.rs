@@ -1,0 +1,105 @@
+//! Views that fail, and what the user is told.
+
+use weir_engine::connector::memory;
+
+use super::rig::Rig;
+use crate::ErrorKind;
+
+#[test]
+fn a_failed_view_says_why_and_disturbs_no_other() {
+    let topic = "failures: bad record";
+    memory::create(topic, 1);
+    let append = |value: &str| {
+        memory::append(topic, 0, None, Some(value.as_bytes()), 0);
+    };
+    append("{\"n\": 1}");
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE s (n BIGINT) WITH (connector = 'memory', topic = '{topic}');
+         CREATE SOURCE lenient (n BIGINT) WITH (connector = 'memory', topic = '{topic}', on_error = 'skip');
+         CREATE TABLE t (a INT);
+         CREATE MATERIALIZED VIEW strict AS SELECT count(n) AS c FROM s;
+         CREATE MATERIALIZED VIEW skipping AS SELECT count(n) AS c FROM lenient;
+         CREATE MATERIALIZED VIEW other AS SELECT count(*) AS c FROM t;\n"
+    ));
+    rig.until("SELECT c FROM strict", &["1"]);
+    append("{\"n\": \"no number\"}");
+    append("{\"n\": 3}");
+    rig.until("SELECT c FROM skipping", &["2"]);
+    rig.until("SELECT state FROM weir.pipelines WHERE name = 'strict'", &["FAILED"]);
+    let detail = rig.rows("SELECT detail FROM weir.pipelines WHERE name = 'strict'");
+    assert!(detail[0].contains(&format!("{topic}:0@1")), "{detail:?}");
+    let notices = rig.notices("SELECT c FROM strict");
+    assert!(notices[0].contains("has failed") && notices[0].contains("@1"), "{notices:?}");
+    assert_eq!(rig.rows("SELECT c FROM strict"), ["1"]);
+    let errors = rig.rows("SELECT source, topic, \"partition\", \"offset\" FROM weir.errors");
+    assert_eq!(errors, [format!("lenient|{topic}|0|1")]);
+    rig.until("SELECT source, skipped FROM weir.lag WHERE source = 'lenient'", &["lenient|1"]);
+    rig.done("INSERT INTO t VALUES (1)");
+    assert_eq!(rig.rows("SELECT c FROM other"), ["1"]);
+    assert_eq!(rig.error("SELECT count(n) FROM s").kind, ErrorKind::Data);
+}
+
+#[test]
+fn a_pipeline_that_cannot_reach_its_source_is_waited_for_with_its_trouble() {
+    let topic = "failures: away";
+    memory::create(topic, 1);
+    memory::append(topic, 0, None, Some(b"{\"n\": 1}"), 0);
+    memory::set_away(topic, true);
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE s (n BIGINT) WITH (connector = 'memory', topic = '{topic}');
+         CREATE MATERIALIZED VIEW m AS SELECT sum(n) AS n FROM s;\n"
+    ));
+    let session = rig.session.clone();
+    let handle = rig.block_on(async { tokio::runtime::Handle::current() });
+    let asked = std::thread::spawn(move || handle.block_on(session.run("SELECT n FROM m")).map(|answer| answer.notices));
+    let told = (0..1000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        rig.session.waiting().is_some_and(|what| what.starts_with("view 'm': "))
+    });
+    assert!(told);
+    memory::set_away(topic, false);
+    assert!(asked.join().unwrap().unwrap().is_empty());
+    assert_eq!(rig.session.waiting(), None);
+    assert_eq!(rig.rows("SELECT n FROM m"), ["1"]);
+}
+
+#[test]
+fn a_dropped_client_is_waited_for_by_nobody() {
+    let topic = "failures: gone";
+    memory::create(topic, 1);
+    memory::set_away(topic, true);
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE s (n BIGINT) WITH (connector = 'memory', topic = '{topic}');
+         CREATE MATERIALIZED VIEW m AS SELECT sum(n) AS n FROM s;\n"
+    ));
+    let asked = rig.session.run("SELECT n FROM m");
+    let patience = std::time::Duration::from_millis(200);
+    assert!(rig.block_on(async { tokio::time::timeout(patience, asked).await }).is_err());
+    let told = (0..1000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        rig.session.waiting().is_none()
+    });
+    assert!(told, "it still waits: {:?}", rig.session.waiting());
+}
+
+#[test]
+fn settings_are_known_or_refused() {
+    let rig = Rig::new();
+    assert_eq!(rig.rows("SHOW wait"), ["on"]);
+    assert_eq!(rig.done("SET wait = off"), "SET");
+    assert_eq!(rig.rows("SHOW wait"), ["off"]);
+    assert!(rig.error("SET wait = 'perhaps'").message.contains("'on' or 'off'"));
+    let error = rig.error("SET speed = 11");
+    assert_eq!((error.kind, error.message.contains("wait")), (ErrorKind::NotFound, true));
+    assert!(rig.error("SET tasks = 3").message.contains("chosen when Weir is started"));
+    assert!(rig.error("SHOW speed").message.contains("there are: wait, checkpoint_interval"));
+    assert_eq!(rig.rows("SELECT value FROM weir.settings WHERE name = 'wait'"), ["off"]);
+    // A setting is of its session.
+    let answer = rig.elsewhere("SHOW wait");
+    let crate::Body::Rows(rows) = answer.body else { panic!() };
+    let batches = rig.block_on(rows.collect()).unwrap();
+    assert_eq!(super::rig::lines(&batches[0]), ["on"]);
+}

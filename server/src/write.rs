@@ -1,0 +1,67 @@
+//! INSERT, UPDATE and DELETE: one statement, one commit.
+//!
+//! The statement holds all tables from its first read to its commit, so that what it has checked
+//! still holds when it commits.
+
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use tokio::runtime::Handle;
+use weir_sql::catalog::Definition;
+use weir_sql::dml::Dml;
+
+use crate::answer::{Answer, Body};
+use crate::error::ErrorKind;
+use crate::read::{SnapshotRows, until_ready};
+use crate::session::Context;
+use crate::{Error, Result, stack};
+
+/// Runs a statement.
+pub async fn run(
+    context: Context,
+    plan: Dml,
+    verb: String,
+    values: Vec<ScalarValue>,
+    sql: Arc<str>,
+) -> Result<Answer> {
+    let handle = Handle::current();
+    stack::call(move || {
+        let plan = if values.is_empty() {
+            plan
+        } else {
+            plan.bind(values).map_err(|error| Error::of_sql(&error, &sql))?
+        };
+        let (rows, notices) = change(&context, &plan, &handle, &sql)?;
+        let tag = format!("{verb} {rows}");
+        Ok(Answer {
+            notices,
+            body: Body::Changed { rows, tag },
+        })
+    })
+    .await
+}
+
+fn change(context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<(u64, Vec<String>)> {
+    let table = plan.table();
+    let notices = until_ready(context, &plan.reads(), &|| false)?;
+    let write = context.instance.engine().begin_write();
+    // Nobody drops a table while it is held: either it is gone by now, or it stays.
+    let known = context.instance.known();
+    let there = known
+        .catalog
+        .by_id(table.id)
+        .is_some_and(|relation| matches!(relation.definition, Definition::Table(_)));
+    if !there {
+        return Err(Error::not_found(format!("table '{}' was dropped", table.name)));
+    }
+    let rows = SnapshotRows::present(context, write.snapshot()?);
+    let (changes, count) = handle
+        .block_on(plan.changes(Arc::new(rows)))
+        .map_err(|error| Error::new(ErrorKind::Data, error.render(sql)))?;
+    if changes.is_empty() {
+        return Ok((count, notices));
+    }
+    let commit = write.commit(&[(table.id, changes)])?;
+    context.state.written.lock().insert(table.id, commit);
+    Ok((count, notices))
+}
