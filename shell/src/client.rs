@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use weir_server::Instance;
 use weir_server::PUSH_METADATA;
 pub use weir_server::PushKind;
-use weir_server::flight::{KIND_METADATA, NOTICES_METADATA, ROWS_METADATA, TAG_METADATA, WAITING};
+use weir_server::flight::{KIND_METADATA, NOTICES_METADATA, TAG_METADATA, WAITING};
 
 pub use error::ClientError;
 use error::Place;
@@ -50,15 +50,8 @@ pub struct Reply {
 
 /// The answer itself.
 pub enum ReplyBody {
-    /// A command was carried out: `CREATE SOURCE`.
+    /// A command was carried out, or rows were changed: `CREATE SOURCE`, `INSERT 3`.
     Done(String),
-    /// Rows were changed: `INSERT 3`.
-    Changed {
-        /// How many.
-        rows: u64,
-        /// In words.
-        tag: String,
-    },
     /// Rows that end.
     Rows(RowStream),
     /// Rows as they change, until their inputs end or the stream is dropped.
@@ -123,22 +116,13 @@ impl Client {
         let info = self.flight.clone().execute(sql.to_string(), None).await?;
         let ticket = ticket(&info)?;
         let metadata = info.try_decode_schema()?.metadata;
-        let tag = || metadata.get(TAG_METADATA).cloned().unwrap_or_default();
-        let body = match metadata.get(KIND_METADATA).map(String::as_str) {
-            Some("command") => ReplyBody::Done(tag()),
-            Some("update") => ReplyBody::Changed {
-                rows: metadata
-                    .get(ROWS_METADATA)
-                    .and_then(|rows| rows.parse().ok())
-                    .unwrap_or(0),
-                tag: tag(),
-            },
-            _ => return self.fetch(ticket).await,
-        };
-        Ok(Reply {
-            notices: notices(&metadata),
-            body,
-        })
+        match metadata.get(KIND_METADATA).map(String::as_str) {
+            Some("command" | "update") => Ok(Reply {
+                notices: notices(&metadata),
+                body: ReplyBody::Done(metadata.get(TAG_METADATA).cloned().unwrap_or_default()),
+            }),
+            _ => self.fetch(ticket).await,
+        }
     }
 
     /// The rows of a query. The first message has their schema, before any row is there.

@@ -63,7 +63,7 @@ async fn each_kind_of_statement_has_its_reply() {
         _ => panic!("CREATE TABLE is a command"),
     }
     match engine.run("INSERT INTO t VALUES (1, 'a'), (2, 'b')").await {
-        ReplyBody::Changed { rows, tag } => assert_eq!((rows, tag.as_str()), (2, "INSERT 2")),
+        ReplyBody::Done(tag) => assert_eq!(tag, "INSERT 2"),
         _ => panic!("INSERT is an update"),
     }
     assert_eq!(engine.number("SELECT max(id) FROM t").await, 2);
