@@ -129,7 +129,13 @@ impl<M: RowMaker + 'static> SourceConnector for Generated<M> {
                 .map(|(number, split)| Some((split.id, self.maker.end(number)?)))
                 .collect::<Option<Positions>>()
                 .map(Some)
-                .ok_or_else(|| self.refuse("latest row unless its rows are counted", "offsets")),
+                .ok_or_else(|| {
+                    Error::Config(format!(
+                        "connector '{}' makes rows without end here, so there is no end to read to; its first rows come \
+                         with SELECT … EMIT CHANGES LIMIT 10",
+                        self.maker.name()
+                    ))
+                }),
             Bound::Timestamp(_) => Err(self.refuse("timestamps to end at", "offsets")),
         }
     }
@@ -256,9 +262,18 @@ impl<M: RowMaker> SourceReader for GeneratedReader<M> {
     }
 
     fn ends(&mut self) -> Positions {
+        let elapsed = self.opened.elapsed().as_secs_f64();
+        let due = |open: &OpenSplit, pace: f64| {
+            let due = open.opened_at.saturating_add((elapsed * pace) as Position + 1);
+            open.end.map_or(due, |end| due.min(end))
+        };
+        let end = |open: &OpenSplit| match self.maker.pace() {
+            Some(pace) => Some(due(open, pace)),
+            None => open.end,
+        };
         self.splits
             .iter()
-            .filter_map(|open| Some((open.split.id.clone(), open.end?)))
+            .filter_map(|open| Some((open.split.id.clone(), end(open)?)))
             .collect()
     }
 }
