@@ -80,6 +80,7 @@ const EDGES: [Edge; 7] = [
             "sql/src/split",
             "sql/src/plan",
             "sql/src/read",
+            "sql/src/walk",
             "sql/src/dml",
             "shell/src/split",
         ],

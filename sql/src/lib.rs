@@ -15,5 +15,6 @@ pub mod plan;
 pub mod read;
 pub mod split;
 pub mod statement;
+mod walk;
 
 pub use error::{Error, Result};

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     DataType, Expr, Function, FunctionArguments, GroupByExpr, Query, Select, SetExpr, Spanned, TableAlias, TableFactor,
-    TypedString, VisitMut, VisitorMut,
+    TypedString, VisitMut,
 };
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
@@ -13,6 +13,7 @@ use super::source::{error_at, is_word};
 use super::types::canonical;
 use super::window::{self, InnerAliases};
 use crate::error::{Error, Result};
+use crate::walk::{Flow, Visitor, walk};
 
 /// Whether expressions may hold queries.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub(super) fn bring_into_form<T: VisitMut>(
         aliases,
         subqueries,
     };
-    match tree.visit(&mut form) {
+    match walk(tree, &mut form) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(*error),
     }
@@ -47,29 +48,24 @@ struct Form<'a> {
     subqueries: Subqueries,
 }
 
-/// Boxed, because every level of the tree's recursion holds one.
-type Flow = ControlFlow<Box<Error>>;
-
-impl VisitorMut for Form<'_> {
-    type Break = Box<Error>;
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
+impl Visitor for Form<'_> {
+    fn enter_query(&mut self, query: &mut Query) -> Flow {
         flow(self.check_query(query))
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
+    fn enter_select(&mut self, select: &mut Select) -> Flow {
         flow(self.check_select(select))
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
+    fn enter_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
         flow(self.check_relation(factor))
     }
 
-    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
+    fn leave_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
         flow(window::rewrite(factor, self.aliases))
     }
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> Flow {
+    fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
         flow(self.expression(expr))
     }
 }

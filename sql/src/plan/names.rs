@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{self, Expr, Ident, ObjectNamePart, SelectItem, SetExpr, Visit, VisitMut, Visitor, VisitorMut};
+use sqlparser::ast::{self, Expr, Ident, ObjectNamePart, SelectItem, SetExpr, VisitMut};
 use weir_engine::relation::RelationId;
 
 use crate::catalog::Catalog;
+use crate::walk::{Flow, Visitor, walk};
 
 /// An identifier's name: lower case unless quoted, as the parser and DataFusion fold it.
 pub fn folded(ident: &Ident) -> String {
@@ -22,15 +23,13 @@ pub fn folded(ident: &Ident) -> String {
 
 /// Names every expression of a SELECT list as it is written, in subqueries too.
 pub fn as_written<T: VisitMut>(tree: &mut T) {
-    let _ = tree.visit(&mut Namer);
+    let _ = walk(tree, &mut Namer);
 }
 
 struct Namer;
 
-impl VisitorMut for Namer {
-    type Break = ();
-
-    fn post_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<()> {
+impl Visitor for Namer {
+    fn leave_select(&mut self, select: &mut ast::Select) -> Flow {
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) = item
                 && !is_name(expr)
@@ -52,16 +51,14 @@ fn is_name(expr: &Expr) -> bool {
 /// An expression's text, functions in lower case.
 fn text(expr: &Expr) -> String {
     let mut expr = expr.clone();
-    let _ = VisitMut::visit(&mut expr, &mut LowerFunctions);
+    let _ = walk(&mut expr, &mut LowerFunctions);
     expr.to_string()
 }
 
 struct LowerFunctions;
 
-impl VisitorMut for LowerFunctions {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+impl Visitor for LowerFunctions {
+    fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
         if let Expr::Function(call) = expr {
             for part in &mut call.name.0 {
                 if let ObjectNamePart::Identifier(ident) = part {
@@ -138,7 +135,7 @@ pub fn relation_name(name: &ast::ObjectName) -> String {
 /// The relations that a query names, plain views among them.
 pub fn named_relations(query: &ast::Query, catalog: &Catalog) -> BTreeSet<RelationId> {
     let mut names = Names::default();
-    let _ = query.visit(&mut names);
+    let _ = walk(&mut query.clone(), &mut names);
     let outside = names.relations.difference(&names.within);
     outside
         .filter_map(|name| catalog.find(name))
@@ -154,15 +151,13 @@ struct Names {
 }
 
 impl Visitor for Names {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+    fn enter_query(&mut self, query: &mut ast::Query) -> Flow {
         let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
         self.within.extend(ctes.map(|cte| folded(&cte.alias.name)));
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_relation(&mut self, relation: &ast::ObjectName) -> ControlFlow<()> {
+    fn enter_relation(&mut self, relation: &mut ast::ObjectName) -> Flow {
         self.relations.insert(relation_name(relation));
         ControlFlow::Continue(())
     }
