@@ -96,6 +96,24 @@ impl Session {
         }
     }
 
+    /// Runs a planned INSERT … VALUES with many rows of parameters as one statement: all of its
+    /// rows come or none. `None` for any other, which has to run once for each row.
+    ///
+    /// # Errors
+    /// As [`Session::execute`].
+    pub async fn execute_rows(&self, prepared: &Prepared, rows: Vec<Vec<ScalarValue>>) -> Result<Option<Answer>> {
+        let prepared = self.fresh(prepared).await?;
+        let Plan::Dml(plan, verb) = prepared.plan else {
+            return Ok(None);
+        };
+        let sql = prepared.sql.clone();
+        let bound = stack::call(move || plan.bind_rows(&rows).map_err(|error| Error::of_sql(&error, &sql))).await?;
+        match bound {
+            Some(plan) => write::run(self.context(), plan, verb, Vec::new(), prepared.sql).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Plans and runs one statement.
     ///
     /// # Errors

@@ -57,6 +57,15 @@ def many(connection):
         assert cursor.rowcount == 900, cursor.rowcount
         cursor.execute("SELECT count(*), min(id), max(id) FROM people")
         assert cursor.fetchone() == (1003, 1, 2899)
+        # All rows or none.
+        try:
+            cursor.executemany("INSERT INTO people (id, name) VALUES ($1, $2)", [(5000, "new"), (1, "Ada again")])
+        except flightsql.Error as error:
+            assert "(id) = (1)" in str(error), error
+        else:
+            raise AssertionError("a key twice")
+        cursor.execute("SELECT count(*) FROM people")
+        assert cursor.fetchone() == (1003,)
 
 
 def arrow(connection):

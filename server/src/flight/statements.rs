@@ -16,7 +16,7 @@ use tonic::Status;
 use super::connection::{Connection, Running, Statement};
 use super::handle::{Handle, Place};
 use super::metadata::{self, Outcome, internal, status};
-use crate::{Body, Prepared, PreparedKind, RowStream};
+use crate::{Answer, Body, Prepared, PreparedKind, RowStream};
 
 /// Bytes of one message of rows, about. Drivers commonly refuse messages of more than 4 MiB.
 const MESSAGE_BYTES: usize = 2 << 20;
@@ -64,12 +64,16 @@ fn flight_info(schema: &arrow::datatypes::Schema, handle: Handle) -> Result<Flig
         .with_endpoint(endpoint))
 }
 
-/// Runs a command, or an update once for each row of parameters.
+/// Runs a command, or an update with each row of parameters: an INSERT of many as one statement.
 pub async fn run(connection: &Connection, prepared: &Prepared, rows: &[Vec<ScalarValue>]) -> Result<Outcome, Status> {
     if rows.len() == 1 || prepared.parameters().is_empty() && rows.is_empty() {
         return run_once(connection, prepared, only_row(prepared, rows)?).await;
     }
     require_bound(prepared, rows)?;
+    let together = connection.session.execute_rows(prepared, rows.to_vec()).await;
+    if let Some(answer) = together.map_err(status)? {
+        return outcome(answer);
+    }
     let mut sum = 0;
     let mut notices = Vec::new();
     let mut tag = String::new();
@@ -91,7 +95,7 @@ pub async fn run(connection: &Connection, prepared: &Prepared, rows: &[Vec<Scala
         notices.extend(outcome.notices);
         tag = outcome.tag;
     }
-    // `INSERT 1` of the last row becomes `INSERT 5` of all.
+    // `UPDATE 1` of the last row becomes `UPDATE 5` of all.
     let verb = tag.split(' ').next().unwrap_or_default();
     Ok(Outcome {
         tag: format!("{verb} {sum}"),
@@ -101,7 +105,11 @@ pub async fn run(connection: &Connection, prepared: &Prepared, rows: &[Vec<Scala
 }
 
 async fn run_once(connection: &Connection, prepared: &Prepared, values: Vec<ScalarValue>) -> Result<Outcome, Status> {
-    let answer = connection.session.execute(prepared, values).await.map_err(status)?;
+    let answer = connection.session.execute(prepared, values).await;
+    outcome(answer.map_err(status)?)
+}
+
+fn outcome(answer: Answer) -> Result<Outcome, Status> {
     let (tag, rows) = match answer.body {
         Body::Done(tag) => (tag, None),
         Body::Changed { rows, tag } => (tag, Some(rows)),

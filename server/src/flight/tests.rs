@@ -302,18 +302,29 @@ async fn prepared_statements_bind_rows_of_parameters() {
         .unwrap();
     assert_eq!(insert.execute_update().await.unwrap(), 3);
 
-    // A row that fails is named; the rows before it are in.
+    // An INSERT of many rows is one statement: all of them or none.
     insert
         .set_parameters(bound(vec![4, 1, 5], vec!["d", "a", "e"]))
         .unwrap();
-    let failed = insert
-        .execute_update()
+    let failed = insert.execute_update().await.err().map(tonic_status);
+    let failed = failed.expect("1 is there");
+    assert!(failed.message().contains("(id) = (1)"), "{failed}");
+    assert_eq!(number(&mut client, "SELECT count(*) FROM t").await, 3);
+
+    // Any other statement runs for one row after the other, and says how far it came.
+    let mut update = client
+        .prepare("UPDATE t SET id = id + $1, name = $2 WHERE id = 1".to_string(), None)
         .await
-        .err()
-        .map(tonic_status)
-        .expect("1 is there");
+        .unwrap();
+    update
+        .set_parameters(bound(vec![0, 1, 0], vec!["z", "y", "x"]))
+        .unwrap();
+    let failed = update.execute_update().await.err().map(tonic_status);
+    let failed = failed.expect("2 is there");
     assert!(failed.message().starts_with("row 2 of 3"), "{failed}");
-    assert_eq!(number(&mut client, "SELECT count(*) FROM t").await, 4);
+    assert!(failed.message().contains("the 1 before it are done"), "{failed}");
+    update.set_parameters(bound(vec![0, 0], vec!["y", "a"])).unwrap();
+    assert_eq!(update.execute_update().await.unwrap(), 2);
 
     let mut select = client
         .prepare("SELECT name FROM t WHERE id = $1".to_string(), None)
