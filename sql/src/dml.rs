@@ -80,6 +80,16 @@ impl Dml {
         })
     }
 
+    /// An INSERT … VALUES with many rows of values for its parameters, as one statement; `None` for
+    /// any other, which has to run once for each row.
+    pub fn bind_rows(&self, rows: &[Vec<ScalarValue>]) -> Result<Option<Dml>> {
+        let Action::Insert = self.action else {
+            return Ok(None);
+        };
+        let read = self.read.bind_rows(rows)?;
+        Ok(read.map(|read| Dml { read, ..self.clone() }))
+    }
+
     /// The table's changes, and how many rows are inserted, updated or deleted. Needs a tokio
     /// runtime around it. `rows` must stay true until the changes are committed.
     ///

@@ -21,13 +21,15 @@ use weir_engine::pipeline::Batches;
 use weir_engine::relation::RelationId;
 
 use crate::catalog::{Catalog, Relation};
-use crate::plan::session::{self, RelationSource};
 use crate::opaque::Opaque;
+use crate::plan::session::{self, RelationSource};
 use crate::plan::{errors, names};
 use crate::statement::Query;
 use crate::{Error, Result};
 
 mod access;
+mod many;
+mod values;
 
 use access::Access;
 
@@ -104,34 +106,13 @@ impl ReadPlan {
 
     /// The query with values for its parameters, as many as there are.
     pub fn bind(&self, values: Vec<ScalarValue>) -> Result<ReadPlan> {
-        let known = parameter_types(&self.plan)?;
-        let count = known.keys().next_back().copied().unwrap_or(0);
-        if values.len() != count {
-            return Err(Error::new(format!(
-                "the statement has {count} parameters, and {} values were given",
-                values.len()
-            )));
-        }
-        if count == 0 {
+        let values = fitting(&parameter_types(&self.plan)?, values)?;
+        if values.is_empty() {
             return Ok(self.clone());
         }
-        let mut fitting = Vec::with_capacity(count);
-        for (index, value) in values.into_iter().enumerate() {
-            let kind = known.get(&(index + 1)).cloned().flatten();
-            fitting.push(match kind {
-                Some(kind) if kind != value.data_type() => value.cast_to(&kind).map_err(|_| {
-                    Error::new(format!(
-                        "parameter ${} is {}, and {value} can't be read as one",
-                        index + 1,
-                        sql_type(&kind)
-                    ))
-                })?,
-                _ => value,
-            });
-        }
-        let plan = LogicalPlan::clone(&self.plan);
+        let plan = values::with_own_names(LogicalPlan::clone(&self.plan)).map_err(error)?;
         let bound = plan
-            .replace_params_with_values(&ParamValues::from(fitting))
+            .replace_params_with_values(&ParamValues::from(values))
             .map_err(error)?;
         ReadPlan::new(bound, self.repeated.clone())
     }
@@ -178,6 +159,31 @@ fn over(plan: LogicalPlan, rows: &Arc<dyn Rows>) -> datafusion::common::Result<L
         Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
     })
     .map(|done| done.data)
+}
+
+/// Values for all of a plan's parameters, of their types.
+fn fitting(known: &BTreeMap<usize, Option<DataType>>, values: Vec<ScalarValue>) -> Result<Vec<ScalarValue>> {
+    let count = known.keys().next_back().copied().unwrap_or(0);
+    if values.len() != count {
+        return Err(Error::new(format!(
+            "the statement has {count} parameters, and {} values were given",
+            values.len()
+        )));
+    }
+    let fitted = values.into_iter().enumerate().map(|(index, value)| {
+        let kind = known.get(&(index + 1)).cloned().flatten();
+        match kind {
+            Some(kind) if kind != value.data_type() => value.cast_to(&kind).map_err(|_| {
+                Error::new(format!(
+                    "parameter ${} is {}, and {value} can't be read as one",
+                    index + 1,
+                    sql_type(&kind)
+                ))
+            }),
+            _ => Ok(value),
+        }
+    });
+    fitted.collect()
 }
 
 /// The types of the plan's parameters by number, where they are known.
