@@ -1,4 +1,4 @@
--- What comes in. The demo puts its own broker's address in place of localhost:9092.
+-- What comes in. Of these files the demo changes one thing: the brokers' address.
 
 -- Every departure from New York's three airports, as it happens; the topic has four partitions.
 -- No departure is reported more than five minutes after a later one.

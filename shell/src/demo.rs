@@ -44,17 +44,25 @@ const UNWATCHED_SPEED: u32 = 4 * 24 * 60;
 const LOOK: Duration = Duration::from_millis(200);
 /// How often a line says how far it is, where no board can be drawn.
 const LINE: Duration = Duration::from_secs(2);
-/// How long what is written last may take to arrive in all views.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nothing may arrive before something must be wrong.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the user may ask next.
-const QUESTIONS: [&str; 5] = [
-    "SELECT origin, sum(flights) AS flights, sum(cancelled) AS cancelled FROM departures GROUP BY origin;",
-    "SELECT carrier, flights, avg_delay FROM carriers EMIT CHANGES;   -- Ctrl-C ends it",
-    "INSERT INTO airlines VALUES ('ZZ', 'Yours');",
-    "EXPLAIN ANALYZE weather_delays;",
-    "SELECT * FROM weir.lag;",
-];
+/// What is said of the embedded broker.
+const EMBEDDED: &str = "\
+Kafka: an embedded broker at ADDRESS, librdkafka's mock cluster in this process. It keeps records
+in memory, only the newest 5 MiB of a partition, and knows no transactions.";
+/// And of the user's Kafka.
+const YOURS: &str = "Kafka: yours, at ADDRESS. Nothing in it is deleted.";
+
+/// What the user may type next.
+const NEXT: &str = "\
+  SELECT origin, sum(flights) AS flights FROM departures GROUP BY origin;
+  SELECT carrier, flights, avg_delay FROM carriers EMIT CHANGES;  -- Ctrl-C ends it
+  CREATE MATERIALIZED VIEW late AS
+    SELECT dest, count(*) AS flights FROM flights WHERE dep_delay > 60 GROUP BY dest;
+  SELECT * FROM late ORDER BY flights DESC LIMIT 5;
+  EXPLAIN ANALYZE weather_delays;
+  SELECT * FROM weir.lag;";
 
 /// The running demo.
 struct Demo {
@@ -111,29 +119,23 @@ fn options() -> InstanceOptions {
 async fn connect(bootstrap: Option<&str>, screen: Screen) -> Result<(Broker, TopicWriter), Failure> {
     let bootstrap = bootstrap.map(str::to_string);
     let connected = tokio::task::spawn_blocking(move || -> weir_server::Result<_> {
-        let (broker, mut told) = match bootstrap {
-            None => {
-                let broker = Broker::embedded()?;
-                let told = format!(
-                    "Kafka: an embedded broker at {} (librdkafka's mock cluster, in this process: it keeps records in \
-                     memory, the newest 5 MiB of a partition, and knows no transactions)",
-                    broker.bootstrap()
-                );
-                (broker, told)
-            }
-            Some(address) => {
-                let told = format!("Kafka: yours, at {address}; nothing in it is deleted");
-                (Broker::at(&address), told)
-            }
+        let (broker, about) = match bootstrap {
+            None => (Broker::embedded()?, EMBEDDED),
+            Some(address) => (Broker::at(&address), YOURS),
         };
+        let (mut made, mut found) = (Vec::new(), Vec::new());
         for topic in Topic::ALL {
-            let made = broker.create_topic(topic.name(), topic.partitions())?;
-            let how = if made {
-                "made"
-            } else {
-                "there already; what is in it stays and is not read"
-            };
-            told.push_str(&format!("\ntopic {}: {how}", topic.name()));
+            let new = broker.create_topic(topic.name(), topic.partitions())?;
+            if new { &mut made } else { &mut found }.push(topic.name());
+        }
+        let mut told = about.replace("ADDRESS", broker.bootstrap());
+        for (names, what) in [
+            (made, "Topics made"),
+            (found, "Topics found, whose records are left alone"),
+        ] {
+            if !names.is_empty() {
+                told.push_str(&format!("\n{what}: {}", names.join(", ")));
+            }
         }
         let writer = broker.writer()?;
         Ok((broker, writer, told))
@@ -238,7 +240,7 @@ impl Demo {
                 self.screen.line(&board::clock(self.player.minute(), &self.tally, 80))?;
                 next_line += LINE;
             }
-            if self.tally.records() > before || !self.player.is_done() {
+            if self.tally.records() > before {
                 last_growth = Instant::now();
             } else if last_growth.elapsed() > PATIENCE {
                 return Err(self.stuck().await);
@@ -337,18 +339,17 @@ impl Demo {
     async fn open_shell(&self, end: End, broker: &Broker) -> Result<(), Failure> {
         let said = match end {
             End::Over => format!(
-                "January is over. All views have all {} flights, and the topic {}, read back, says what its view says.",
-                grouped(self.flights.unsigned_abs()),
-                Topic::Carriers.name()
+                "January is over. All three views have all {} flights, and the sink's topic\nreads back as its view. They \
+                 stay while this shell is open;",
+                grouped(self.flights.unsigned_abs())
             ),
-            End::Enough => "January goes on while you ask.".to_string(),
+            End::Enough => "January goes on while you ask;".to_string(),
         };
         let bold = |text: &str| self.screen.style.bold(text);
         self.screen.line(&format!(
-            "\n{said} The views stay while this shell is open; Kafka is at {}.\nTry\n{}\n{} lists what else can be \
-             typed, {} ends the demo.\n",
+            "\n{said} Kafka is at {}.\nTry\n{}\n{} lists what else can be typed, {} ends the demo.\n",
             broker.bootstrap(),
-            QUESTIONS.map(|sql| format!("  {}\n", bold(sql))).concat(),
+            bold(NEXT),
             bold("\\?"),
             bold("\\q"),
         ))?;

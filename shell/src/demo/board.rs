@@ -100,8 +100,7 @@ impl Board {
             if self.airy {
                 out.push(b'\n');
             }
-            let question: String = format!("{};", pane.query).chars().take(width - 1).collect();
-            out.extend(style.dim(&question).into_bytes());
+            out.extend(style.dim(&cut(&format!("{};", pane.query), width)).into_bytes());
             out.push(b'\n');
             let layout = Layout {
                 width: Some(width),
@@ -117,7 +116,7 @@ impl Board {
         if self.airy {
             out.push(b'\n');
         }
-        out.extend(last.chars().take(width - 1).collect::<String>().into_bytes());
+        out.extend(cut(last, width).into_bytes());
         out.push(b'\n');
         self.replace(&out)
     }
@@ -165,7 +164,16 @@ pub fn clock(minute: u32, tally: &Tally, width: usize) -> String {
     let room = width.saturating_sub(now.len() + numbers.len() + 5).min(40);
     let done = (room as u64 * u64::from(minute.min(data::MINUTES)) / u64::from(data::MINUTES)) as usize;
     let bar = format!("{}{}", "━".repeat(done), "─".repeat(room - done));
-    format!("{now}  {bar}  {numbers}").chars().take(width - 1).collect()
+    cut(&format!("{now}  {bar}  {numbers}"), width)
+}
+
+/// A line that leaves the last column of the terminal free; text of characters one column wide.
+fn cut(line: &str, width: usize) -> String {
+    if line.chars().count() < width {
+        return line.to_string();
+    }
+    let beginning: String = line.chars().take(width.saturating_sub(2)).collect();
+    format!("{beginning}…")
 }
 
 #[cfg(test)]
