@@ -134,6 +134,7 @@ impl Work {
         let mut sink = connector::sink(&self.run.spec)?;
         let relation = self.followed()?;
         let mut delivered = self.begin(sink.as_mut(), &relation)?;
+        self.status.lock().delivered = delivered;
         let mut noted = Instant::now();
         let mut noted_epoch = delivered;
         while !self.stopped() {

@@ -296,8 +296,12 @@ impl Engine {
 
     /// Starts a new sink; a query of its own is started with it.
     pub fn create_sink(&self, sink: SinkRun, query: Option<ViewSpec>) -> Result<()> {
-        self.sinks.lock().insert(sink.relation, sink.clone());
         let volatile = connector::is_volatile(&sink.spec.connector);
+        if !volatile {
+            // What can't be opened for its options or its place is refused, not tried for ever.
+            drop(connector::sink(&sink.spec)?);
+        }
+        self.sinks.lock().insert(sink.relation, sink.clone());
         // Nothing of its own query may pass a sink by.
         if volatile {
             self.start_sink(sink.clone())?;

@@ -14,12 +14,14 @@
 //! [`Publication::logged`] tells a pipeline which of its views those are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use weir_state::{DmlCommit, Epoch, PipelineId, RelationId};
 
 use super::reader::Bell;
+use crate::connector::Positions;
 use crate::operator::Watermark;
 
 /// The DML commit of those that no table reaches: later than all.
@@ -42,6 +44,8 @@ pub struct News {
     pub ended: bool,
     /// Pipelines that this one has taken in.
     pub absorbed: Vec<PipelineId>,
+    /// Up to where its sources are in it.
+    pub positions: Arc<BTreeMap<RelationId, Positions>>,
 }
 
 /// A view's pipeline, as it is published.
@@ -207,6 +211,12 @@ impl Publication {
     /// The pipeline that holds a view.
     pub fn host(&self, view: RelationId) -> Option<Host> {
         self.state.lock().host(view)
+    }
+
+    /// The positions of a pipeline's last epoch.
+    pub fn positions(&self, pipeline: PipelineId) -> Option<Arc<BTreeMap<RelationId, Positions>>> {
+        let state = self.state.lock();
+        state.pipelines.get(&pipeline).map(|news| news.positions.clone())
     }
 
     /// The pipelines that hold these views, and the last DML commit, all at one moment.

@@ -58,9 +58,12 @@ impl Engine {
     pub fn lag(&self) -> Vec<LagRow> {
         let now_us = clock_us();
         let mut rows = Vec::new();
-        for (pipeline, handle) in self.shared.pipelines.read().iter() {
+        let pipelines = self.shared.pipelines.read().clone();
+        for (pipeline, handle) in &pipelines {
+            let committed = self.shared.publication.positions(*pipeline).unwrap_or_default();
             let status = handle.status.lock();
             for (source, state) in &status.sources {
+                let committed = committed.get(source);
                 for (split, progress) in &state.splits {
                     let behind = |us: i64| (now_us - us) as f64 / 1e6;
                     rows.push(LagRow {
@@ -68,7 +71,10 @@ impl Engine {
                         source: *source,
                         name: state.name.clone(),
                         split: split.to_string(),
-                        position: state.committed.get(split).copied().unwrap_or(progress.position),
+                        position: committed
+                            .and_then(|c| c.get(split))
+                            .copied()
+                            .unwrap_or(progress.position),
                         end: state.ends.get(split).copied(),
                         watermark_us: progress.watermark,
                         lag_seconds: progress.watermark.map(behind),

@@ -23,7 +23,10 @@ pub struct Given {
 impl Given {
     /// Notes that an epoch is given now.
     pub fn note(&mut self, epoch: Epoch, now: Instant) {
-        let close = self.epochs.back().is_some_and(|(at, _)| now.duration_since(*at) < COARSE);
+        let close = self
+            .epochs
+            .back()
+            .is_some_and(|(at, _)| now.duration_since(*at) < COARSE);
         if !close {
             self.epochs.push_back((now, epoch));
         }

@@ -49,8 +49,6 @@ impl ViewSpec {
 pub struct PipelineStatus {
     /// Snapshots are still being read, or no step has run.
     pub loading: bool,
-    /// All its sources have told their splits.
-    pub opened: bool,
     pub views: BTreeSet<RelationId>,
     pub positions: BTreeMap<RelationId, Positions>,
     pub last_progress_us: i64,
@@ -64,10 +62,10 @@ pub struct PipelineStatus {
 pub struct SourceStatus {
     pub name: String,
     pub splits: BTreeMap<SplitId, SplitState>,
-    pub committed: Positions,
     pub ends: Positions,
     pub rows: u64,
     pub skipped: u64,
+    pub trouble: Option<String>,
 }
 
 /// A running pipeline, seen from outside.
@@ -89,10 +87,16 @@ impl PipelineHandle {
         self.bell.ring();
     }
 
-    /// Whether it could take part in a cut now.
-    pub fn is_ready(&self) -> bool {
+    /// Whether its first step and all snapshots are in.
+    pub fn has_loaded(&self) -> bool {
+        !self.status.lock().loading
+    }
+
+    /// Whether one of these sources can't be read at present.
+    pub fn lacks(&self, sources: &BTreeSet<RelationId>) -> bool {
         let status = self.status.lock();
-        !status.loading && status.opened && status.trouble.is_none()
+        let mut sources = sources.iter().filter_map(|source| status.sources.get(source));
+        sources.any(|source| source.trouble.is_some())
     }
 }
 
@@ -503,13 +507,18 @@ pub fn lag(host: &PipelineHandle, newcomer: &PipelineHandle) -> (i64, i64) {
     (behind, ahead)
 }
 
-/// Whether two pipelines know the same splits of the sources that both read.
-pub fn same_splits(a: &PipelineHandle, b: &PipelineHandle) -> bool {
+/// The sources that two pipelines share, if they know the same splits of each.
+pub fn shared_sources(a: &PipelineHandle, b: &PipelineHandle) -> Option<BTreeSet<RelationId>> {
     let a = a.status.lock().positions.clone();
     let b = b.status.lock().positions.clone();
-    let same = |(source, splits): (&RelationId, &Positions)| match b.get(source) {
-        Some(others) => splits.keys().eq(others.keys()),
-        None => true,
-    };
-    a.iter().all(same)
+    let mut shared = BTreeSet::new();
+    for (source, splits) in &a {
+        if let Some(others) = b.get(source) {
+            if !splits.keys().eq(others.keys()) {
+                return None;
+            }
+            shared.insert(*source);
+        }
+    }
+    Some(shared)
 }

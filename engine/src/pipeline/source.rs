@@ -11,7 +11,7 @@ use super::decode::{DecodedRead, Layout, SourceDecoder};
 use super::reader::{Bell, Opening, ReaderEvent, ReaderHandle};
 use crate::Result;
 use crate::change::ChangeBatch;
-use crate::connector::{Position, Positions, SplitId, SplitRead, Wanted};
+use crate::connector::{Bound, Position, Positions, SplitId, SplitRead, Wanted};
 use crate::error::BadRecord;
 use crate::operator::Watermark;
 use crate::relation::SourceSpec;
@@ -403,11 +403,6 @@ impl SourceInput {
         self.pending.is_empty()
     }
 
-    /// True once the reader has told its splits.
-    pub fn opened(&self) -> bool {
-        self.opened
-    }
-
     /// All splits are bounded and have ended.
     pub fn ended(&self) -> bool {
         self.opened && !self.progress.splits.is_empty() && self.progress.splits.values().all(|split| split.ended)
@@ -430,9 +425,15 @@ impl SourceInput {
         }
     }
 
-    /// Known ends of the splits.
+    /// Known ends of the splits, not beyond what is read of them.
     pub fn ends(&self) -> Positions {
-        self.reader.as_ref().map(ReaderHandle::ends).unwrap_or_default()
+        let mut ends = self.reader.as_ref().map(ReaderHandle::ends).unwrap_or_default();
+        if let Bound::Offsets(bound) = &self.spec.bound {
+            for (split, end) in &mut ends {
+                *end = bound.get(split).map_or(*end, |bound| (*end).min(*bound));
+            }
+        }
+        ends
     }
 
     /// What keeps it from being read, if anything.

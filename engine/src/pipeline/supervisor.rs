@@ -14,7 +14,7 @@ use super::attach;
 use super::logs::Logs;
 use super::record::{self, follower_name};
 use super::runtime::Command;
-use super::shared::{PipelineHandle, Shared, lag, same_splits};
+use super::shared::{PipelineHandle, Shared, lag, shared_sources};
 use crate::Result;
 
 /// How often newcomers are looked at while there are any.
@@ -142,11 +142,17 @@ impl Watch {
 
 /// True when the cut would hold the two only shortly, or when waiting doesn't help.
 fn is_close(host: &PipelineHandle, newcomer: &PipelineHandle, watch: &mut Watch) -> bool {
-    if Instant::now() < watch.not_before || !host.is_ready() || !newcomer.is_ready() || !same_splits(host, newcomer) {
+    if Instant::now() < watch.not_before || !host.has_loaded() || !newcomer.has_loaded() {
         return false;
     }
+    let Some(sources) = shared_sources(host, newcomer) else {
+        return false;
+    };
     let (behind, ahead) = lag(host, newcomer);
     let lag = behind + ahead;
+    if lag > 0 && (host.lacks(&sources) || newcomer.lacks(&sources)) {
+        return false;
+    }
     if lag <= CLOSE {
         return true;
     }

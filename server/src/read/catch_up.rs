@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_engine::pipeline::Snapshot;
 use weir_engine::relation::RelationId;
 use weir_sql::statement::RelationKind;
-use weir_state::Epoch;
+use weir_state::{Epoch, changelog};
 
 use crate::Result;
 use crate::instance::Known;
@@ -45,7 +45,12 @@ impl CatchUp {
                 let epoch = snapshot.pipeline_of(*other)?.map_or(Epoch::ZERO, |record| record.epoch);
                 self.seen.insert(*other, epoch);
             }
-            if self.seen.get(other).is_none_or(|needed| taken < needed) {
+            let Some(needed) = self.seen.get(other) else {
+                return Ok(false);
+            };
+            // Epochs in which that view did not change are no reason for one here.
+            let mut lacking = changelog::read(snapshot.reader(), *other, *taken, *needed)?;
+            if taken < needed && lacking.next().is_some() {
                 return Ok(false);
             }
         }

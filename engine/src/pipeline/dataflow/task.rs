@@ -26,6 +26,8 @@ pub(super) struct Task {
     pub(super) sent: Vec<(usize, usize, usize, Vec<ChangeBatch>)>,
     pub(super) failed: BTreeMap<RelationId, Error>,
     pub(super) fresh: BTreeSet<NodeRef>,
+    /// How much the last checkpoint wrote, which the next is likely to need room for.
+    pub(super) written_bytes: usize,
 }
 
 /// What a task writes at a checkpoint.
@@ -53,6 +55,7 @@ impl Task {
             sent: Vec::new(),
             failed: BTreeMap::new(),
             fresh: BTreeSet::new(),
+            written_bytes: 0,
         }
     }
 
@@ -171,7 +174,10 @@ impl Task {
         logged: &BTreeSet<RelationId>,
         wanted: &BTreeSet<RelationId>,
     ) -> Result<Checkpoint> {
-        let mut written = Checkpoint::default();
+        let mut written = Checkpoint {
+            first: WriteBatch::with_capacity(self.written_bytes + self.written_bytes / 4),
+            ..Checkpoint::default()
+        };
         for operator in self.operators.values_mut() {
             operator.checkpoint(&mut written.first)?;
         }
@@ -187,6 +193,7 @@ impl Task {
                 written.changes.push((*view, given));
             }
         }
+        self.written_bytes = written.first.bytes();
         Ok(written)
     }
 }

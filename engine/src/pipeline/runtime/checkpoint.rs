@@ -54,6 +54,8 @@ impl Runtime {
         self.dirty = false;
         self.absorbed.clear();
         self.published = (news.dml, news.ended);
+        // Who sees the epoch sees what it did.
+        self.tell_status();
         self.shared.commit(CommitJob {
             store: self.start.home.clone(),
             batch,

@@ -1,12 +1,12 @@
 //! What a pipeline says of itself.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_state::Epoch;
 
 use super::Runtime;
 use crate::pipeline::publication::News;
-use crate::pipeline::record;
 use crate::pipeline::shared::SourceStatus;
 use crate::pipeline::source::SourceInput;
 
@@ -25,6 +25,12 @@ impl Runtime {
             views: views.map(|view| (*view, self.dataflow.watermark(*view))).collect(),
             ended: self.has_ended(),
             absorbed: self.absorbed.clone(),
+            positions: Arc::new(
+                self.sources
+                    .iter()
+                    .map(|(id, s)| (*id, s.progress.positions()))
+                    .collect(),
+            ),
         }
     }
 
@@ -51,20 +57,23 @@ impl Runtime {
             // No row has moved, so there is no epoch that would tell it.
             self.publish_present();
         }
-        let trouble = self.sources.values().find_map(SourceInput::trouble);
-        self.untold |= self.start.status.lock().trouble != trouble;
+        self.untold |= self.start.status.lock().trouble != self.trouble();
         if !self.untold || self.last_status.elapsed() < if idle { OFTEN } else { SELDOM } {
             return;
         }
         self.untold = false;
         self.last_status = Instant::now();
-        self.tell_status(trouble);
+        self.tell_status();
         if self.start.durable && !self.shared.publication.is_attached(self.start.id) {
             self.shared.supervisor.ring();
         }
     }
 
-    fn tell_status(&self, trouble: Option<String>) {
+    fn trouble(&self) -> Option<String> {
+        self.sources.values().find_map(SourceInput::trouble)
+    }
+
+    pub(super) fn tell_status(&self) {
         let sources = self
             .sources
             .iter()
@@ -77,9 +86,8 @@ impl Runtime {
             .iter()
             .map(|(id, s)| (*id, s.progress.positions()))
             .collect();
-        status.opened = self.sources.values().all(SourceInput::opened);
         status.last_progress_us = self.last_progress_us;
-        status.trouble = trouble;
+        status.trouble = self.trouble();
         status.watermarks = status
             .views
             .iter()
@@ -90,15 +98,13 @@ impl Runtime {
     }
 
     fn source_status(&self, source: &SourceInput) -> SourceStatus {
-        let record = self.last_record.as_ref();
-        let committed = record.map(|record| record::source_progress(record, source.spec.relation).positions());
         SourceStatus {
             name: source.spec.name.clone(),
             splits: source.progress.splits.clone(),
-            committed: committed.unwrap_or_default(),
             ends: source.ends(),
             rows: source.rows,
             skipped: source.skipped,
+            trouble: source.trouble(),
         }
     }
 }

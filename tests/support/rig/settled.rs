@@ -1,0 +1,247 @@
+//! When everything is taken in, by what is durable: no clock, no guess.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_engine::pipeline::ViewState;
+use weir_engine::relation::RelationId;
+use weir_state::pipelines::{self, PipelineRecord, SplitProgress};
+use weir_state::{DmlCommit, Epoch, changelog};
+
+use super::{Rig, Trouble};
+use crate::rows::Row;
+
+impl Rig {
+    /// Waits until every view that runs has taken in, and committed, all that was fed: each topic
+    /// to its end, the log of DML, and the views of other pipelines; and until sinks have delivered
+    /// it. Views that are paused, or were seen to fail, are not waited for.
+    ///
+    /// # Errors
+    /// If another view fails.
+    pub fn settle(&mut self) -> Result<(), Trouble> {
+        self.wait_until(|| if self.unexpected_failure().is_some() { Ok(()) } else { self.settled() })?;
+        match self.unexpected_failure() {
+            Some(failure) if !self.has_died() => Err(Trouble::Wrong(failure)),
+            _ => Ok(()),
+        }
+    }
+
+    fn unexpected_failure(&self) -> Option<String> {
+        let rows = self.instance().engine().pipelines();
+        let failed = rows.into_iter().find_map(|row| match row.state {
+            ViewState::Failed { cause, .. } if !self.failed.contains(&row.name) => Some((row.name, cause)),
+            _ => None,
+        });
+        failed.map(|(name, cause)| format!("{name} has failed: {}", self.clean(&cause)))
+    }
+
+    /// Waits until every view that runs has taken in the log of DML. A session's SELECT waits for its
+    /// own writes only, and one that begins with a new life has none.
+    pub(super) fn take_in_dml(&mut self) -> Result<(), Trouble> {
+        self.wait_until(|| {
+            let engine = self.instance().engine();
+            let records = pipelines::load(self.store.as_ref()).map_err(|error| error.to_string())?;
+            let stopped = |view: &RelationId| {
+                let state = engine.view_state(*view);
+                !matches!(state, Some(ViewState::Running | ViewState::Attaching { .. }))
+            };
+            let dml = engine.last_dml();
+            let behind = records.iter().find(|record| record.dml < dml && !record.views.iter().all(stopped));
+            match behind {
+                Some(record) => Err(format!("pipeline {} to take in DML commit {dml}", record.id)),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn settled(&self) -> Result<(), String> {
+        let engine = self.instance().engine();
+        let records = pipelines::load(self.store.as_ref()).map_err(|error| error.to_string())?;
+        let mut hosts: BTreeMap<RelationId, &PipelineRecord> = BTreeMap::new();
+        for record in &records {
+            hosts.extend(record.views.iter().map(|view| (*view, record)));
+        }
+        let mut running = BTreeSet::new();
+        for row in engine.pipelines() {
+            match row.state {
+                ViewState::Running => {
+                    let host = hosts.get(&row.view);
+                    let host = host.ok_or_else(|| format!("the first epoch of {}", row.name))?;
+                    running.insert(host.id);
+                }
+                ViewState::Attaching { progress } => return Err(format!("{} to attach: {progress}", row.name)),
+                ViewState::Paused | ViewState::Failed { .. } | ViewState::Waiting { .. } => {}
+            }
+        }
+        let dml = engine.last_dml();
+        for record in records.iter().filter(|record| running.contains(&record.id)) {
+            self.has_taken_all(record, dml, &hosts)?;
+        }
+        self.sinks_delivered(&hosts)?;
+        self.is_told()
+    }
+
+    /// What a pipeline says of itself follows what it does, within some milliseconds.
+    fn is_told(&self) -> Result<(), String> {
+        let lag = self.instance().engine().lag();
+        match lag.iter().find(|row| row.end.is_some_and(|end| row.position < end)) {
+            Some(row) => Err(format!("weir.lag to say that {} is read", row.name)),
+            None => Ok(()),
+        }
+    }
+
+    fn has_taken_all(
+        &self,
+        record: &PipelineRecord,
+        dml: DmlCommit,
+        hosts: &BTreeMap<RelationId, &PipelineRecord>,
+    ) -> Result<(), String> {
+        if record.dml < dml {
+            return Err(format!("pipeline {} to take in DML commit {dml}", record.id));
+        }
+        for (source, splits) in &record.positions {
+            self.is_read(source, splits)?;
+        }
+        for (view, taken) in &record.changelogs {
+            let epoch = hosts.get(view).map_or(Epoch::ZERO, |host| host.epoch);
+            // Epochs in which the view did not change are no reason for one in its followers.
+            let left = changelog::read(self.store.as_ref(), *view, *taken, epoch);
+            if epoch > *taken && left.map_err(|error| error.to_string())?.next().is_some() {
+                return Err(format!("pipeline {} to follow view {view} to epoch {epoch}", record.id));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_read(&self, source: &str, splits: &BTreeMap<String, SplitProgress>) -> Result<(), String> {
+        let id = source.parse().map(RelationId).map_err(|_| format!("'{source}' is no relation's id"))?;
+        let Some(spec) = self.instance().engine().source(id) else {
+            return Ok(());
+        };
+        let options = &spec.connector.options;
+        let topic = options.get("topic").and_then(|topic| topic.strip_suffix(&self.suffix));
+        let Some(ends) = topic.and_then(|topic| self.topics.get(topic)) else {
+            return self.is_read_elsewhere(id, &spec.name, splits);
+        };
+        for (partition, end) in ends.iter().enumerate() {
+            let progress = splits.get(&partition.to_string()).copied().unwrap_or_default();
+            if progress.position < *end && !progress.ended {
+                return Err(format!(
+                    "partition {partition} of {} to be read from {} to {end}",
+                    spec.name, progress.position
+                ));
+            }
+            if topic.is_some_and(|topic| self.ended.contains(topic)) && !progress.ended {
+                return Err(format!("partition {partition} of {} to end", spec.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Files and generators: read once, to their end; or as far as they are known to reach.
+    fn is_read_elsewhere(
+        &self,
+        source: RelationId,
+        name: &str,
+        splits: &BTreeMap<String, SplitProgress>,
+    ) -> Result<(), String> {
+        let lag = self.instance().engine().lag();
+        let end = |split: &str| {
+            let mut of_split = lag.iter().filter(|row| row.source == source && row.split == split);
+            of_split.find_map(|row| row.end)
+        };
+        if splits.is_empty() {
+            return Err(format!("{name} to be opened"));
+        }
+        for (split, progress) in splits {
+            if !progress.ended && end(split).is_none_or(|end| progress.position < end) {
+                return Err(format!("split {split} of {name} to be read to its end"));
+            }
+        }
+        Ok(())
+    }
+
+    fn sinks_delivered(&self, hosts: &BTreeMap<RelationId, &PipelineRecord>) -> Result<(), String> {
+        use weir_sql::catalog::Definition;
+        for relation in self.instance().catalog().iter() {
+            let Definition::Sink(sink) = &relation.definition else {
+                continue;
+            };
+            let status = self.instance().engine().sink_status(relation.id);
+            let (Some(status), Some(host)) = (status, hosts.get(&sink.follow)) else {
+                continue;
+            };
+            if status.delivered < host.epoch {
+                return Err(format!(
+                    "sink {} to deliver epoch {}: {status:?}",
+                    relation.name, host.epoch
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a view has failed, and says why.
+    pub fn failure(&mut self, view: &str) -> Result<String, Trouble> {
+        let mut found = String::new();
+        self.wait_until(|| {
+            let rows = self.instance().engine().pipelines();
+            let row = rows.into_iter().find(|row| row.name == view);
+            match row.map(|row| row.state) {
+                Some(ViewState::Failed { cause, .. }) => {
+                    found = self.clean(&cause);
+                    Ok(())
+                }
+                Some(state) => Err(format!("{view} to fail; it is {state:?}")),
+                None => Err(format!("a view {view}")),
+            }
+        })?;
+        self.failed.insert(view.to_string());
+        Ok(found)
+    }
+
+    /// Checks views against the batch answer of their own queries, over what was fed so far, and
+    /// the sum of their changes against their rows. Without names: all that run.
+    pub fn verify(&mut self, names: &[String]) -> Result<(), Trouble> {
+        use weir_sql::catalog::Definition;
+        use weir_sql::statement::Statement;
+        self.settle()?;
+        let running: BTreeSet<String> = self
+            .instance()
+            .engine()
+            .pipelines()
+            .into_iter()
+            .map(|row| row.name)
+            .collect();
+        let mut wanted = Vec::new();
+        for relation in self.instance().catalog().iter() {
+            let asked_for = names.contains(&relation.name) || (names.is_empty() && running.contains(&relation.name));
+            if !asked_for || !matches!(relation.definition, Definition::MaterializedView(_)) {
+                continue;
+            }
+            let parsed = weir_sql::parse::parse_one(&relation.sql);
+            if let Ok(Statement::CreateMaterializedView(view)) = parsed {
+                wanted.push((relation.name.clone(), view.query.text.clone()));
+            }
+        }
+        for (name, query) in wanted {
+            let kept = self.rows(&format!("SELECT * FROM \"{name}\""))?;
+            let asked = self.rows(&query)?;
+            agree(&name, kept, asked)?;
+            self.changes(&name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Fails where a view's rows are not those of its query.
+fn agree(name: &str, kept: Vec<Row>, asked: Vec<Row>) -> Result<(), Trouble> {
+    use crate::rows::{bag, change_lines, difference};
+    let wrong = difference(&bag(kept), &bag(asked));
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Trouble::Wrong(format!(
+        "{name} is not the answer of its query; it has too much (+) or lacks (-):\n{}",
+        change_lines(&wrong).join("\n")
+    )))
+}
