@@ -61,7 +61,7 @@ const NEXT: &str = "\
   CREATE MATERIALIZED VIEW late AS
     SELECT dest, count(*) AS flights FROM flights WHERE dep_delay > 60 GROUP BY dest;
   SELECT * FROM late ORDER BY flights DESC LIMIT 5;
-  EXPLAIN ANALYZE weather_delays;
+  EXPLAIN ANALYZE departures;
   SELECT * FROM weir.lag;";
 
 /// The running demo.
