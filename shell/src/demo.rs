@@ -55,8 +55,7 @@ in memory, only the newest 5 MiB of a partition, and knows no transactions.";
 const YOURS: &str = "Kafka: yours, at ADDRESS. Nothing in it is deleted.";
 
 /// What the user may type next.
-const NEXT: &str = "\
-  SELECT origin, sum(flights) AS flights FROM departures GROUP BY origin;
+const NEXT: &str = "  SELECT origin, sum(flights) AS flights FROM departures GROUP BY origin;
   SELECT carrier, flights, avg_delay FROM carriers EMIT CHANGES;  -- Ctrl-C ends it
   CREATE MATERIALIZED VIEW late AS
     SELECT dest, count(*) AS flights FROM flights WHERE dep_delay > 60 GROUP BY dest;
