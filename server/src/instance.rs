@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use weir_engine::pipeline::{Engine, EngineOptions, SinkRun};
@@ -36,6 +37,8 @@ pub struct Instance {
     known: RwLock<Arc<Known>>,
     /// Held by whoever changes the catalog.
     ids: Mutex<RelationIds>,
+    /// Nothing more will happen.
+    closed: AtomicBool,
     options: InstanceOptions,
 }
 
@@ -95,6 +98,7 @@ impl Instance {
             engine,
             known: RwLock::new(Arc::new(known)),
             ids: Mutex::new(ids),
+            closed: AtomicBool::new(false),
             options,
         });
         instance.start()?;
@@ -154,12 +158,18 @@ impl Instance {
 
     /// Commits and stops everything. Statements fail after it.
     pub fn shutdown(&self) {
+        self.closed.store(true, Ordering::Release);
         self.engine.shutdown();
     }
 
     /// Stops every thread as a crash would: nothing more is committed. For tests.
     pub fn crash(&self) {
+        self.closed.store(true, Ordering::Release);
         self.engine.crash();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn known(&self) -> Arc<Known> {

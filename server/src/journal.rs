@@ -113,8 +113,14 @@ pub fn sweep(engine: &Engine, known: &Known) -> Result<()> {
     for id in (1..next.0).map(RelationId).filter(|id| !there.contains(id)) {
         let rows = keys::view_range(id);
         let state = keys::relation_state_range(id);
-        let found = store.scan(Keyspace::View, &rows.start, Some(&rows.end)).next().is_some()
-            || store.scan(Keyspace::State, &state.start, Some(&state.end)).next().is_some();
+        let found = store
+            .scan(Keyspace::View, &rows.start, Some(&rows.end))
+            .next()
+            .is_some()
+            || store
+                .scan(Keyspace::State, &state.start, Some(&state.end))
+                .next()
+                .is_some();
         if found {
             tracing::info!("relation {id} was dropped: deleting what it left");
             engine.drop_view(id)?;

@@ -99,7 +99,14 @@ impl Follower {
 
     /// Sends until the client is gone, the limit is reached, or nothing more can come.
     fn follow(&mut self) -> Result<()> {
-        if matches!(self.push.from, PushInput::View { after: None, snapshot: false, .. }) {
+        if matches!(
+            self.push.from,
+            PushInput::View {
+                after: None,
+                snapshot: false,
+                ..
+            }
+        ) {
             // Where it begins, the client can't know otherwise.
             self.tell_progress(self.subscription.delivered())?;
         }

@@ -59,9 +59,7 @@ pub async fn run(context: Context, plan: ReadPlan, sql: Arc<str>) -> Result<Answ
                 return;
             }
         };
-        let outcome = stack::guarded(|| {
-            handle.block_on(forward(stream, &plan.schema(), &send))
-        });
+        let outcome = stack::guarded(|| handle.block_on(forward(stream, &plan.schema(), &send)));
         if let Err(error) = outcome {
             let _ = send.blocking_send(Err(error));
         }

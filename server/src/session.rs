@@ -109,7 +109,9 @@ impl Session {
         let sql = prepared.sql.clone();
         let bound = stack::call(move || plan.bind_rows(&rows).map_err(|error| Error::of_sql(&error, &sql))).await?;
         match bound {
-            Some(plan) => write::run(self.context(), plan, verb, Vec::new(), prepared.sql).await.map(Some),
+            Some(plan) => write::run(self.context(), plan, verb, Vec::new(), prepared.sql)
+                .await
+                .map(Some),
             None => Ok(None),
         }
     }

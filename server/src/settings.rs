@@ -68,7 +68,10 @@ impl Settings {
 
 /// Settings that are chosen at start.
 const FIXED: [(&str, &str); 6] = [
-    ("checkpoint_interval", "longest time between two commits of a pipeline under load"),
+    (
+        "checkpoint_interval",
+        "longest time between two commits of a pipeline under load",
+    ),
     ("data_directory", "where everything is kept; empty: in memory"),
     ("instance_id", "names this data directory for ever"),
     ("step_rows", "rows that a step takes from a source, about"),

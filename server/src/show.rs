@@ -93,7 +93,14 @@ fn broken_notices(known: &Known, list: Show) -> Vec<String> {
         .broken
         .values()
         .filter(|broken| broken.kind == kind)
-        .map(|broken| format!("{} '{}' could not be restored: {}", kind_word(kind), broken.name, broken.cause))
+        .map(|broken| {
+            format!(
+                "{} '{}' could not be restored: {}",
+                kind_word(kind),
+                broken.name,
+                broken.cause
+            )
+        })
         .collect()
 }
 
@@ -119,10 +126,7 @@ fn setting(context: &Context, name: &str) -> Result<Cell> {
     let all = settings.list(&context.instance);
     let names: Vec<&str> = all.iter().map(|setting| setting.name).collect();
     let found = all.iter().find(|setting| setting.name == name);
-    found.map(|setting| setting.value.as_str().into()).ok_or_else(|| {
-        Error::not_found(format!(
-            "there is no setting '{name}'; there are: {}",
-            names.join(", ")
-        ))
-    })
+    found
+        .map(|setting| setting.value.as_str().into())
+        .ok_or_else(|| Error::not_found(format!("there is no setting '{name}'; there are: {}", names.join(", "))))
 }

@@ -2,6 +2,7 @@
 
 mod ddl;
 mod dml;
+mod edges;
 mod failures;
 mod look;
 mod push;

@@ -17,13 +17,7 @@ use crate::session::Context;
 use crate::{Error, Result, stack};
 
 /// Runs a statement.
-pub async fn run(
-    context: Context,
-    plan: Dml,
-    verb: String,
-    values: Vec<ScalarValue>,
-    sql: Arc<str>,
-) -> Result<Answer> {
+pub async fn run(context: Context, plan: Dml, verb: String, values: Vec<ScalarValue>, sql: Arc<str>) -> Result<Answer> {
     let handle = Handle::current();
     stack::call(move || {
         let plan = if values.is_empty() {

@@ -175,13 +175,22 @@ fn renamed(sql: &str, to: &str) -> Result<String> {
     let (line, column) = name.place;
     let line_start: usize = sql.split_inclusive('\n').take(line as usize - 1).map(str::len).sum();
     let rest = &sql[line_start..];
-    let start = line_start + rest.chars().take(column as usize - 1).map(char::len_utf8).sum::<usize>();
+    let start = line_start
+        + rest
+            .chars()
+            .take(column as usize - 1)
+            .map(char::len_utf8)
+            .sum::<usize>();
     let end = start + name_length(&sql[start..]);
     let with = |name: &str| format!("{}{name}{}", &sql[..start], &sql[end..]);
     let plain = with(to);
     // In quotes where it would read as something else without.
     let reads = parse::parse_one(&plain).is_ok_and(|read| created(&read).is_some_and(|name| name.value == to));
-    Ok(if reads { plain } else { with(&format!("\"{}\"", to.replace('"', "\"\""))) })
+    Ok(if reads {
+        plain
+    } else {
+        with(&format!("\"{}\"", to.replace('"', "\"\"")))
+    })
 }
 
 /// The name that a CREATE statement gives.
@@ -245,7 +254,10 @@ mod tests {
         let cases = [
             ("CREATE TABLE t (a INT)", "CREATE TABLE u (a INT)"),
             ("create view\n  \"T x\" AS SELECT 1", "create view\n  u AS SELECT 1"),
-            ("CREATE TABLE IF NOT EXISTS t(t INT)", "CREATE TABLE IF NOT EXISTS u(t INT)"),
+            (
+                "CREATE TABLE IF NOT EXISTS t(t INT)",
+                "CREATE TABLE IF NOT EXISTS u(t INT)",
+            ),
             ("CREATE TABLE \"a\"\"b\" (t INT)", "CREATE TABLE u (t INT)"),
         ];
         for (before, after) in cases {

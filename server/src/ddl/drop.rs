@@ -94,7 +94,9 @@ fn all(known: &Known) -> impl Iterator<Item = Victim> + '_ {
         name: broken.name.clone(),
         kind: broken.kind,
     });
-    working.filter(|victim| !crate::system::is_system(victim.id)).chain(broken)
+    working
+        .filter(|victim| !crate::system::is_system(victim.id))
+        .chain(broken)
 }
 
 /// A relation and all that rests on it, those that rest on others first.
@@ -110,7 +112,13 @@ fn visit(known: &Known, victim: Victim, seen: &mut BTreeSet<RelationId>, order: 
     }
     let reads = |id: RelationId| -> bool {
         let working = known.catalog.by_id(id).map(|relation| &relation.depends_on);
-        let broken = || known.broken.values().find(|broken| broken.id == id).map(|broken| &broken.reads);
+        let broken = || {
+            known
+                .broken
+                .values()
+                .find(|broken| broken.id == id)
+                .map(|broken| &broken.reads)
+        };
         working.or_else(broken).is_some_and(|reads| reads.contains(&victim.id))
     };
     for dependent in all(known).filter(|other| reads(other.id)) {

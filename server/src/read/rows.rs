@@ -74,9 +74,7 @@ impl Rows for SnapshotRows {
 
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> weir_sql::Result<Vec<RecordBatch>> {
         let rows = match &relation.definition {
-            Definition::Table(table) => self
-                .snapshot
-                .get_table_at(&table.spec.stored(), keys, self.tables_at)?,
+            Definition::Table(table) => self.snapshot.get_table_at(&table.spec.stored(), keys, self.tables_at)?,
             Definition::MaterializedView(view) => self.snapshot.get(&view.stored(), keys)?,
             _ => return Err(unreadable(relation)),
         };

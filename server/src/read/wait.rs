@@ -85,21 +85,23 @@ impl<'a> View<'a> {
     fn stopped(&self) -> Option<String> {
         match self.state()? {
             ViewState::Running | ViewState::Attaching { .. } => None,
+            // It is about to start.
+            ViewState::Waiting { on } if on.is_empty() => None,
             ViewState::Paused => Some("is paused".to_string()),
             ViewState::Failed { cause, .. } => Some(format!("has failed ({cause})")),
-            ViewState::Waiting { on } if on.is_empty() => Some("is being started".to_string()),
             ViewState::Waiting { on } => Some(format!("waits for '{on}', which is stopped")),
         }
     }
 
     fn as_it_is(&self) -> Option<String> {
         if let Some(stopped) = self.stopped() {
-            return Some(format!("view '{}' {stopped}: its rows are those of its last epoch", self.name));
+            return Some(format!(
+                "view '{}' {stopped}: its rows are those of its last epoch",
+                self.name
+            ));
         }
         match self.state()? {
-            ViewState::Attaching { progress } => {
-                Some(format!("view '{}' is still catching up: {progress}", self.name))
-            }
+            ViewState::Attaching { progress } => Some(format!("view '{}' is still catching up: {progress}", self.name)),
             _ => None,
         }
     }
@@ -123,6 +125,9 @@ impl<'a> View<'a> {
             if gone() {
                 return Err(Error::new(ErrorKind::Cancelled, "the client has gone"));
             }
+            if self.context.instance.is_closed() {
+                return Err(Error::unavailable("this instance has been shut down"));
+            }
             waiting.tell(self.progress());
         }
         Ok(None)
@@ -139,9 +144,7 @@ impl<'a> View<'a> {
         }
         let pipeline = row.and_then(|row| row.pipeline);
         let lag = engine.lag().into_iter().filter(|lag| Some(lag.pipeline) == pipeline);
-        let behind: i64 = lag
-            .filter_map(|lag| Some((lag.end? - lag.position).max(0)))
-            .sum();
+        let behind: i64 = lag.filter_map(|lag| Some((lag.end? - lag.position).max(0))).sum();
         format!("view '{}': {behind} records behind", self.name)
     }
 
@@ -157,7 +160,10 @@ impl<'a> View<'a> {
                 self.name
             )));
         }
-        Ok(format!("view '{}' {stopped}: its rows are those of its last epoch", self.name))
+        Ok(format!(
+            "view '{}' {stopped}: its rows are those of its last epoch",
+            self.name
+        ))
     }
 }
 

@@ -77,7 +77,10 @@ fn numbers(row: &OperatorRow) -> String {
         format!("busy {:.1} ms", row.busy_us as f64 / 1e3),
     ];
     if row.state_entries > 0 || row.state_bytes > 0 {
-        facts.push(format!("state {} entries, {} bytes", row.state_entries, row.state_bytes));
+        facts.push(format!(
+            "state {} entries, {} bytes",
+            row.state_entries, row.state_bytes
+        ));
     }
     let counted = [
         ("late applied", row.late_applied),
@@ -94,6 +97,8 @@ fn numbers(row: &OperatorRow) -> String {
 }
 
 fn moment(us: i64) -> String {
-    arrow::temporal_conversions::timestamp_us_to_datetime(us)
-        .map_or_else(|| format!("{us} µs"), |time| time.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
+    arrow::temporal_conversions::timestamp_us_to_datetime(us).map_or_else(
+        || format!("{us} µs"),
+        |time| time.format("%Y-%m-%d %H:%M:%S%.6f").to_string(),
+    )
 }

@@ -68,7 +68,13 @@ pub fn rows(context: &Context, known: &Known, list: Show) -> Result<Vec<Vec<Cell
         Show::MaterializedViews => {
             let mut rows = of_kind(known, RelationKind::MaterializedView, |view| {
                 let standing = system::standing(&context.instance, known, view);
-                vec![name(view), standing.state.into(), key(view), standing.detail.into(), comment(view)]
+                vec![
+                    name(view),
+                    standing.state.into(),
+                    key(view),
+                    standing.detail.into(),
+                    comment(view),
+                ]
             });
             rows.extend(broken(known, RelationKind::MaterializedView, 1, 3, 5));
             rows
@@ -136,7 +142,14 @@ fn key(relation: &Relation) -> Cell {
 
 fn source(relation: &Relation) -> Vec<Cell> {
     let Definition::Source(source) = &relation.definition else {
-        return vec![name(relation), Cell::Null, Cell::Null, Cell::Null, Cell::Null, comment(relation)];
+        return vec![
+            name(relation),
+            Cell::Null,
+            Cell::Null,
+            Cell::Null,
+            Cell::Null,
+            comment(relation),
+        ];
     };
     let event_time = source
         .watermark

@@ -22,7 +22,11 @@ fn what_exists_is_neither_made_again_nor_lost() {
         "table 'items' exists already; choose another name, or DROP it first\n  CREATE TABLE items (x INT)\n  \
          \u{20}            ^"
     );
-    assert!(rig.error("CREATE VIEW cheap AS SELECT 1 AS a").message.contains("CREATE OR REPLACE VIEW"));
+    assert!(
+        rig.error("CREATE VIEW cheap AS SELECT 1 AS a")
+            .message
+            .contains("CREATE OR REPLACE VIEW")
+    );
     for (kind, rest) in [
         ("TABLE items", "(x INT)"),
         ("VIEW cheap", "AS SELECT 1 AS x"),
@@ -32,12 +36,19 @@ fn what_exists_is_neither_made_again_nor_lost() {
         let (words, name) = kind.rsplit_once(' ').unwrap();
         let notices = rig.notices(&format!("CREATE {words} IF NOT EXISTS {name} {rest}"));
         assert_eq!(notices.len(), 1, "{kind}");
-        assert!(notices[0].contains("exists already, and was left as it is"), "{notices:?}");
+        assert!(
+            notices[0].contains("exists already, and was left as it is"),
+            "{notices:?}"
+        );
     }
     // Another kind of that name is no reason to be content.
     let error = rig.error("CREATE VIEW IF NOT EXISTS items AS SELECT 1 AS x");
     assert_eq!(error.kind, ErrorKind::Conflict);
-    assert!(rig.error("CREATE TABLE weir.t (x INT)").message.contains("leave out 'weir.'"));
+    assert!(
+        rig.error("CREATE TABLE weir.t (x INT)")
+            .message
+            .contains("leave out 'weir.'")
+    );
 }
 
 #[test]
@@ -46,18 +57,30 @@ fn what_others_read_stays_without_cascade() {
     rig.all(SHOP);
     let error = rig.error("DROP TABLE items");
     assert_eq!(error.kind, ErrorKind::Conflict);
-    for name in ["view 'cheap'", "materialized view 'totals'", "'doubled'", "sink 'counted'"] {
+    for name in [
+        "view 'cheap'",
+        "materialized view 'totals'",
+        "'doubled'",
+        "sink 'counted'",
+    ] {
         assert!(error.message.contains(name), "{}", error.message);
     }
     assert!(rig.error("DROP VIEW cheap").message.contains("write CASCADE"));
-    assert!(rig.error("DROP TABLE totals").message.contains("write MATERIALIZED VIEW instead"));
+    assert!(
+        rig.error("DROP TABLE totals")
+            .message
+            .contains("write MATERIALIZED VIEW instead")
+    );
     assert_eq!(rig.error("DROP TABLE nothing").kind, ErrorKind::NotFound);
     assert!(rig.notices("DROP TABLE IF EXISTS nothing")[0].contains("nothing to drop"));
     assert!(rig.error("DROP VIEW weir.lag").message.contains("system relation"));
 
     assert_eq!(rig.done("DROP SINK counted"), "DROP SINK");
     let notices = rig.notices("DROP TABLE items CASCADE");
-    assert!(notices[0].contains("view 'cheap', materialized view 'totals'"), "{notices:?}");
+    assert!(
+        notices[0].contains("view 'cheap', materialized view 'totals'"),
+        "{notices:?}"
+    );
     assert!(rig.rows("SHOW TABLES").is_empty() && rig.rows("SHOW PIPELINES").is_empty());
     assert!(rig.error("SELECT * FROM totals").message.contains("does not exist"));
     // The name is free, and nothing of the old one is left.
@@ -83,7 +106,11 @@ fn a_plain_view_is_replaced_unless_something_runs_by_it() {
     assert_eq!(rig.rows("SELECT c FROM w"), ["8"]);
 
     let broken = rig.error("CREATE OR REPLACE VIEW v AS SELECT 1 AS other");
-    assert!(broken.message.contains("view 'w' would no longer work"), "{}", broken.message);
+    assert!(
+        broken.message.contains("view 'w' would no longer work"),
+        "{}",
+        broken.message
+    );
     let circle = rig.error("CREATE OR REPLACE VIEW v AS SELECT c AS a FROM w");
     assert!(circle.message.contains("would read itself"), "{}", circle.message);
     rig.done("CREATE MATERIALIZED VIEW m AS SELECT c FROM w");
@@ -112,12 +139,19 @@ fn a_paused_view_stays_at_its_epoch_over_a_restart() {
     assert!(rig.notices("SELECT n FROM above")[0].contains("waits for 'm'"));
 
     let rig = rig.restart();
-    assert_eq!(rig.rows("SELECT name, state FROM weir.pipelines WHERE name = 'm'"), ["m|PAUSED"]);
+    assert_eq!(
+        rig.rows("SELECT name, state FROM weir.pipelines WHERE name = 'm'"),
+        ["m|PAUSED"]
+    );
     assert_eq!(rig.rows("SELECT n FROM m"), ["2"]);
     assert_eq!(rig.done("RESUME m"), "RESUME");
     assert!(rig.notices("RESUME m")[0].contains("was not paused"));
     rig.until("SELECT n FROM above", &["3"]);
-    assert!(rig.error("PAUSE t").message.contains("only materialized views and sinks run"));
+    assert!(
+        rig.error("PAUSE t")
+            .message
+            .contains("only materialized views and sinks run")
+    );
 }
 
 #[test]
@@ -134,7 +168,11 @@ fn names_and_comments_change_and_stay() {
     );
     let error = rig.error("ALTER TABLE t RENAME TO u");
     assert!(error.message.contains("materialized view 'M 2'"), "{}", error.message);
-    assert!(rig.error("COMMENT ON VIEW t IS 'x'").message.contains("write TABLE instead"));
+    assert!(
+        rig.error("COMMENT ON VIEW t IS 'x'")
+            .message
+            .contains("write TABLE instead")
+    );
     let rig = rig.restart();
     rig.until("SELECT n FROM \"M 2\"", &["1"]);
     assert_eq!(rig.rows("SHOW TABLES"), ["t|a|it's a table"]);

@@ -9,7 +9,10 @@ use crate::{Body, ErrorKind};
 fn statements_tell_how_many_rows_they_changed() {
     let rig = Rig::new();
     rig.all("CREATE TABLE t (id INT PRIMARY KEY, name TEXT NOT NULL, n INT DEFAULT 5);\n");
-    assert_eq!(rig.done("INSERT INTO t (id, name) VALUES (1, 'a'), (2, 'b')"), "INSERT 2");
+    assert_eq!(
+        rig.done("INSERT INTO t (id, name) VALUES (1, 'a'), (2, 'b')"),
+        "INSERT 2"
+    );
     assert_eq!(rig.done("INSERT INTO t SELECT id + 10, name, n FROM t"), "INSERT 2");
     assert_eq!(rig.done("UPDATE t SET n = n + id WHERE id < 11"), "UPDATE 2");
     assert_eq!(rig.done("DELETE FROM t WHERE id = 12"), "DELETE 1");
@@ -108,7 +111,11 @@ fn a_stopped_view_never_hides_what_the_session_wrote() {
     rig.done("INSERT INTO t VALUES (1)");
     let error = rig.error("SELECT n FROM m");
     assert_eq!(error.kind, ErrorKind::Unavailable);
-    assert!(error.message.contains("does not hold what this session has written"), "{}", error.message);
+    assert!(
+        error.message.contains("does not hold what this session has written"),
+        "{}",
+        error.message
+    );
     rig.done("SET wait = 'off'");
     assert_eq!(rig.rows("SELECT n FROM m"), ["0"]);
     rig.all("SET wait = 'on';\n RESUME m;\n");
@@ -131,11 +138,15 @@ fn prepared_statements_take_values() {
     assert!(few.message.contains("1 parameters, and 0 values"), "{}", few.message);
     // The catalog may change in between.
     rig.all("CREATE TABLE other (a INT);\n");
-    let answer = rig.block_on(rig.session.execute(&select, vec![ScalarValue::Int64(Some(2))])).unwrap();
+    let answer = rig
+        .block_on(rig.session.execute(&select, vec![ScalarValue::Int64(Some(2))]))
+        .unwrap();
     let Body::Rows(rows) = answer.body else { panic!() };
     let batches = rig.block_on(rows.collect()).unwrap();
     assert_eq!(batches.iter().flat_map(super::rig::lines).collect::<Vec<_>>(), ["b"]);
     rig.all("DROP TABLE t;\n CREATE TABLE t (id INT PRIMARY KEY, name INT);\n");
-    let changed = rig.block_on(rig.session.execute(&select, vec![ScalarValue::Int64(Some(2))])).unwrap_err();
+    let changed = rig
+        .block_on(rig.session.execute(&select, vec![ScalarValue::Int64(Some(2))]))
+        .unwrap_err();
     assert!(changed.message.contains("prepare it anew"), "{}", changed.message);
 }

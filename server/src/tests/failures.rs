@@ -30,11 +30,17 @@ fn a_failed_view_says_why_and_disturbs_no_other() {
     let detail = rig.rows("SELECT detail FROM weir.pipelines WHERE name = 'strict'");
     assert!(detail[0].contains(&format!("{topic}:0@1")), "{detail:?}");
     let notices = rig.notices("SELECT c FROM strict");
-    assert!(notices[0].contains("has failed") && notices[0].contains("@1"), "{notices:?}");
+    assert!(
+        notices[0].contains("has failed") && notices[0].contains("@1"),
+        "{notices:?}"
+    );
     assert_eq!(rig.rows("SELECT c FROM strict"), ["1"]);
     let errors = rig.rows("SELECT source, topic, \"partition\", \"offset\" FROM weir.errors");
     assert_eq!(errors, [format!("lenient|{topic}|0|1")]);
-    rig.until("SELECT source, skipped FROM weir.lag WHERE source = 'lenient'", &["lenient|1"]);
+    rig.until(
+        "SELECT source, skipped FROM weir.lag WHERE source = 'lenient'",
+        &["lenient|1"],
+    );
     rig.done("INSERT INTO t VALUES (1)");
     assert_eq!(rig.rows("SELECT c FROM other"), ["1"]);
     assert_eq!(rig.error("SELECT count(n) FROM s").kind, ErrorKind::Data);
@@ -53,7 +59,11 @@ fn a_pipeline_that_cannot_reach_its_source_is_waited_for_with_its_trouble() {
     ));
     let session = rig.session.clone();
     let handle = rig.block_on(async { tokio::runtime::Handle::current() });
-    let asked = std::thread::spawn(move || handle.block_on(session.run("SELECT n FROM m")).map(|answer| answer.notices));
+    let asked = std::thread::spawn(move || {
+        handle
+            .block_on(session.run("SELECT n FROM m"))
+            .map(|answer| answer.notices)
+    });
     let told = (0..1000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         rig.session.waiting().is_some_and(|what| what.starts_with("view 'm': "))
@@ -77,7 +87,10 @@ fn a_dropped_client_is_waited_for_by_nobody() {
     ));
     let asked = rig.session.run("SELECT n FROM m");
     let patience = std::time::Duration::from_millis(200);
-    assert!(rig.block_on(async { tokio::time::timeout(patience, asked).await }).is_err());
+    assert!(
+        rig.block_on(async { tokio::time::timeout(patience, asked).await })
+            .is_err()
+    );
     let told = (0..1000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         rig.session.waiting().is_none()
@@ -93,13 +106,47 @@ fn settings_are_known_or_refused() {
     assert_eq!(rig.rows("SHOW wait"), ["off"]);
     assert!(rig.error("SET wait = 'perhaps'").message.contains("'on' or 'off'"));
     let error = rig.error("SET speed = 11");
-    assert_eq!((error.kind, error.message.contains("wait")), (ErrorKind::NotFound, true));
-    assert!(rig.error("SET tasks = 3").message.contains("chosen when Weir is started"));
-    assert!(rig.error("SHOW speed").message.contains("there are: wait, checkpoint_interval"));
+    assert_eq!(
+        (error.kind, error.message.contains("wait")),
+        (ErrorKind::NotFound, true)
+    );
+    assert!(
+        rig.error("SET tasks = 3")
+            .message
+            .contains("chosen when Weir is started")
+    );
+    assert!(
+        rig.error("SHOW speed")
+            .message
+            .contains("there are: wait, checkpoint_interval")
+    );
     assert_eq!(rig.rows("SELECT value FROM weir.settings WHERE name = 'wait'"), ["off"]);
     // A setting is of its session.
     let answer = rig.elsewhere("SHOW wait");
     let crate::Body::Rows(rows) = answer.body else { panic!() };
     let batches = rig.block_on(rows.collect()).unwrap();
     assert_eq!(super::rig::lines(&batches[0]), ["on"]);
+}
+
+#[test]
+fn a_shutdown_ends_what_waits() {
+    let topic = "failures: shutdown";
+    memory::create(topic, 1);
+    memory::set_away(topic, true);
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE s (n BIGINT) WITH (connector = 'memory', topic = '{topic}');
+         CREATE MATERIALIZED VIEW m AS SELECT sum(n) AS n FROM s;\n"
+    ));
+    let mut push = rig.push("SELECT n FROM s EMIT CHANGES");
+    let session = rig.session.clone();
+    let handle = rig.block_on(async { tokio::runtime::Handle::current() });
+    let asked = std::thread::spawn(move || handle.block_on(session.run("SELECT n FROM m")).map(drop));
+    while rig.session.waiting().is_none() {
+        std::thread::yield_now();
+    }
+    rig.instance.shutdown();
+    let error = asked.join().unwrap().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable);
+    assert!(push.batch().unwrap().is_err());
 }

@@ -31,8 +31,16 @@ fn lists_name_what_there_is() {
     assert!(sinks[0].starts_with("out|kinds|blackhole|"), "{sinks:?}");
     assert!(sinks[1].starts_with("own|a query of its own|blackhole|"), "{sinks:?}");
     assert_eq!(rig.rows("SHOW PIPELINES").len(), 3);
-    assert!(rig.rows("SHOW FUNCTIONS").iter().any(|row| row.starts_with("abs|scalar|abs(")));
-    assert!(rig.rows("SHOW SETTINGS").iter().any(|row| row.starts_with("wait|on|true|")));
+    assert!(
+        rig.rows("SHOW FUNCTIONS")
+            .iter()
+            .any(|row| row.starts_with("abs|scalar|abs("))
+    );
+    assert!(
+        rig.rows("SHOW SETTINGS")
+            .iter()
+            .any(|row| row.starts_with("wait|on|true|"))
+    );
     assert!(rig.error("SHOW TOPICS").message.contains("connector = 'kafka'"));
 }
 
@@ -41,12 +49,19 @@ fn columns_are_described() {
     let rig = rig();
     let columns = rig.rows("DESCRIBE load");
     assert_eq!(columns[0], "id|BIGINT|false|false|NULL");
-    assert!(columns[2].starts_with("at|TIMESTAMP|true|false|event time"), "{columns:?}");
+    assert!(
+        columns[2].starts_with("at|TIMESTAMP|true|false|event time"),
+        "{columns:?}"
+    );
     assert_eq!(columns[3], "place|BIGINT|true|false|METADATA FROM 'offset'");
     assert!(columns[4].contains("GENERATED AS"), "{columns:?}");
     assert_eq!(
         rig.rows("DESCRIBE t"),
-        ["id|INT|false|true|NULL", "note|TEXT|true|false|DEFAULT 'none'", "tags|TEXT[]|true|false|NULL"]
+        [
+            "id|INT|false|true|NULL",
+            "note|TEXT|true|false|DEFAULT 'none'",
+            "tags|TEXT[]|true|false|NULL"
+        ]
     );
     assert_eq!(rig.rows("DESCRIBE weir.lag").len(), 10);
     assert_eq!(rig.rows("SHOW CREATE v"), ["CREATE VIEW v AS SELECT id FROM t"]);
@@ -56,20 +71,36 @@ fn columns_are_described() {
 #[test]
 fn plans_are_explained_and_measured() {
     let rig = rig();
-    let plan = rig.rows("EXPLAIN SELECT kind, count(*) FROM load GROUP BY kind").join("\n");
-    assert!(plan.contains("Aggregate by kind") && plan.contains("Input load"), "{plan}");
+    let plan = rig
+        .rows("EXPLAIN SELECT kind, count(*) FROM load GROUP BY kind")
+        .join("\n");
+    assert!(
+        plan.contains("Aggregate by kind") && plan.contains("Input load"),
+        "{plan}"
+    );
     assert_eq!(
         plan,
         rig.rows("EXPLAIN CREATE MATERIALIZED VIEW x AS SELECT kind, count(*) FROM load GROUP BY kind")
             .join("\n")
     );
-    assert!(rig.error("EXPLAIN SELECT * FROM weir.lag").message.contains("system relation"));
-    rig.until("SELECT rows_out FROM weir.operators WHERE view = 'kinds' AND operator = 'Input'", &["1000"]);
+    assert!(
+        rig.error("EXPLAIN SELECT * FROM weir.lag")
+            .message
+            .contains("system relation")
+    );
+    rig.until(
+        "SELECT rows_out FROM weir.operators WHERE view = 'kinds' AND operator = 'Input'",
+        &["1000"],
+    );
     let live = rig.rows("EXPLAIN ANALYZE kinds").join("\n");
     assert!(live.starts_with("materialized view 'kinds' RUNNING"), "{live}");
     assert!(live.contains("rows in 1000 out"), "{live}");
     assert!(rig.rows("EXPLAIN ANALYZE own").join("\n").contains("rows in"));
-    assert!(rig.error("EXPLAIN ANALYZE out").message.contains("EXPLAIN ANALYZE kinds"));
+    assert!(
+        rig.error("EXPLAIN ANALYZE out")
+            .message
+            .contains("EXPLAIN ANALYZE kinds")
+    );
     assert!(rig.error("EXPLAIN ANALYZE t").message.contains("is a table"));
 }
 
@@ -94,10 +125,15 @@ fn the_system_tells_of_itself() {
     );
     assert!(rig.rows("SELECT * FROM weir.errors").is_empty());
     assert_eq!(
-        rig.sorted(
-            "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'public'"
-        ),
-        ["kinds|MATERIALIZED VIEW", "load|SOURCE", "out|SINK", "own|SINK", "t|BASE TABLE", "v|VIEW"]
+        rig.sorted("SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'public'"),
+        [
+            "kinds|MATERIALIZED VIEW",
+            "load|SOURCE",
+            "out|SINK",
+            "own|SINK",
+            "t|BASE TABLE",
+            "v|VIEW"
+        ]
     );
     assert_eq!(
         rig.rows(

@@ -15,7 +15,9 @@ fn rows_of_a_source_come_as_they_are_appended() {
     memory::create(topic, 1);
     record(topic, "{\"n\": 1}");
     let rig = Rig::new();
-    rig.all(&format!("CREATE SOURCE s (n BIGINT) WITH (connector = 'memory', topic = '{topic}');\n"));
+    rig.all(&format!(
+        "CREATE SOURCE s (n BIGINT) WITH (connector = 'memory', topic = '{topic}');\n"
+    ));
     let mut push = rig.push("SELECT n * 10 AS x FROM s WHERE n <> 2 EMIT CHANGES");
     assert_eq!((push.kind, push.columns()), (PushKind::Append, vec!["x".to_string()]));
     assert_eq!(push.next(1), ["10"]);
@@ -146,6 +148,10 @@ fn tables_and_plain_views_are_subscribed_from_their_rows_on() {
     rig.done("DELETE FROM t");
     assert_eq!(epoch_of(&table.next(1)[0]).1, "1|-1");
     assert_eq!(epoch_of(&view.next(1)[0]).1, "2|-1");
-    assert!(rig.error("SUBSCRIBE TO t AS OF 3").message.contains("keeps no changelog"));
+    assert!(
+        rig.error("SUBSCRIBE TO t AS OF 3")
+            .message
+            .contains("keeps no changelog")
+    );
     assert!(rig.error("SUBSCRIBE TO weir.lag").message.contains("system relation"));
 }

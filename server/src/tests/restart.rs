@@ -21,7 +21,13 @@ fn setup(topic: &str) -> Rig {
 }
 
 fn append(topic: &str, k: i64, n: i64) {
-    memory::append(topic, 0, None, Some(format!("{{\"k\": {k}, \"n\": {n}}}").as_bytes()), 0);
+    memory::append(
+        topic,
+        0,
+        None,
+        Some(format!("{{\"k\": {k}, \"n\": {n}}}").as_bytes()),
+        0,
+    );
 }
 
 #[test]
@@ -85,7 +91,11 @@ fn what_cannot_be_restored_does_not_take_the_rest_down() {
     let error = rig.error("SELECT * FROM sums");
     assert!(error.message.contains("planned differently"), "{}", error.message);
     let error = rig.error("SELECT * FROM named");
-    assert!(error.message.contains("it reads 'sums', which could not be restored"), "{}", error.message);
+    assert!(
+        error.message.contains("it reads 'sums', which could not be restored"),
+        "{}",
+        error.message
+    );
     assert_eq!(rig.error("RESUME sums").kind, ErrorKind::Unavailable);
     assert_eq!(rig.error("CREATE TABLE sums (a INT)").kind, ErrorKind::Conflict);
     assert!(rig.rows("SHOW CREATE sums")[0].starts_with("CREATE MATERIALIZED VIEW sums"));
@@ -95,7 +105,9 @@ fn what_cannot_be_restored_does_not_take_the_rest_down() {
     let rig = rig.restart_over(|store| edit(store, "sums", |document| document["shape"] = shape.into()));
     rig.until("SELECT * FROM named", &["one|11"]);
     let rig = rig.restart_over(|store| {
-        edit(store, "sums", |document| document["sql"] = "CREATE MATERIALIZED VIEW sums AS nonsense".into());
+        edit(store, "sums", |document| {
+            document["sql"] = "CREATE MATERIALIZED VIEW sums AS nonsense".into()
+        });
     });
     rig.done("DROP MATERIALIZED VIEW sums CASCADE");
     rig.all("CREATE TABLE sums (a INT);\n");

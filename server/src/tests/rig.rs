@@ -185,7 +185,9 @@ impl Push {
     /// The next `count` rows.
     pub fn next(&mut self, count: usize) -> Vec<String> {
         while self.waiting.len() < count {
-            let batch = self.batch().unwrap_or_else(|| panic!("it ended with {:?}", self.waiting));
+            let batch = self
+                .batch()
+                .unwrap_or_else(|| panic!("it ended with {:?}", self.waiting));
             let batch = batch.unwrap_or_else(|error| panic!("{}", error.message));
             self.waiting.extend(lines(&batch));
         }
