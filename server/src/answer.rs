@@ -12,6 +12,9 @@ use crate::{Error, Result};
 
 /// Key of the schema metadata that says which push a stream of rows is: [`PushKind::word`].
 pub const PUSH_METADATA: &str = "weir.push";
+/// Key of the schema metadata that says in which order the rows of a push are meant to be read: a
+/// JSON list of `[column, descending, nulls first]`. There is none where the query has none.
+pub const ORDER_METADATA: &str = "weir.order";
 /// The column behind the rows of an updating push or a subscription: how often each row is added,
 /// or taken back where it is negative.
 pub const WEIGHT_COLUMN: &str = "weir_weight";

@@ -28,7 +28,8 @@ mod tests;
 mod write;
 
 pub use answer::{
-    Answer, Body, EPOCH_COLUMN, Prepared, PreparedKind, PUSH_METADATA, PushKind, RowStream, WEIGHT_COLUMN,
+    Answer, Body, EPOCH_COLUMN, ORDER_METADATA, PUSH_METADATA, Prepared, PreparedKind, PushKind, RowStream,
+    WEIGHT_COLUMN,
 };
 pub use embedded::embedded;
 pub use error::{Error, ErrorKind, Result};

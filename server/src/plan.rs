@@ -1,19 +1,22 @@
 //! From a statement's text to what a session runs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde_json::json;
 use weir_engine::graph::Graph;
 use weir_engine::relation::RelationId;
 use weir_sql::catalog::{Definition, Relation};
 use weir_sql::dml::{self, Dml};
 use weir_sql::opaque::Opaque;
+use weir_sql::plan::sorted::SortedBy;
 use weir_sql::read::{self, ReadPlan};
 use weir_sql::statement::{Query, RelationKind, Statement, Subscribe};
 use weir_sql::{parse, plan};
 use weir_state::Epoch;
 
-use crate::answer::{EPOCH_COLUMN, PUSH_METADATA, Prepared, PreparedKind, PushKind, WEIGHT_COLUMN};
+use crate::answer::{EPOCH_COLUMN, ORDER_METADATA, PUSH_METADATA, Prepared, PreparedKind, PushKind, WEIGHT_COLUMN};
 use crate::error::ErrorKind;
 use crate::instance::Known;
 use crate::{Error, Result, show};
@@ -117,7 +120,7 @@ fn push_query(query: &Query, known: &Known) -> weir_sql::Result<Push> {
     };
     Ok(Push {
         from: PushInput::Query(planned.graph),
-        schema: push_schema(&planned.schema, kind),
+        schema: push_schema(&planned.schema, kind, &planned.order),
         kind,
         limit: planned.limit,
         progress: false,
@@ -134,7 +137,10 @@ fn subscribe(statement: &Subscribe, known: &Known, sql: &str) -> Result<Push> {
     let kind = PushKind::Subscription;
     let from = match relation.kind {
         _ if matches!(relation.definition, Definition::System) => {
-            let message = format!("'{}' is a system relation, which has no changes: read it with SELECT", relation.name);
+            let message = format!(
+                "'{}' is a system relation, which has no changes: read it with SELECT",
+                relation.name
+            );
             return Err(refuse(message));
         }
         RelationKind::Sink => {
@@ -158,7 +164,7 @@ fn subscribe(statement: &Subscribe, known: &Known, sql: &str) -> Result<Push> {
     Ok(Push {
         from,
         kind,
-        schema: push_schema(&relation.schema, kind),
+        schema: push_schema(&relation.schema, kind, &[]),
         limit: None,
         progress: statement.progress,
         reads: vec![relation.id],
@@ -174,8 +180,8 @@ fn whole(relation: &Relation, known: &Known) -> weir_sql::Result<Arc<Graph>> {
     Ok(plan::push_query(&query, &known.catalog)?.graph)
 }
 
-/// The columns of a push, with its word in the metadata.
-fn push_schema(rows: &Schema, kind: PushKind) -> SchemaRef {
+/// The columns of a push, with its word and its order in the metadata.
+fn push_schema(rows: &Schema, kind: PushKind, order: &[SortedBy]) -> SchemaRef {
     // A subscription's progress is a row of NULLs.
     let may_be_null = |field: &Arc<Field>| match kind {
         PushKind::Subscription => Arc::new(field.as_ref().clone().with_nullable(true)),
@@ -188,6 +194,13 @@ fn push_schema(rows: &Schema, kind: PushKind) -> SchemaRef {
         PushKind::Updating => fields.push(number(WEIGHT_COLUMN)),
         PushKind::Subscription => fields.extend([number(EPOCH_COLUMN), number(WEIGHT_COLUMN)]),
     }
-    let word = (PUSH_METADATA.to_string(), kind.word().to_string());
-    Arc::new(Schema::new_with_metadata(fields, [word].into()))
+    let mut metadata: HashMap<String, String> = [(PUSH_METADATA.to_string(), kind.word().to_string())].into();
+    if !order.is_empty() {
+        let order: Vec<_> = order
+            .iter()
+            .map(|by| (by.column, by.descending, by.nulls_first))
+            .collect();
+        metadata.insert(ORDER_METADATA.to_string(), json!(order).to_string());
+    }
+    Arc::new(Schema::new_with_metadata(fields, metadata))
 }

@@ -63,7 +63,9 @@ async fn carry_out(shell: &mut Shell, text: &str) -> Result<Flow, Failure> {
             Ok(Flow::Continue)
         }
         Err(Failure::Cancelled) => {
-            shell.screen.error_line(&shell.screen.error_style.dim("cancelled"));
+            // Over the ^C that the terminal has shown.
+            let style = shell.screen.error_style;
+            shell.screen.error_line(&format!("\r{}", style.dim("cancelled")));
             Ok(Flow::Continue)
         }
         Err(failure) => Err(failure),

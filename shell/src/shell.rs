@@ -166,8 +166,10 @@ impl Shell {
                 Ok(batch) => batch,
                 Err(error) => {
                     // What came before is right, and may help to find out.
-                    printer.flush(&mut out);
-                    self.screen.write(&out)?;
+                    if count > 0 {
+                        printer.flush(&mut out);
+                        self.screen.write(&out)?;
+                    }
                     return Err(Failure::Message(error.to_string()));
                 }
             };

@@ -1,20 +1,23 @@
 //! The table that an updating query has come to, kept for drawing it again and again.
 //!
-//! Rows are counted by their weights and ordered by their values, column after column, times with
-//! the newest first: so a row keeps its place while its numbers change, and of many windows the
-//! present ones are seen.
+//! Rows are counted by their weights. They are ordered as the query says (`ORDER BY … LIMIT`), then by
+//! their values, column after column, times with the newest first: so a row keeps its place while
+//! its numbers change, and of many windows the present ones are seen.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
+use weir_server::ORDER_METADATA;
 
 /// Rows and how often each is there.
 pub struct Watch {
     schema: SchemaRef,
+    /// The columns in the order in which they are compared.
+    compared: Vec<usize>,
     converter: RowConverter,
     /// Encoded rows. Within an epoch a row may be taken away before it is added, so weights may be
     /// negative for a moment; rows of weight 0 are not kept.
@@ -28,22 +31,18 @@ impl Watch {
     /// An empty table. `schema` ends with the weight; none where rows of it can't be ordered.
     pub fn new(schema: &SchemaRef) -> Option<Watch> {
         let (_, fields) = schema.fields().split_last()?;
-        let sort: Vec<SortField> = fields
-            .iter()
-            .map(|field| {
-                let descending = matches!(field.data_type(), DataType::Timestamp(..) | DataType::Date32);
-                let options = SortOptions {
-                    descending,
-                    nulls_first: false,
-                };
-                SortField::new_with_options(field.data_type().clone(), options)
-            })
+        let by = order(schema, fields.len());
+        let compared: Vec<usize> = by.iter().map(|(column, _)| *column).collect();
+        let sort: Vec<SortField> = by
+            .into_iter()
+            .map(|(column, options)| SortField::new_with_options(fields[column].data_type().clone(), options))
             .collect();
         if !RowConverter::supports_fields(&sort) {
             return None;
         }
         Some(Watch {
             schema: Arc::new(Schema::new(fields.to_vec())),
+            compared,
             converter: RowConverter::new(sort).ok()?,
             rows: BTreeMap::new(),
             count: 0,
@@ -72,9 +71,10 @@ impl Watch {
             return Ok(());
         };
         let weights = weights.as_primitive::<Int64Type>();
+        let columns: Vec<ArrayRef> = self.compared.iter().map(|column| columns[*column].clone()).collect();
         let rows = self
             .converter
-            .convert_columns(columns)
+            .convert_columns(&columns)
             .map_err(|error| error.to_string())?;
         for (row, weight) in rows.iter().zip(weights.values()) {
             self.add(row.data(), *weight);
@@ -102,7 +102,11 @@ impl Watch {
         let present = self.rows.iter().filter(|(_, weight)| **weight > 0);
         let repeated = present.flat_map(|(row, weight)| std::iter::repeat_n(row, (*weight as usize).min(limit)));
         let rows: Vec<_> = repeated.take(limit).map(|row| parser.parse(row)).collect();
-        let columns = self.converter.convert_rows(rows).map_err(|error| error.to_string())?;
+        let compared = self.converter.convert_rows(rows).map_err(|error| error.to_string())?;
+        let place = |column: usize| self.compared.iter().position(|compared| *compared == column);
+        let columns: Vec<ArrayRef> = (0..compared.len())
+            .filter_map(|column| place(column).map(|place| compared[place].clone()))
+            .collect();
         // The converter unpacks dictionaries and views, so the types are those of its arrays.
         let fields: Vec<_> = self
             .schema
@@ -121,9 +125,42 @@ impl Watch {
     }
 }
 
+/// Each column once, with how it is compared: those of the query's order first.
+fn order(schema: &SchemaRef, columns: usize) -> Vec<(usize, SortOptions)> {
+    let text = schema.metadata().get(ORDER_METADATA);
+    let said: Vec<(usize, bool, bool)> = text
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let said = said.into_iter().map(|(column, descending, nulls_first)| {
+        let options = SortOptions {
+            descending,
+            nulls_first,
+        };
+        (column, options)
+    });
+    let unsaid = (0..columns).map(|column| {
+        let newest_first = matches!(
+            schema.field(column).data_type(),
+            DataType::Timestamp(..) | DataType::Date32
+        );
+        let options = SortOptions {
+            descending: newest_first,
+            nulls_first: false,
+        };
+        (column, options)
+    });
+    let mut order: Vec<(usize, SortOptions)> = Vec::with_capacity(columns);
+    for (column, options) in said.chain(unsaid) {
+        if column < columns && order.iter().all(|(other, _)| *other != column) {
+            order.push((column, options));
+        }
+    }
+    order
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
     use arrow::datatypes::TimestampMicrosecondType;
 
     use super::*;
@@ -167,6 +204,21 @@ mod tests {
         assert_eq!(shown(&watch, 10), [row("a", 5), row("b", 1), (None, 1)]);
         assert_eq!((watch.count(), watch.changes()), (3, 5));
         assert_eq!(shown(&watch, 1), [row("a", 5)]);
+    }
+
+    #[test]
+    fn the_order_of_the_query_holds_first() {
+        let rows = changes(&[
+            (Some("a"), 1, 1),
+            (Some("b"), 3, 1),
+            (Some("c"), 3, 1),
+            (Some("d"), 2, 1),
+        ]);
+        let metadata = [(ORDER_METADATA.to_owned(), "[[1,true,false]]".to_owned())].into();
+        let schema = Arc::new(rows.schema().as_ref().clone().with_metadata(metadata));
+        let mut watch = Watch::new(&schema).expect("a watch");
+        watch.apply(&rows).expect("changes");
+        assert_eq!(shown(&watch, 3), [row("b", 3), row("c", 3), row("d", 2)]);
     }
 
     #[test]

@@ -26,11 +26,13 @@ pub(crate) mod names;
 mod query;
 mod refuse;
 pub(crate) mod session;
+pub mod sorted;
 mod sums;
 mod window;
 
 pub use bind::{sink, source, table};
 pub use query::Closing;
+use sorted::SortedBy;
 
 /// A push query, planned.
 pub struct PushQuery {
@@ -44,6 +46,8 @@ pub struct PushQuery {
     pub depends_on: Vec<RelationId>,
     /// It ends after so many rows: a LIMIT without an order, which is no part of the graph.
     pub limit: Option<u64>,
+    /// How its rows are meant to be read.
+    pub order: Vec<SortedBy>,
 }
 
 /// Plans `SELECT … EMIT …`.
@@ -93,6 +97,7 @@ fn kept_query(query: &Query, catalog: &Catalog) -> Result<PushQuery> {
         append_only,
         depends_on: done.reads,
         limit: None,
+        order: sorted::of(&plan),
     })
 }
 

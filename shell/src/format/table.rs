@@ -3,7 +3,8 @@
 //! Widths come from the first rows (up to [`HELD_ROWS`]) and only grow afterwards, so a result of
 //! any length needs little memory. Where a line would be too long, texts are cut first, then
 //! columns at the end are left out; a number is never cut, because a part of it is another number.
-//! A column alone is never cut and keeps its line breaks: it is a plan or a statement, to be read.
+//! A text that is the only column is never cut and keeps its line breaks: it is a plan or a statement,
+//! to be read.
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
@@ -139,9 +140,9 @@ impl TablePrinter {
         }
     }
 
-    /// A column alone is written whole, unless the table must have a known number of lines.
+    /// A text alone is written whole, unless the table must have a known number of lines.
     fn is_text(&self) -> bool {
-        self.columns.len() == 1 && !self.layout.one_line
+        matches!(&self.columns[..], [column] if column.may_be_cut) && !self.layout.one_line
     }
 
     /// With one column there is nothing to put one below the other.

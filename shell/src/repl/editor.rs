@@ -173,7 +173,10 @@ mod tests {
 
     #[test]
     fn names_come_before_keywords_which_take_the_case_of_what_is_typed() {
-        assert_eq!(complete("select * from bi"), (14, words(&["bids", "bidder", "bigint "])));
+        assert_eq!(
+            complete("select * from bi"),
+            (14, words(&["bids", "bidder", "bigint "]))
+        );
         assert_eq!(complete("SEL"), (0, words(&["SELECT "])));
         assert_eq!(complete("SELECT 1; sel"), (10, words(&["select "])));
         assert_eq!(complete("SELECT weir.l"), (7, words(&["weir.lag"])));

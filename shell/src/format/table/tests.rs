@@ -88,9 +88,9 @@ fn long_texts_are_cut_before_anything_else() {
     ]);
     let (shown, note) = print(&rows, narrow(40));
     let expected = [
-        "            id │ text           │ t",
-        "───────────────┼────────────────┼───────",
-        " 1234567890123 │ a long text t… │ short",
+        "            id │ text            │ t",
+        "───────────────┼─────────────────┼──────",
+        " 1234567890123 │ a long text th… │ short",
         "",
     ];
     assert_eq!(shown, expected.join("\n"));
