@@ -26,6 +26,12 @@ impl Engine {
         rows
     }
 
+    /// How many push queries keep a pipeline; they are no views, and not among [`Engine::pipelines`].
+    pub fn push_queries(&self) -> usize {
+        let relations = self.shared.relations.read();
+        relations.views.keys().filter(|id| id.0 >= FIRST_QUERY).count()
+    }
+
     fn pipeline_row(&self, view: RelationId, name: String) -> Option<PipelineRow> {
         let state = self.shared.view_state(view)?;
         let host = self.shared.publication.host(view);

@@ -56,12 +56,10 @@ impl Server {
         }
     }
 
-    /// Pipelines of push queries: those are views that the catalog doesn't know.
-    async fn until_no_push_runs(&self) {
-        self.until("the push query ends", |connections| {
-            let catalog = connections.instance().catalog();
-            let rows = connections.instance().engine().pipelines();
-            rows.iter().all(|row| catalog.by_id(row.view).is_some())
+    /// Waits until so many push queries run.
+    async fn until_pushes(&self, count: usize) {
+        self.until(&format!("{count} push queries"), |connections| {
+            connections.instance().engine().push_queries() == count
         })
         .await;
     }
@@ -377,8 +375,9 @@ async fn a_push_query_ends_when_its_stream_is_dropped() {
     info(&mut other, "DELETE FROM t WHERE id = 1").await;
     assert!(next(&mut stream).await.expect("rows").is_ok());
 
+    server.until_pushes(1).await;
     drop(stream);
-    server.until_no_push_runs().await;
+    server.until_pushes(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -389,11 +388,12 @@ async fn a_push_query_ends_with_its_connection() {
     let pushed = info(&mut client, "SELECT id + 1 AS next FROM t EMIT CHANGES").await;
     let stream = client.do_get(ticket(&pushed)).await.unwrap();
     info(&mut client, "INSERT INTO t VALUES (1)").await;
+    server.until_pushes(1).await;
     drop((stream, client));
     server
         .until("the session ends", |connections| connections.count() == 0)
         .await;
-    server.until_no_push_runs().await;
+    server.until_pushes(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -403,6 +403,7 @@ async fn a_query_can_be_cancelled_by_its_flight_info() {
     info(&mut client, "CREATE TABLE t (id INT PRIMARY KEY)").await;
     let pushed = info(&mut client, "SELECT id + 1 AS next FROM t EMIT CHANGES").await;
     let mut stream = client.do_get(ticket(&pushed)).await.unwrap();
+    server.until_pushes(1).await;
     let mut cancel = async |info: &FlightInfo| {
         let command = CancelFlightInfoRequest::new(info.clone()).encode_to_vec();
         let mut results = client
@@ -416,7 +417,7 @@ async fn a_query_can_be_cancelled_by_its_flight_info() {
     let ended = next(&mut stream).await.expect("a status").err().map(tonic_status);
     assert_eq!(ended.expect("cancelled").code(), Code::Cancelled);
     assert_eq!(cancel(&pushed).await, CancelStatus::NotCancellable);
-    server.until_no_push_runs().await;
+    server.until_pushes(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,16 +58,18 @@ impl Observation {
         engine.snapshot()?;
         let known = instance.known();
         let is_known = |id| known.catalog.by_id(id).is_some();
-        let all = engine.pipelines();
-        let pushes = all.iter().filter(|row| !is_known(row.view)).count();
         let sinks = known.catalog.list(RelationKind::Sink).map(|sink| SinkRow {
             name: sink.name.clone(),
             status: engine.sink_status(sink.id),
         });
         let stored = known.catalog.iter().filter(|relation| relation.stored().is_some());
         Ok(Observation {
-            views: all.into_iter().filter(|row| is_known(row.view)).collect(),
-            pushes,
+            views: engine
+                .pipelines()
+                .into_iter()
+                .filter(|row| is_known(row.view))
+                .collect(),
+            pushes: engine.push_queries(),
             lag: engine.lag(),
             operators: engine
                 .operators()

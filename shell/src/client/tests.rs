@@ -39,11 +39,11 @@ impl Engine {
         }
     }
 
-    /// Pipelines that run: with no view, those of push queries.
-    async fn until_pipelines(&self, count: usize) {
+    /// Waits until so many push queries run.
+    async fn until_pushes(&self, count: usize) {
         let start = Instant::now();
-        while self.instance.engine().pipelines().len() != count {
-            assert!(start.elapsed() < PATIENCE, "{count} pipelines");
+        while self.instance.engine().push_queries() != count {
+            assert!(start.elapsed() < PATIENCE, "{count} push queries");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -109,9 +109,9 @@ async fn a_dropped_push_is_cancelled() {
         .expect("in time");
     let batch = next.expect("a batch").expect("rows");
     assert_eq!(batch.column(0).as_primitive::<Int64Type>().value(0), 2);
-    engine.until_pipelines(1).await;
+    engine.until_pushes(1).await;
     drop(rows);
-    engine.until_pipelines(0).await;
+    engine.until_pushes(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
