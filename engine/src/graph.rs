@@ -48,7 +48,7 @@ pub enum Exchange {
 }
 
 /// An edge into a node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Input {
     /// The node read.
     pub node: NodeId,
@@ -57,7 +57,7 @@ pub struct Input {
 }
 
 /// A vertex of the graph, with the facts that the planner proved of its output.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// What it does.
     pub kind: NodeKind,
@@ -77,7 +77,7 @@ pub struct Node {
 }
 
 /// What a node does. Columns are indexes into the input's schema.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum NodeKind {
     /// Reads a relation: a source, a table or another view.
     Input(InputSpec),
@@ -100,7 +100,7 @@ pub enum NodeKind {
 }
 
 /// Reads a relation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct InputSpec {
     /// Which one.
     pub relation: RelationId,
@@ -114,7 +114,7 @@ pub struct InputSpec {
 }
 
 /// Filter and projection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MapSpec {
     /// Rows where this is true pass; over the input.
     pub filter: Option<Arc<dyn PhysicalExpr>>,
@@ -124,7 +124,7 @@ pub struct MapSpec {
 
 /// Window assignment: appends `window_start` and `window_end` (TIMESTAMP(6), end exclusive). A row
 /// of NULL event time enters no window and is counted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WindowSpec {
     /// The event-time column.
     pub time: usize,
@@ -144,7 +144,7 @@ pub struct WindowSpec {
 
 /// Grouping. Output: the key columns, then one column per call. Distinct is a grouping without
 /// calls. Without keys there is one group, and it has a row over empty input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AggregateSpec {
     /// Group columns.
     pub keys: Vec<usize>,
@@ -168,7 +168,7 @@ pub struct CloseSpec {
 }
 
 /// One aggregate call.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AggregateCall {
     /// The function.
     pub function: AggregateFunction,
@@ -209,7 +209,7 @@ pub enum JoinKind {
 }
 
 /// A join. Output: left columns, then right columns.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct JoinSpec {
     /// Its kind.
     pub kind: JoinKind,
@@ -239,7 +239,7 @@ pub struct OrderKey {
 
 /// Top-N: rows `offset .. offset + limit` of each partition in order; ties are broken by the rest
 /// of the row, ascending, so that the answer is determined.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TopNSpec {
     /// Partition columns; empty for one partition.
     pub partition: Vec<usize>,
@@ -258,7 +258,7 @@ pub struct TopNSpec {
 /// Holds changes of a row until the watermark reaches its column, then emits what is left of them
 /// once. Output is append-only.
 /// Its input is dealt by that column ([`Exchange::Hash`] of it alone).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GateSpec {
     /// TIMESTAMP(6) column.
     pub column: usize,
@@ -266,7 +266,7 @@ pub struct GateSpec {
 
 /// The last row by key. Input: the rows, and as last column a BOOLEAN that is true for a
 /// tombstone (whose row has only its key columns). Output: changes of rows without that column.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UpsertSpec {
     /// Key columns.
     pub keys: Vec<usize>,

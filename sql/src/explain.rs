@@ -11,6 +11,8 @@ use weir_engine::graph::{
 mod expr;
 mod shape;
 
+pub use expr::text as expression;
+pub(crate) use expr::{column as expr_column, text as expr_text};
 pub use shape::shape;
 
 /// The graph, result first, each node with what it does, whether its rows change, its key, how rows
@@ -21,11 +23,16 @@ pub fn explain(graph: &Graph) -> String {
 
 /// The same, with a line of what is known of a node by its number.
 pub fn annotated(graph: &Graph, known: &dyn Fn(u32) -> Option<String>) -> String {
-    let mut text = String::new();
-    if !graph.nodes.is_empty() {
-        explain_node(graph, graph.nodes.len() - 1, 0, known, &mut text);
+    let mut lines = Lines {
+        graph,
+        known,
+        shown: vec![false; graph.nodes.len()],
+        text: String::new(),
+    };
+    if let Some(last) = graph.nodes.len().checked_sub(1) {
+        lines.node(last, 0);
     }
-    text
+    lines.text
 }
 
 /// What someone who creates this view may want to know: state that grows with the input for ever.
@@ -56,7 +63,7 @@ fn note(graph: &Graph, node: &Node) -> Option<String> {
                 format!(
                     "the groups by {} are kept for ever, so that late rows correct them; WITH (allowed_lateness = '1 \
                      hour') or EMIT ON WINDOW CLOSE bounds them",
-                    names(graph, below, &aggregate.keys)
+                    names(below, &aggregate.keys)
                 )
             })
         }
@@ -91,19 +98,45 @@ fn is_window_end(graph: &Graph, node: &Node, column: usize) -> bool {
     }
 }
 
-fn explain_node(graph: &Graph, index: usize, depth: usize, known: &dyn Fn(u32) -> Option<String>, text: &mut String) {
-    let node = &graph.nodes[index];
-    let indent = "  ".repeat(depth);
-    let _ = writeln!(text, "{indent}{index} {} {}", node.kind.name(), describe(graph, node));
+struct Lines<'a> {
+    graph: &'a Graph,
+    known: &'a dyn Fn(u32) -> Option<String>,
+    /// Nodes that stand in the text: one that several read stands there once.
+    shown: Vec<bool>,
+    text: String,
+}
+
+impl Lines<'_> {
+    fn node(&mut self, index: usize, depth: usize) {
+        let node = &self.graph.nodes[index];
+        let indent = "  ".repeat(depth);
+        if std::mem::replace(&mut self.shown[index], true) {
+            let _ = writeln!(self.text, "{indent}{index} {}, see above", node.kind.name());
+            return;
+        }
+        let what = describe(self.graph, node);
+        let _ = writeln!(self.text, "{indent}{index} {} {what}", node.kind.name());
+        let _ = writeln!(self.text, "{indent}    {}", facts(self.graph, node).join(" · "));
+        if let Some(known) = (self.known)(index as u32) {
+            let _ = writeln!(self.text, "{indent}    {known}");
+        }
+        for input in &node.inputs {
+            self.node(input.node.0 as usize, depth + 1);
+        }
+    }
+}
+
+/// What the planner proved of a node.
+fn facts(graph: &Graph, node: &Node) -> Vec<String> {
     let mut facts = vec![if node.append_only { "append-only" } else { "updating" }.to_string()];
     match &node.key {
         Some(key) if key.is_empty() => facts.push("one row".to_string()),
-        Some(key) => facts.push(format!("key ({})", own_names(node, key))),
+        Some(key) => facts.push(format!("key ({})", names(node, key))),
         None => {}
     }
     facts.extend(node.inputs.iter().filter_map(|input| match &input.exchange {
         Exchange::Local => None,
-        Exchange::Hash(keys) => Some(format!("dealt by ({})", names(graph, graph.node(input.node), keys))),
+        Exchange::Hash(keys) => Some(format!("dealt by ({})", names(graph.node(input.node), keys))),
         Exchange::Single => Some("in one task".to_string()),
     }));
     facts.dedup();
@@ -113,13 +146,7 @@ fn explain_node(graph: &Graph, index: usize, depth: usize, known: &dyn Fn(u32) -
     if node.has_watermark {
         facts.push("watermark".to_string());
     }
-    let _ = writeln!(text, "{indent}    {}", facts.join(" · "));
-    if let Some(known) = known(index as u32) {
-        let _ = writeln!(text, "{indent}    {known}");
-    }
-    for input in &node.inputs {
-        explain_node(graph, input.node.0 as usize, depth + 1, known, text);
-    }
+    facts
 }
 
 fn describe(graph: &Graph, node: &Node) -> String {
@@ -134,7 +161,7 @@ fn describe(graph: &Graph, node: &Node) -> String {
             let columns: Vec<String> = named
                 .map(|(expr, field)| {
                     let text = expr::text(expr, &below.schema);
-                    match text == *field.name() || field.name().starts_with("weir_") {
+                    match text == *field.name() {
                         true => text,
                         false => format!("{text} AS {}", field.name()),
                     }
@@ -150,22 +177,19 @@ fn describe(graph: &Graph, node: &Node) -> String {
                 None => columns,
             }
         }
-        (NodeKind::Window(window), Some(below)) => describe_window(graph, below, window),
-        (NodeKind::Aggregate(aggregate), Some(below)) => describe_aggregate(graph, below, aggregate),
+        (NodeKind::Window(window), Some(below)) => describe_window(below, window),
+        (NodeKind::Aggregate(aggregate), Some(below)) => describe_aggregate(below, aggregate),
         (NodeKind::Join(join), _) => describe_join(graph, node, join),
-        (NodeKind::TopN(top), Some(below)) => describe_top_n(graph, below, top),
-        (NodeKind::Gate(gate), _) => format!(
-            "holds rows until the watermark passes {}",
-            own_names(node, &[gate.column])
-        ),
-        (NodeKind::Upsert(upsert), Some(below)) => format!("the last row by {}", own_names(below, &upsert.keys)),
+        (NodeKind::TopN(top), Some(below)) => describe_top_n(below, top),
+        (NodeKind::Gate(gate), _) => format!("holds rows until the watermark passes {}", names(node, &[gate.column])),
+        (NodeKind::Upsert(upsert), Some(below)) => format!("the last row by {}", names(below, &upsert.keys)),
         (NodeKind::Union, _) => format!("of {} inputs", node.inputs.len()),
         _ => String::new(),
     }
 }
 
-fn describe_window(graph: &Graph, below: &Node, window: &WindowSpec) -> String {
-    let time = names(graph, below, &[window.time]);
+fn describe_window(below: &Node, window: &WindowSpec) -> String {
+    let time = names(below, &[window.time]);
     let mut text = format!("of {} over {time}", duration(window.size_us));
     if window.slide_us != window.size_us {
         let _ = write!(text, " every {}", duration(window.slide_us));
@@ -184,13 +208,13 @@ fn describe_window(graph: &Graph, below: &Node, window: &WindowSpec) -> String {
     text
 }
 
-fn describe_aggregate(graph: &Graph, below: &Node, aggregate: &AggregateSpec) -> String {
+fn describe_aggregate(below: &Node, aggregate: &AggregateSpec) -> String {
     let calls: Vec<String> = aggregate
         .calls
         .iter()
-        .map(|call| describe_call(graph, below, call))
+        .map(|call| call_text(call, &below.schema))
         .collect();
-    let keys = names(graph, below, &aggregate.keys);
+    let keys = names(below, &aggregate.keys);
     let mut text = match (keys.is_empty(), calls.is_empty()) {
         (true, _) => calls.join(", "),
         (false, true) => format!("distinct {keys}"),
@@ -202,7 +226,9 @@ fn describe_aggregate(graph: &Graph, below: &Node, aggregate: &AggregateSpec) ->
     text
 }
 
-fn describe_call(graph: &Graph, below: &Node, call: &AggregateCall) -> String {
+/// A call over rows of `schema`.
+pub(crate) fn call_text(call: &AggregateCall, schema: &Schema) -> String {
+    let column = |column: usize| schema.field(column).name().as_str();
     let name = match call.function {
         AggregateFunction::Count => "count",
         AggregateFunction::Sum => "sum",
@@ -212,11 +238,11 @@ fn describe_call(graph: &Graph, below: &Node, call: &AggregateCall) -> String {
     };
     let distinct = if call.distinct { "DISTINCT " } else { "" };
     let argument = match call.argument {
-        Some(argument) => names(graph, below, &[argument]),
-        None => "*".to_string(),
+        Some(argument) => column(argument),
+        None => "*",
     };
     let filter = match call.filter {
-        Some(filter) => format!(" FILTER (WHERE {})", names(graph, below, &[filter])),
+        Some(filter) => format!(" FILTER (WHERE {})", column(filter)),
         None => String::new(),
     };
     format!("{name}({distinct}{argument}){filter}")
@@ -243,21 +269,21 @@ fn join_keys(graph: &Graph, node: &Node, join: &JoinSpec) -> String {
         "="
     };
     let pair = |(l, r): (&usize, &usize)| {
-        let (l, r) = (names(graph, left, &[*l]), names(graph, right, &[*r]));
+        let (l, r) = (names(left, &[*l]), names(right, &[*r]));
         format!("{l} {equals} {r}")
     };
     let pairs: Vec<String> = join.left_keys.iter().zip(&join.right_keys).map(pair).collect();
     pairs.join(" AND ")
 }
 
-fn describe_top_n(graph: &Graph, below: &Node, top: &TopNSpec) -> String {
+fn describe_top_n(below: &Node, top: &TopNSpec) -> String {
     let mut text = match (top.limit, top.offset) {
         (u64::MAX, offset) => format!("all but the first {offset}"),
         (limit, 0) => format!("the first {limit}"),
         (limit, offset) => format!("{limit} after the first {offset}"),
     };
     if !top.partition.is_empty() {
-        let _ = write!(text, " of each {}", names(graph, below, &top.partition));
+        let _ = write!(text, " of each {}", names(below, &top.partition));
     }
     let order: Vec<String> = top
         .order
@@ -270,7 +296,7 @@ fn describe_top_n(graph: &Graph, below: &Node, top: &TopNSpec) -> String {
                 (false, true) => " NULLS LAST",
                 _ => "",
             };
-            format!("{}{descending}{nulls}", names(graph, below, &[key.column]))
+            format!("{}{descending}{nulls}", names(below, &[key.column]))
         })
         .collect();
     if !order.is_empty() {
@@ -279,20 +305,7 @@ fn describe_top_n(graph: &Graph, below: &Node, top: &TopNSpec) -> String {
     text
 }
 
-/// Names of a node's columns; of one that was only computed for the node above, how.
-fn names(graph: &Graph, node: &Node, columns: &[usize]) -> String {
-    let name = |column: &usize| {
-        let field = node.schema.field(*column);
-        if let (NodeKind::Map(map), true) = (&node.kind, field.name().starts_with("weir_computed")) {
-            let below = graph.node(node.inputs[0].node);
-            return expr::text(&map.exprs[*column], &below.schema);
-        }
-        field.name().clone()
-    };
-    columns.iter().map(name).collect::<Vec<_>>().join(", ")
-}
-
-fn own_names(node: &Node, columns: &[usize]) -> String {
+fn names(node: &Node, columns: &[usize]) -> String {
     let name = |column: &usize| node.schema.field(*column).name().as_str();
     columns.iter().map(name).collect::<Vec<_>>().join(", ")
 }

@@ -9,7 +9,7 @@ use weir_engine::graph::{AggregateCall, AggregateFunction, AggregateSpec, Input,
 
 use super::query::{Builder, Built, Facts, TimeBound, exchange_by, single, until};
 use super::refuse;
-use crate::{Error, Result};
+use crate::{Error, Result, explain};
 
 /// One aggregate call, with the expressions it needs as columns.
 struct Wanted {
@@ -98,8 +98,8 @@ impl Builder {
         let key_fields = keys
             .iter()
             .map(|column| below.schema.field(*column).clone().with_nullable(true));
-        let call_fields = calls.iter().enumerate().map(|(index, call)| {
-            let name = aggregate.schema.field(keys.len() + index).name();
+        let call_fields = calls.iter().map(|call| {
+            let name = explain::call_text(call, &below.schema);
             Field::new(name, call.output_type.clone(), true)
         });
         let schema = Arc::new(Schema::new(key_fields.chain(call_fields).collect::<Vec<_>>()));

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::cast;
+use datafusion::logical_expr::{ExprSchemable, cast};
 use sqlparser::ast;
 use weir_engine::connector::{self, Bound, ConnectorSpec, SinkSpec, Start};
-use weir_engine::format::{Encoding, EncodingKind, Envelope, SinkFormat};
+use weir_engine::format::{self, Encoding, EncodingKind, Envelope, SinkFormat, sql_type};
 use weir_engine::relation::{ColumnOrigin, Metadata, OnError, RelationId, SourceSpec, TableSpec, WatermarkSpec};
 
 use super::names::folded;
@@ -116,7 +116,7 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
             (Some(metadata), _) => ColumnOrigin::Metadata(metadata.clone()),
             (None, Some(generated)) => {
                 let planned = session::scalar(generated, &rows, catalog)?;
-                ColumnOrigin::Generated(expr::physical(&session::coerced(planned, &rows)?, &rows)?)
+                ColumnOrigin::Generated(expr::physical(&session::computed(planned, &rows)?, &rows)?)
             }
             (None, None) if statement.key.is_some() && key.contains(&index) => ColumnOrigin::Key,
             (None, None) => ColumnOrigin::Value,
@@ -126,11 +126,19 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
         None => None,
         Some((column, bound)) => {
             let column = find(&schema, column)?;
-            let planned = session::scalar(bound, &rows, catalog)?;
-            let planned = cast(
-                session::coerced(planned, &rows)?,
-                DataType::Timestamp(TimeUnit::Microsecond, None),
-            );
+            let planned = session::computed(session::scalar(bound, &rows, catalog)?, &rows)?;
+            let bound_type = planned.get_type(&rows).map_err(errors::translate)?;
+            for kind in [schema.field(column).data_type(), &bound_type] {
+                if !matches!(kind, DataType::Timestamp(_, _) | DataType::Date32) {
+                    return Err(Error::new(format!(
+                        "WATERMARK FOR '{}' needs a TIMESTAMP or DATE and a bound of that kind, but found {}; a \
+                         GENERATED column can compute it, for example to_timestamp_millis(number)",
+                        schema.field(column).name(),
+                        sql_type(kind)
+                    )));
+                }
+            }
+            let planned = cast(planned, DataType::Timestamp(TimeUnit::Microsecond, None));
             Some(WatermarkSpec {
                 column,
                 bound: expr::physical(&planned, &rows)?,
@@ -158,7 +166,11 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
         idle_timeout_ms: options.idle_timeout_ms,
         on_error: options.on_error,
     };
-    connector::source(&spec.connector, &spec.value_schema())?;
+    let values = spec.value_schema();
+    if !connector::source(&spec.connector, &values)?.makes_rows() {
+        // What the encoding has no values for is refused here, not when records come.
+        format::decoder(&spec.value_encoding, &values, &values)?;
+    }
     Ok(Relation {
         id,
         name,
@@ -325,7 +337,12 @@ pub fn table(statement: &CreateTable, id: RelationId, catalog: &Catalog) -> Resu
         paused: false,
         definition: Definition::Table(TableDefinition {
             not_null: declared.collect(),
-            defaults: statement.columns.iter().map(|column| column.3.clone()).collect::<Vec<_>>().into(),
+            defaults: statement
+                .columns
+                .iter()
+                .map(|column| column.3.clone())
+                .collect::<Vec<_>>()
+                .into(),
             spec: TableSpec {
                 relation: id,
                 name,
@@ -339,11 +356,11 @@ pub fn table(statement: &CreateTable, id: RelationId, catalog: &Catalog) -> Resu
 /// Plans `CREATE SINK`.
 pub fn sink(statement: &CreateSink, id: RelationId, catalog: &Catalog) -> Result<Relation> {
     let name = statement.name.value.clone();
-    let (follow, query, schema, unique, depends_on) = match &statement.input {
+    let (follow, query, schema, unique, append_only, depends_on) = match &statement.input {
         SinkInput::As(query) => {
             let (view, reads) = super::sink_query(query, &name, id, catalog)?;
             let output = view.graph.output().clone();
-            (id, Some(view), output.schema, output.key, reads)
+            (id, Some(view), output.schema, output.key, output.append_only, reads)
         }
         SinkInput::From(view) => {
             let relation = catalog.get(view)?;
@@ -360,6 +377,7 @@ pub fn sink(statement: &CreateSink, id: RelationId, catalog: &Catalog) -> Result
                 None,
                 relation.schema.clone(),
                 relation.key.clone(),
+                relation.append_only(),
                 vec![relation.id],
             )
         }
@@ -393,9 +411,20 @@ pub fn sink(statement: &CreateSink, id: RelationId, catalog: &Catalog) -> Result
             "FORMAT UPSERT of sink '{name}' needs key = '…' with columns that are unique in what it delivers"
         )));
     }
+    let connector = ConnectorSpec { connector, options };
+    let forced = connector
+        .options
+        .get("force_append_only")
+        .is_some_and(|forced| forced == "true");
+    if statement.envelope == Envelope::Plain && !append_only && !forced && !connector::is_volatile(&connector) {
+        return Err(Error::new(format!(
+            "FORMAT PLAIN of sink '{name}' can only add rows, but what it delivers also changes and deletes them; use \
+             FORMAT UPSERT with a key, or force_append_only = 'true' to leave deletes out"
+        )));
+    }
     let sink = SinkSpec {
         name: name.clone(),
-        connector: ConnectorSpec { connector, options },
+        connector,
         format: SinkFormat {
             envelope: statement.envelope,
             value: statement.value.clone(),

@@ -90,11 +90,107 @@ fn schema_message(error: &SchemaError) -> String {
     }
 }
 
-/// The first lines of a message, without its library's prefixes.
+/// The first lines of a message, without its library's prefixes, and in the dialect's words where
+/// users meet it often.
 fn tidy(text: &str) -> String {
     let mut text = text.trim();
-    for prefix in ["Error during planning: ", "External error: ", "Execution error: "] {
+    for prefix in [
+        "Error during planning: ",
+        "External error: ",
+        "Execution error: ",
+        "Arrow error: ",
+    ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
-    text.to_string()
+    let quoted: Vec<&str> = text.split('"').skip(1).step_by(2).collect();
+    match quoted[..] {
+        [one, other, ..] if text.starts_with("Projections require unique expression names") => {
+            format!("two columns have the same name, {one} and {other}; give one another name with AS")
+        }
+        [column, ..] if text.contains("must appear in the GROUP BY clause") => {
+            format!("column '{column}' must be in GROUP BY, or inside an aggregate such as max({column})")
+        }
+        _ => function_message(text)
+            .or_else(|| operator_message(text))
+            .unwrap_or_else(|| sql_types(text)),
+    }
+}
+
+/// A call that doesn't work: why, and which calls do.
+fn function_message(text: &str) -> Option<String> {
+    if let Some(rest) = text.strip_prefix("Invalid function '") {
+        let (name, rest) = rest.split_once('\'')?;
+        let near = rest.split('\'').nth(1);
+        let hint = near.map(|near| format!("; did you mean {near}()?")).unwrap_or_default();
+        return Some(format!("function {name}() does not exist{hint}"));
+    }
+    let (cause, rest) = text.split_once(" No function matches the given name and argument types ")?;
+    if let Some((_, own)) = cause.split_once("Error during planning: ") {
+        return Some(own.trim_end_matches('.').to_string());
+    }
+    let called = rest.split('\'').nth(1)?;
+    let (_, candidates) = rest.split_once("Candidate functions:")?;
+    let candidates: Vec<&str> = candidates
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    Some(format!(
+        "no function fits {}; there is {}",
+        sql_types(called),
+        candidates.join(", ")
+    ))
+}
+
+/// An operator between types that it doesn't go with.
+fn operator_message(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("Cannot coerce arithmetic expression ")?;
+    let operation = rest.strip_suffix(" to valid types")?;
+    Some(format!(
+        "there is no {}; CAST one side to the other's type",
+        sql_types(operation)
+    ))
+}
+
+/// A message with types as SQL spells them.
+fn sql_types(text: &str) -> String {
+    const TYPES: [(&str, &str); 13] = [
+        ("Int8", "TINYINT"),
+        ("Int16", "SMALLINT"),
+        ("Int32", "INT"),
+        ("Int64", "BIGINT"),
+        ("UInt64", "BIGINT UNSIGNED"),
+        ("Float32", "REAL"),
+        ("Float64", "DOUBLE"),
+        ("Boolean", "BOOLEAN"),
+        ("Utf8", "TEXT"),
+        ("String", "TEXT"),
+        ("Date32", "DATE"),
+        ("Binary", "BYTEA"),
+        ("Timestamp(µs)", "TIMESTAMP"),
+    ];
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let starts_word = !out.ends_with(is_word);
+        let found = TYPES.iter().find(|(name, _)| {
+            starts_word
+                && rest
+                    .strip_prefix(name)
+                    .is_some_and(|behind| !behind.starts_with(is_word))
+        });
+        match (found, rest.chars().next()) {
+            (Some((name, sql)), _) => {
+                out.push_str(sql);
+                rest = &rest[name.len()..];
+            }
+            (None, Some(first)) => {
+                out.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+            (None, None) => break,
+        }
+    }
+    out
 }

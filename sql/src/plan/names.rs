@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{self, Expr, Ident, ObjectNamePart, SelectItem, SetExpr, VisitMut};
+use sqlparser::ast::{self, Expr, Ident, ObjectNamePart, OrderByKind, SelectItem, SetExpr, VisitMut};
 use weir_engine::relation::RelationId;
 
 use crate::catalog::Catalog;
@@ -29,6 +29,25 @@ pub fn as_written<T: VisitMut>(tree: &mut T) {
 struct Namer;
 
 impl Visitor for Namer {
+    /// An ORDER BY of what the SELECT list shows goes by its name there. (For the planner, `score` in
+    /// `SELECT sum(score) AS score … ORDER BY sum(score)` would be the sum.)
+    fn enter_query(&mut self, query: &mut ast::Query) -> Flow {
+        if let (SetExpr::Select(select), Some(order)) = (query.body.as_ref(), &mut query.order_by)
+            && let OrderByKind::Expressions(exprs) = &mut order.kind
+        {
+            for by in exprs {
+                let shown = select.projection.iter().find_map(|item| match item {
+                    SelectItem::ExprWithAlias { expr, alias } if *expr == by.expr && !is_name(expr) => Some(alias),
+                    _ => None,
+                });
+                if let Some(alias) = shown {
+                    by.expr = Expr::Identifier(alias.clone());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn leave_select(&mut self, select: &mut ast::Select) -> Flow {
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) = item

@@ -9,16 +9,18 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions as physical_exprs;
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use weir_engine::graph::{Exchange, Graph, Input, MapSpec, Node, NodeId, NodeKind};
 use weir_engine::relation::{RelationId, Storage, WATERMARK_COLUMN};
 
 use super::expr::physical;
 use super::window::WindowNode;
 use super::{errors, refuse};
-use crate::{Error, Result};
+use crate::{Error, Result, explain};
 
 mod closing;
 mod join;
@@ -81,9 +83,11 @@ pub fn translate(plan: &LogicalPlan, closing: Closing, names: &[String]) -> Resu
     };
     let plan = without_order(plan)?;
     let root = builder.build(plan, false)?;
+    let root = builder.prune(root);
     let root = builder.finish_closing(root)?;
     let root = builder.visible(root)?;
-    let schema = builder.name_columns(&root, names)?;
+    let mut root = builder.prune(root);
+    let schema = builder.name_columns(&mut root, names)?;
     builder.settle_key(&root)?;
     Ok(Translated {
         graph: builder.graph,
@@ -160,7 +164,14 @@ impl Builder {
                 let input = self.build(input, want_hidden)?;
                 self.map(input, filter, &projection.expr, projection.schema.as_ref())
             }
-            LogicalPlan::Filter(filter) if is_row_number(&filter.input) => self.numbered(filter),
+            LogicalPlan::Filter(filter) if is_row_number(&filter.input) => match filter.input.as_ref() {
+                // A projection between the two only renames or leaves out.
+                LogicalPlan::Projection(projection) => {
+                    let numbered = self.numbered(&order::below(filter, projection)?)?;
+                    self.map(numbered, None, &projection.expr, projection.schema.as_ref())
+                }
+                _ => self.numbered(filter),
+            },
             LogicalPlan::Filter(filter) => {
                 let input = self.build(&filter.input, want_hidden)?;
                 let columns: Vec<Expr> = input.schema.columns().into_iter().map(Expr::Column).collect();
@@ -205,12 +216,11 @@ impl Builder {
             has_watermark: below.has_watermark,
             bound: None,
         };
+        let spec = MapSpec { filter, exprs: outputs };
+        let (spec, from) = self.without_selection(spec, input.node)?;
         let node = self.push(
-            NodeKind::Map(MapSpec { filter, exprs: outputs }),
-            vec![Input {
-                node: input.node,
-                exchange: Exchange::Local,
-            }],
+            NodeKind::Map(spec),
+            vec![from],
             with_hidden(schema.as_arrow(), input.hidden),
             facts,
         );
@@ -226,6 +236,66 @@ impl Builder {
             time,
             dealt,
         })
+    }
+
+    /// A map over the node, or over what is below it if that only selects columns.
+    fn without_selection(&self, spec: MapSpec, node: NodeId) -> Result<(MapSpec, Input)> {
+        let selected = match &self.graph.node(node).kind {
+            NodeKind::Map(MapSpec { filter: None, exprs }) => {
+                exprs.iter().map(explain::expr_column).collect::<Option<Vec<usize>>>()
+            }
+            _ => None,
+        };
+        let (Some(selected), Some(below)) = (selected, self.graph.node(node).inputs.first().cloned()) else {
+            let exchange = Exchange::Local;
+            return Ok((spec, Input { node, exchange }));
+        };
+        let columns = self.graph.node(below.node).schema.clone();
+        let through = |expr: &Arc<dyn PhysicalExpr>| {
+            let replace = |expr: Arc<dyn PhysicalExpr>| {
+                Ok(match explain::expr_column(&expr) {
+                    Some(column) => {
+                        let column = selected[column];
+                        let name = columns.field(column).name();
+                        Transformed::yes(Arc::new(physical_exprs::Column::new(name, column)) as Arc<dyn PhysicalExpr>)
+                    }
+                    None => Transformed::no(expr),
+                })
+            };
+            let done = expr.clone().transform_up(replace);
+            done.map(|done| done.data).map_err(errors::translate)
+        };
+        let spec = MapSpec {
+            filter: spec.filter.as_ref().map(through).transpose()?,
+            exprs: spec.exprs.iter().map(through).collect::<Result<_>>()?,
+        };
+        Ok((spec, below))
+    }
+
+    /// Without the nodes that nobody reads. The root is the last one then.
+    fn prune(&mut self, root: Built) -> Built {
+        let mut read = vec![false; self.graph.nodes.len()];
+        read[root.node.0 as usize] = true;
+        for index in (0..read.len()).rev().filter(|index| *index <= root.node.0 as usize) {
+            if read[index] {
+                for input in &self.graph.nodes[index].inputs {
+                    read[input.node.0 as usize] = true;
+                }
+            }
+        }
+        let mut places = vec![NodeId(0); read.len()];
+        let mut graph = Graph::default();
+        for (index, mut node) in std::mem::take(&mut self.graph.nodes).into_iter().enumerate() {
+            if read[index] {
+                for input in &mut node.inputs {
+                    input.node = places[input.node.0 as usize];
+                }
+                places[index] = graph.push(node);
+            }
+        }
+        self.graph = graph;
+        let node = places[root.node.0 as usize];
+        Built { node, ..root }
     }
 
     /// Adds columns for expressions that are no plain columns. Returns where each stands.
@@ -249,10 +319,13 @@ impl Builder {
             return Ok((input, places));
         }
         let mut fields: Vec<_> = input.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
-        for (number, expr) in added.iter().enumerate() {
-            use datafusion::logical_expr::ExprSchemable;
-            let kind = expr.get_type(&input.schema).map_err(errors::translate)?;
-            let name = format!("weir_computed_{}_{number}", self.graph.nodes.len());
+        for expr in &added {
+            let computed = physical(expr, &input.schema)?;
+            let mut name = explain::expr_text(&computed, &self.graph.node(input.node).schema);
+            while fields.iter().any(|(_, field)| *field.name() == name) {
+                name.push('\'');
+            }
+            let kind = computed.data_type(input.schema.as_arrow()).map_err(errors::translate)?;
             fields.push((None, Arc::new(Field::new(name, kind, true))));
         }
         let schema = DFSchema::new_with_metadata(fields, Default::default()).map_err(errors::translate)?;
@@ -303,9 +376,12 @@ impl Builder {
         self.select(input, &columns)
     }
 
-    /// Gives the result its column names.
-    fn name_columns(&mut self, root: &Built, names: &[String]) -> Result<SchemaRef> {
+    /// Gives the result its column names. A node that others read as well keeps its own.
+    fn name_columns(&mut self, root: &mut Built, names: &[String]) -> Result<SchemaRef> {
         let schema = named(root.schema.fields(), names)?;
+        if root.node.0 as usize + 1 < self.graph.nodes.len() {
+            root.node = self.pass_on(root.node, Exchange::Local);
+        }
         self.graph.nodes[root.node.0 as usize].schema = schema.clone();
         Ok(schema)
     }
@@ -313,7 +389,6 @@ impl Builder {
     /// A keyed result must have all changes of a key in one task.
     fn settle_key(&mut self, root: &Built) -> Result<()> {
         let output = self.graph.node(root.node);
-        let is_last = root.node.0 as usize + 1 == self.graph.nodes.len();
         let together = match (&output.key, &root.dealt) {
             (None, _) => true,
             // Each key comes once.
@@ -321,44 +396,37 @@ impl Builder {
             (Some(key), Some(dealt)) => dealt.iter().all(|column| key.contains(column)),
             (Some(_), None) => false,
         };
-        if is_last && together {
-            return Ok(());
+        if let (Some(key), false) = (&output.key, together) {
+            let exchange = match key.is_empty() {
+                true => Exchange::Single,
+                false => Exchange::Hash(key.clone()),
+            };
+            self.pass_on(root.node, exchange);
         }
-        let (schema, append_only, key, has_watermark) = (
-            output.schema.clone(),
-            output.append_only,
-            output.key.clone(),
-            output.has_watermark,
-        );
-        let exchange = match &key {
-            Some(key) if !together && key.is_empty() => Exchange::Single,
-            Some(key) if !together => Exchange::Hash(key.clone()),
-            _ => Exchange::Local,
-        };
-        let exprs =
-            schema.fields().iter().enumerate().map(|(index, field)| {
-                Arc::new(physical_exprs::Column::new(field.name(), index)) as Arc<dyn PhysicalExpr>
-            });
-        let exprs = exprs.collect();
-        self.push(
-            NodeKind::Map(MapSpec { filter: None, exprs }),
-            vec![Input {
-                node: root.node,
-                exchange,
-            }],
-            schema,
-            Facts {
-                append_only,
-                key,
-                has_watermark,
-                bound: None,
-            },
-        );
         Ok(())
     }
 
-    pub fn push(&mut self, kind: NodeKind, inputs: Vec<Input>, schema: SchemaRef, facts: Facts) -> NodeId {
+    /// A last node with the rows of `node`, dealt anew.
+    fn pass_on(&mut self, node: NodeId, exchange: Exchange) -> NodeId {
+        let below = self.graph.node(node);
+        let column = |(index, field): (usize, &Arc<Field>)| -> Arc<dyn PhysicalExpr> {
+            Arc::new(physical_exprs::Column::new(field.name(), index))
+        };
+        let exprs = below.schema.fields().iter().enumerate().map(column).collect();
         self.graph.push(Node {
+            kind: NodeKind::Map(MapSpec { filter: None, exprs }),
+            inputs: vec![Input { node, exchange }],
+            schema: below.schema.clone(),
+            append_only: below.append_only,
+            key: below.key.clone(),
+            has_watermark: below.has_watermark,
+            state_bound: None,
+        })
+    }
+
+    /// Adds a node, unless there is the same already: what a query names twice is computed once.
+    pub fn push(&mut self, kind: NodeKind, inputs: Vec<Input>, schema: SchemaRef, facts: Facts) -> NodeId {
+        let node = Node {
             kind,
             inputs,
             schema,
@@ -366,8 +434,19 @@ impl Builder {
             key: facts.key,
             has_watermark: facts.has_watermark,
             state_bound: facts.bound,
-        })
+        };
+        let same = self.graph.nodes.iter().position(|other| *other == node);
+        match same.filter(|_| !draws(&node.kind)) {
+            Some(at) => NodeId(at as u32),
+            None => self.graph.push(node),
+        }
     }
+}
+
+/// Whether a node computes values that differ each time they are computed.
+fn draws(kind: &NodeKind) -> bool {
+    let NodeKind::Map(map) = kind else { return false };
+    map.exprs.iter().chain(&map.filter).any(is_volatile)
 }
 
 /// What is proved of a node's output.
@@ -410,7 +489,13 @@ pub(super) fn single(input: &Built) -> Exchange {
 }
 
 fn is_row_number(plan: &LogicalPlan) -> bool {
-    matches!(plan, LogicalPlan::Window(window) if refuse::is_row_number(window))
+    match plan {
+        LogicalPlan::Window(window) => refuse::row_number(window).is_some(),
+        LogicalPlan::Projection(projection) => {
+            matches!(projection.input.as_ref(), LogicalPlan::Window(window) if refuse::row_number(window).is_some())
+        }
+        _ => false,
+    }
 }
 
 fn with_hidden(schema: &Schema, hidden: bool) -> SchemaRef {

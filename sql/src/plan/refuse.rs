@@ -2,6 +2,7 @@
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, ScalarValue};
+use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, LogicalPlan, Operator, Volatility, Window, utils::split_conjunction,
 };
@@ -42,7 +43,7 @@ fn volatile(function: &str) -> Error {
 /// The error for a plan node that has no streaming form.
 pub fn plan(plan: &LogicalPlan) -> Error {
     Error::new(match plan {
-        LogicalPlan::Window(window) if is_row_number(window) => return unbounded_row_number(),
+        LogicalPlan::Window(window) if row_number(window).is_some() => return unbounded_row_number(),
         LogicalPlan::Window(_) => {
             "of window functions only ROW_NUMBER() with a filter on it (… <= n) is supported yet in a continuous \
              query; or ask ad hoc with SELECT"
@@ -73,8 +74,10 @@ pub fn plan(plan: &LogicalPlan) -> Error {
 pub fn join(kind: JoinType) -> Error {
     let what = match kind {
         JoinType::Full => "FULL JOIN is",
-        JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftMark | JoinType::RightMark => "IN and EXISTS are",
-        _ => "NOT IN and NOT EXISTS are",
+        JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftMark | JoinType::RightMark => {
+            "IN, EXISTS and INTERSECT are"
+        }
+        _ => "NOT IN, NOT EXISTS and EXCEPT are",
     };
     Error::new(format!(
         "{what} not supported yet in a continuous query; INNER and LEFT joins are (a semi-join can be written as a \
@@ -108,9 +111,19 @@ pub fn subqueries<'a>(exprs: impl Iterator<Item = &'a Expr>) -> Result<()> {
     Ok(())
 }
 
-/// A window of a single ROW_NUMBER().
-pub fn is_row_number(window: &Window) -> bool {
-    matches!(&window.window_expr[..], [Expr::WindowFunction(call)] if call.fun.name() == "row_number")
+/// The call of a window that is a single ROW_NUMBER().
+pub fn row_number(window: &Window) -> Option<&WindowFunction> {
+    let [expr] = &window.window_expr[..] else {
+        return None;
+    };
+    let expr = match expr {
+        Expr::Alias(alias) => alias.expr.as_ref(),
+        other => other,
+    };
+    match expr {
+        Expr::WindowFunction(call) if call.fun.name() == "row_number" => Some(call),
+        _ => None,
+    }
 }
 
 /// The error for ROW_NUMBER() whose rows nothing limits.

@@ -24,6 +24,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, Extension, LogicalPlan, LogicalPlanBuilder, Projection, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, UserDefinedLogicalNodeCore, Volatility, expr::ScalarFunction, lit,
 };
+use weir_engine::format::sql_type;
 
 const START: &str = "weir_window_start";
 const END: &str = "weir_window_end";
@@ -165,7 +166,8 @@ fn canonical(projection: &Projection) -> Result<Option<Canonical>> {
     let kind = time.get_type(input.schema())?;
     if !matches!(kind, DataType::Timestamp(_, _) | DataType::Date32) {
         return Err(DataFusionError::Plan(format!(
-            "the time column of a window must be a TIMESTAMP or DATE, but {time} is {kind}"
+            "the time column of a window must be a TIMESTAMP or DATE, but {time} is {}",
+            sql_type(&kind)
         )));
     }
     Ok(Some(Canonical {

@@ -1,7 +1,7 @@
 //! EMIT: what becomes of windows that event time has closed.
 
 use arrow::datatypes::DataType;
-use weir_engine::graph::{CloseSpec, GateSpec, Input, NodeId, NodeKind};
+use weir_engine::graph::{CloseSpec, GateSpec, Input, JoinKind, NodeId, NodeKind};
 
 use super::{Builder, Built, Facts, TimeBound, exchange_by};
 use crate::plan::refuse;
@@ -40,25 +40,15 @@ impl Closing {
 }
 
 impl Builder {
-    /// For EMIT ON WINDOW CLOSE: the outermost grouping emits at the close, or a gate at the end
-    /// holds rows back.
+    /// For EMIT ON WINDOW CLOSE: groupings emit at the close, and where the outermost operator is
+    /// none, a gate at the end holds rows back.
     pub(super) fn finish_closing(&mut self, root: Built) -> Result<Built> {
         if self.closing != Closing::Emit {
             return Ok(root);
         }
-        if let Some(at) = self.outermost_grouping(root.node) {
-            let above = self.above(at, root.node);
-            let node = &mut self.graph.nodes[at.0 as usize];
-            if let NodeKind::Aggregate(spec) = &mut node.kind
-                && let Some(close) = &mut spec.close
-            {
-                close.emit_on_close = true;
-                node.append_only = true;
-                above
-                    .iter()
-                    .for_each(|id| self.graph.nodes[id.0 as usize].append_only = true);
-                return Ok(root);
-            }
+        self.emit_at_the_close();
+        if self.is_closed_grouping(root.node) {
+            return Ok(root);
         }
         let root = self.visible(root)?;
         let below = self.graph.node(root.node);
@@ -90,24 +80,49 @@ impl Builder {
         Ok(Built { node, dealt, ..root })
     }
 
-    /// The grouping from which only filters and projections lead to `node`.
-    fn outermost_grouping(&self, node: NodeId) -> Option<NodeId> {
-        match &self.graph.node(node).kind {
-            NodeKind::Aggregate(_) => Some(node),
-            NodeKind::Map(_) => self.outermost_grouping(self.graph.node(node).inputs[0].node),
-            _ => None,
+    /// Has every grouping by a window give its rows once, when that closes. What is above it closes
+    /// by the same time, in the same step or later, and would have taken back all it was given
+    /// before; now it has nothing to take back. Only windows over a grouping's own times may end
+    /// before its rows come.
+    fn emit_at_the_close(&mut self) {
+        let nodes = &mut self.graph.nodes;
+        let mut below_a_window = vec![false; nodes.len()];
+        for index in (0..nodes.len()).rev() {
+            if below_a_window[index] || matches!(nodes[index].kind, NodeKind::Window(_)) {
+                for input in &nodes[index].inputs {
+                    below_a_window[input.node.0 as usize] = true;
+                }
+            }
+        }
+        for index in 0..nodes.len() {
+            let only_adds = nodes[index]
+                .inputs
+                .iter()
+                .all(|input| nodes[input.node.0 as usize].append_only);
+            let node = &mut nodes[index];
+            match &mut node.kind {
+                NodeKind::Map(_) | NodeKind::Union => node.append_only = only_adds,
+                NodeKind::Join(join) => node.append_only = only_adds && join.kind == JoinKind::Inner,
+                NodeKind::Aggregate(spec) => match &mut spec.close {
+                    Some(close) if !below_a_window[index] => {
+                        close.emit_on_close = true;
+                        node.append_only = true;
+                    }
+                    _ => node.append_only = only_adds && spec.calls.is_empty() && !spec.keys.is_empty(),
+                },
+                _ => {}
+            }
         }
     }
 
-    /// The nodes from `to` down to just above `from`.
-    fn above(&self, from: NodeId, to: NodeId) -> Vec<NodeId> {
-        let mut nodes = Vec::new();
-        let mut at = to;
-        while at != from {
-            nodes.push(at);
-            at = self.graph.node(at).inputs[0].node;
+    /// Whether a node only filters and projects what a grouping gives at the close.
+    fn is_closed_grouping(&self, node: NodeId) -> bool {
+        let node = self.graph.node(node);
+        match &node.kind {
+            NodeKind::Aggregate(spec) => spec.close.is_some_and(|close| close.emit_on_close),
+            NodeKind::Map(_) => self.is_closed_grouping(node.inputs[0].node),
+            _ => false,
         }
-        nodes
     }
 }
 

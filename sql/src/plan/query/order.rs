@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, LogicalPlan, SortExpr};
-use weir_engine::graph::{Input, NodeKind, OrderKey, TopNSpec};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SortExpr};
+use weir_engine::graph::{Input, NodeId, NodeKind, OrderKey, TopNSpec};
 
 use super::{Builder, Built, Facts, TimeBound, exchange_by, single, until};
 use crate::plan::{errors, refuse};
 use crate::{Error, Result};
+
+const ROW_NUMBER: &str = "row_number()";
 
 impl Builder {
     pub(super) fn limit(&mut self, limit: &datafusion::logical_expr::Limit) -> Result<Built> {
@@ -49,11 +52,11 @@ impl Builder {
     }
 
     /// `ROW_NUMBER() … <= n` in a filter right above its window.
-    pub(super) fn numbered(&mut self, filter: &datafusion::logical_expr::Filter) -> Result<Built> {
+    pub(super) fn numbered(&mut self, filter: &Filter) -> Result<Built> {
         let LogicalPlan::Window(window) = filter.input.as_ref() else {
             return Err(refuse::plan(&filter.input));
         };
-        let [Expr::WindowFunction(call)] = &window.window_expr[..] else {
+        let Some(call) = refuse::row_number(window) else {
             return Err(refuse::plan(&filter.input));
         };
         let schema = window.schema.as_ref().clone();
@@ -81,7 +84,20 @@ impl Builder {
         built.time = columns.iter().map(|c| built.time.get(*c).copied().flatten()).collect();
         built.schema = schema.clone();
         let all: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
-        self.map(built, Some(&filter.predicate), &all, &schema)
+        let built = self.map(built, Some(&filter.predicate), &all, &schema)?;
+        self.call_row_number(built.node, number);
+        Ok(built)
+    }
+
+    /// DataFusion's name of the row number is its whole OVER clause.
+    fn call_row_number(&mut self, node: NodeId, column: usize) {
+        let node = &mut self.graph.nodes[node.0 as usize];
+        let fields = node.schema.fields().iter().enumerate();
+        let named = fields.map(|(index, field)| match index == column {
+            true => Arc::new(field.as_ref().clone().with_name(ROW_NUMBER)),
+            false => field.clone(),
+        });
+        node.schema = Arc::new(Schema::new(named.collect::<Vec<_>>()));
     }
 
     pub(super) fn push_top_n(
@@ -103,7 +119,7 @@ impl Builder {
         let mut time: Vec<Option<TimeBound>> = input.time.iter().map(windows).collect();
         let mut key = below.key.clone();
         if let Some(kind) = &row_number {
-            let field = Arc::new(Field::new("weir_row_number", kind.clone(), true));
+            let field = Arc::new(Field::new(ROW_NUMBER, kind.clone(), true));
             fields.push(field.clone());
             qualified.push((None, field));
             time.push(None);
@@ -156,6 +172,25 @@ impl Builder {
             dealt,
         })
     }
+}
+
+/// The filter as it would stand below a projection.
+pub(super) fn below(filter: &Filter, projection: &Projection) -> Result<Filter> {
+    let place = |expr: Expr| -> datafusion::common::Result<Transformed<Expr>> {
+        match &expr {
+            Expr::Column(column) => {
+                let at = projection.schema.index_of_column(column)?;
+                Ok(Transformed::yes(projection.expr[at].clone().unalias()))
+            }
+            _ => Ok(Transformed::no(expr)),
+        }
+    };
+    let predicate = filter
+        .predicate
+        .clone()
+        .transform_up(place)
+        .map_err(errors::translate)?;
+    Filter::try_new(predicate.data, projection.input.clone()).map_err(errors::translate)
 }
 
 fn order_keys(order: &[SortExpr], places: &[usize]) -> Vec<OrderKey> {

@@ -89,12 +89,13 @@ impl Builder {
         let had = part.hidden;
         let mut built = self.map(part, None, &exprs, schema)?;
         if hidden && !had {
-            let node = &mut self.graph.nodes[built.node.0 as usize];
+            let mut node = self.graph.node(built.node).clone();
             if let NodeKind::Map(spec) = &mut node.kind {
                 let null = ScalarValue::TimestampMicrosecond(None, None);
                 spec.exprs.push(Arc::new(physical_exprs::Literal::new(null)));
             }
             node.schema = with_hidden(schema.as_arrow(), true);
+            built.node = self.graph.push(node);
             built.hidden = true;
         }
         Ok(built)

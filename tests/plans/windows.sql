@@ -1,0 +1,21 @@
+-- TUMBLE, HOP and what closes them.
+SELECT auction, window_start, window_end, count(*) AS bids FROM TUMBLE(bids, at, INTERVAL '10' SECOND)
+GROUP BY auction, window_start, window_end EMIT CHANGES;
+CREATE MATERIALIZED VIEW v AS
+SELECT auction, window_start, window_end, count(*) AS bids FROM TUMBLE(bids, at, INTERVAL '10' SECOND)
+GROUP BY auction, window_start, window_end EMIT ON WINDOW CLOSE;
+CREATE MATERIALIZED VIEW v WITH (allowed_lateness = '90s') AS
+SELECT auction, window_end, count(*) AS bids FROM HOP(bids, at, INTERVAL '2' SECOND, INTERVAL '1' MINUTE)
+GROUP BY auction, window_end HAVING count(*) > 3;
+SELECT w.auction, w.window_start FROM TUMBLE(bids, at, INTERVAL '1' DAY, INTERVAL '6' HOUR) AS w EMIT CHANGES;
+SELECT window_end, price FROM TUMBLE((SELECT * FROM bids WHERE price > 3), at, INTERVAL '1' HOUR) EMIT ON WINDOW CLOSE;
+SELECT at, price FROM bids EMIT ON WINDOW CLOSE;
+SELECT * FROM (
+  SELECT auction, window_end, n, ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY n DESC) AS place
+  FROM (SELECT auction, window_end, count(*) AS n FROM TUMBLE(bids, at, INTERVAL '10' SECOND) GROUP BY auction, window_end)
+) WHERE place <= 3 EMIT ON WINDOW CLOSE;
+SELECT window_end, count(*) FROM TUMBLE(clicks, at, INTERVAL '10' SECOND) GROUP BY window_end EMIT CHANGES;
+SELECT window_end, count(*) AS n FROM TUMBLE(
+  (SELECT at FROM bids UNION ALL SELECT opened FROM auctions), at, INTERVAL '10' SECOND
+) GROUP BY window_end EMIT ON WINDOW CLOSE;
+SELECT window_end, count(*) AS n FROM TUMBLE(dear, at, INTERVAL '10' SECOND) GROUP BY window_end EMIT CHANGES;
