@@ -201,7 +201,9 @@ async fn create(screen: Screen, client: &Client, bootstrap: &str) -> Result<(), 
         let statements = split::split(&text);
         let count = statements.len();
         for statement in statements {
-            question::ask(client, &text[statement]).await?;
+            for notice in question::command(client, &text[statement]).await? {
+                screen.line(&screen.style.dim(&format!("notice: {notice}")))?;
+            }
         }
         let took = started.elapsed().as_millis();
         screen.line(&screen.style.dim(&format!("({count} statements, {took} ms)")))?;

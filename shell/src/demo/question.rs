@@ -64,21 +64,13 @@ pub struct Progress {
     pub watermark_us: Option<i64>,
 }
 
-/// Runs a statement and takes what rows it gives.
+/// Runs a command and gives what the user should know besides.
 ///
 /// # Errors
 /// The server's.
-pub async fn ask(client: &Client, sql: &str) -> Result<Option<RecordBatch>, Failure> {
-    let reply = client.run(sql).await.map_err(|error| Failure::Message(error.message))?;
-    let ReplyBody::Rows(mut rows) = reply.body else {
-        return Ok(None);
-    };
-    let mut batches = Vec::new();
-    while let Some(batch) = rows.stream.next().await {
-        batches.push(batch.map_err(|error| Failure::Message(error.message))?);
-    }
-    let all = concat_batches(&rows.schema, &batches).map_err(|error| Failure::Message(error.to_string()))?;
-    Ok(Some(all))
+pub async fn command(client: &Client, sql: &str) -> Result<Vec<String>, Failure> {
+    let reply = client.run(sql).await.map_err(|error| error.message)?;
+    Ok(reply.notices)
 }
 
 /// The rows of a query.
@@ -86,8 +78,15 @@ pub async fn ask(client: &Client, sql: &str) -> Result<Option<RecordBatch>, Fail
 /// # Errors
 /// The server's.
 pub async fn rows(client: &Client, sql: &str) -> Result<RecordBatch, Failure> {
-    let rows = ask(client, sql).await?;
-    rows.ok_or_else(|| Failure::Message(format!("no rows came for: {sql}")))
+    let reply = client.run(sql).await.map_err(|error| error.message)?;
+    let ReplyBody::Rows(mut rows) = reply.body else {
+        return Err(Failure::Message(format!("no rows came for: {sql}")));
+    };
+    let mut batches = Vec::new();
+    while let Some(batch) = rows.stream.next().await {
+        batches.push(batch.map_err(|error| error.message)?);
+    }
+    concat_batches(&rows.schema, &batches).map_err(|error| Failure::Message(error.to_string()))
 }
 
 /// Flights in the three views, of one moment.
