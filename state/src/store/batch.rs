@@ -52,6 +52,14 @@ impl WriteBatch {
         WriteBatch::default()
     }
 
+    /// A batch with room for about so many bytes.
+    pub fn with_capacity(bytes: usize) -> WriteBatch {
+        WriteBatch {
+            arena: Vec::with_capacity(bytes),
+            ..WriteBatch::default()
+        }
+    }
+
     pub fn put(&mut self, ks: Keyspace, key: &[u8], value: &[u8]) {
         self.push(Kind::Put, ks, key, value);
     }
