@@ -45,7 +45,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How often a line says how far it is, where no board can be drawn.
 const LINE: Duration = Duration::from_secs(2);
 /// How long nothing may arrive before something must be wrong.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is said of the embedded broker.
 const EMBEDDED: &str = "\
@@ -125,7 +125,8 @@ async fn connect(bootstrap: Option<&str>, screen: Screen) -> Result<(Broker, Top
         let (mut made, mut found) = (Vec::new(), Vec::new());
         for topic in Topic::ALL {
             let new = broker.create_topic(topic.name(), topic.partitions())?;
-            if new { &mut made } else { &mut found }.push(topic.name());
+            let list = if new { &mut made } else { &mut found };
+            list.push(topic.name());
         }
         let mut told = about.replace("ADDRESS", broker.bootstrap());
         for (names, what) in [
@@ -348,7 +349,7 @@ impl Demo {
         };
         let bold = |text: &str| self.screen.style.bold(text);
         self.screen.line(&format!(
-            "\n{said} Kafka is at {}.\nTry\n{}\n{} lists what else can be typed, {} ends the demo.\n",
+            "\n{said} Kafka is at {}.\nTry\n{}\n\n{} lists what else can be typed, {} ends the demo.\n",
             broker.bootstrap(),
             bold(NEXT),
             bold("\\?"),
