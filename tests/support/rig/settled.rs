@@ -4,11 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weir_engine::pipeline::ViewState;
 use weir_engine::relation::RelationId;
+use weir_sql::statement::RelationKind;
 use weir_state::pipelines::{self, PipelineRecord, SplitProgress};
-use weir_state::{DmlCommit, Epoch, changelog};
+use weir_state::{Epoch, changelog};
 
 use super::{Rig, Trouble};
 use crate::rows::Row;
+
+/// The pipeline of each view.
+type Hosts<'a> = BTreeMap<RelationId, &'a PipelineRecord>;
+
+fn hosts(records: &[PipelineRecord]) -> Hosts<'_> {
+    let mut hosts = Hosts::new();
+    for record in records {
+        hosts.extend(record.views.iter().map(|view| (*view, record)));
+    }
+    hosts
+}
 
 impl Rig {
     /// Waits until every view that runs has taken in, and committed, all that was fed: each topic
@@ -18,7 +30,13 @@ impl Rig {
     /// # Errors
     /// If another view fails.
     pub fn settle(&mut self) -> Result<(), Trouble> {
-        self.wait_until(|| if self.unexpected_failure().is_some() { Ok(()) } else { self.settled() })?;
+        self.wait_until(|| {
+            if self.unexpected_failure().is_some() {
+                Ok(())
+            } else {
+                self.settled()
+            }
+        })?;
         match self.unexpected_failure() {
             Some(failure) if !self.has_died() => Err(Trouble::Wrong(failure)),
             _ => Ok(()),
@@ -38,28 +56,31 @@ impl Rig {
     /// own writes only, and one that begins with a new life has none.
     pub(super) fn take_in_dml(&mut self) -> Result<(), Trouble> {
         self.wait_until(|| {
-            let engine = self.instance().engine();
             let records = pipelines::load(self.store.as_ref()).map_err(|error| error.to_string())?;
-            let stopped = |view: &RelationId| {
-                let state = engine.view_state(*view);
-                !matches!(state, Some(ViewState::Running | ViewState::Attaching { .. }))
-            };
-            let dml = engine.last_dml();
-            let behind = records.iter().find(|record| record.dml < dml && !record.views.iter().all(stopped));
-            match behind {
-                Some(record) => Err(format!("pipeline {} to take in DML commit {dml}", record.id)),
-                None => Ok(()),
-            }
+            let hosts = hosts(&records);
+            let stopped = |record: &PipelineRecord| record.views.iter().all(|view| self.is_stopped(*view));
+            let mut running = records.iter().filter(|record| !stopped(record));
+            running.try_for_each(|record| self.has_taken_dml(record, &hosts))
         })
+    }
+
+    /// Whether a view is paused or failed, or rests on one that is. (At a start a view may also wait
+    /// for its turn.)
+    fn is_stopped(&self, view: RelationId) -> bool {
+        match self.instance().engine().view_state(view) {
+            Some(ViewState::Paused | ViewState::Failed { .. }) | None => true,
+            Some(ViewState::Waiting { on }) => {
+                let catalog = self.instance().catalog();
+                catalog.find(&on).is_some_and(|read| self.is_stopped(read.id))
+            }
+            Some(ViewState::Running | ViewState::Attaching { .. }) => false,
+        }
     }
 
     fn settled(&self) -> Result<(), String> {
         let engine = self.instance().engine();
         let records = pipelines::load(self.store.as_ref()).map_err(|error| error.to_string())?;
-        let mut hosts: BTreeMap<RelationId, &PipelineRecord> = BTreeMap::new();
-        for record in &records {
-            hosts.extend(record.views.iter().map(|view| (*view, record)));
-        }
+        let hosts = hosts(&records);
         let mut running = BTreeSet::new();
         for row in engine.pipelines() {
             match row.state {
@@ -69,12 +90,16 @@ impl Rig {
                     running.insert(host.id);
                 }
                 ViewState::Attaching { progress } => return Err(format!("{} to attach: {progress}", row.name)),
-                ViewState::Paused | ViewState::Failed { .. } | ViewState::Waiting { .. } => {}
+                _ if self.is_stopped(row.view) => {}
+                _ => return Err(format!("{} to be started", row.name)),
             }
         }
-        let dml = engine.last_dml();
         for record in records.iter().filter(|record| running.contains(&record.id)) {
-            self.has_taken_all(record, dml, &hosts)?;
+            self.has_taken_dml(record, &hosts)?;
+            for source in self.read_by(record, RelationKind::Source) {
+                let splits = record.positions.get(&source.to_string());
+                self.is_read(source, splits.unwrap_or(&BTreeMap::new()))?;
+            }
         }
         self.sinks_delivered(&hosts)?;
         self.is_told()
@@ -89,17 +114,11 @@ impl Rig {
         }
     }
 
-    fn has_taken_all(
-        &self,
-        record: &PipelineRecord,
-        dml: DmlCommit,
-        hosts: &BTreeMap<RelationId, &PipelineRecord>,
-    ) -> Result<(), String> {
-        if record.dml < dml {
+    /// Whether a pipeline has taken in the log of DML, where it reads tables, and the views of others.
+    fn has_taken_dml(&self, record: &PipelineRecord, hosts: &Hosts) -> Result<(), String> {
+        let dml = self.instance().engine().last_dml();
+        if record.dml < dml && !self.read_by(record, RelationKind::Table).is_empty() {
             return Err(format!("pipeline {} to take in DML commit {dml}", record.id));
-        }
-        for (source, splits) in &record.positions {
-            self.is_read(source, splits)?;
         }
         for (view, taken) in &record.changelogs {
             let epoch = hosts.get(view).map_or(Epoch::ZERO, |host| host.epoch);
@@ -112,8 +131,17 @@ impl Rig {
         Ok(())
     }
 
-    fn is_read(&self, source: &str, splits: &BTreeMap<String, SplitProgress>) -> Result<(), String> {
-        let id = source.parse().map(RelationId).map_err(|_| format!("'{source}' is no relation's id"))?;
+    /// The relations of a kind that a pipeline's views read, whether they are opened yet or not.
+    fn read_by(&self, record: &PipelineRecord, kind: RelationKind) -> BTreeSet<RelationId> {
+        let catalog = self.instance().catalog();
+        let views = record.views.iter().filter_map(|view| catalog.by_id(*view));
+        let graphs = views.filter_map(|view| view.graph());
+        let reads: BTreeSet<RelationId> = graphs.flat_map(|graph| graph.relations()).collect();
+        let is_wanted = |id: &RelationId| catalog.by_id(*id).is_some_and(|relation| relation.kind == kind);
+        reads.into_iter().filter(is_wanted).collect()
+    }
+
+    fn is_read(&self, id: RelationId, splits: &BTreeMap<String, SplitProgress>) -> Result<(), String> {
         let Some(spec) = self.instance().engine().source(id) else {
             return Ok(());
         };
@@ -160,7 +188,7 @@ impl Rig {
         Ok(())
     }
 
-    fn sinks_delivered(&self, hosts: &BTreeMap<RelationId, &PipelineRecord>) -> Result<(), String> {
+    fn sinks_delivered(&self, hosts: &Hosts) -> Result<(), String> {
         use weir_sql::catalog::Definition;
         for relation in self.instance().catalog().iter() {
             let Definition::Sink(sink) = &relation.definition else {

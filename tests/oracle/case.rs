@@ -1,0 +1,244 @@
+//! What the oracle draws: relations, views and what happens, in numbers that mean something whatever
+//! they are.
+//!
+//! A number stands for a choice among what there is at that place (a column, a value, a relation),
+//! by its remainder. So every case makes sense, also one of which proptest has taken a part away,
+//! and a failure shrinks to the few statements that it needs.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use weir_suite::rig::Settings;
+
+/// A whole case.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub relations: Vec<Relation>,
+    pub views: Vec<View>,
+    pub actions: Vec<Action>,
+    pub run: Run,
+}
+
+/// A table, or a source over a topic.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    pub origin: Origin,
+    /// A kind for each column behind the first, which counts the rows.
+    pub kinds: Vec<Kind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Origin {
+    KeyedTable,
+    Table,
+    Source,
+}
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    Int,
+    Text,
+    Decimal,
+    Float,
+    Time,
+}
+
+/// A view: a relation or an earlier view, and what is done to it.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub base: u8,
+    pub steps: Vec<Step>,
+    /// It is created before the action of this number.
+    pub at: u8,
+    /// In a pipeline of its own.
+    pub apart: bool,
+}
+
+/// One thing done to rows.
+#[derive(Debug, Clone)]
+pub enum Step {
+    Filter {
+        column: u8,
+        test: u8,
+        value: u8,
+    },
+    Project {
+        columns: Vec<(u8, u8)>,
+    },
+    Group {
+        keys: Vec<u8>,
+        calls: Vec<Call>,
+        having: Option<u8>,
+    },
+    Distinct,
+    Join {
+        other: u8,
+        left: bool,
+        on: (u8, u8),
+        residual: Option<(u8, u8, u8)>,
+    },
+    First {
+        partition: Vec<u8>,
+        order: Vec<(u8, bool, bool)>,
+        rows: u8,
+        number: bool,
+    },
+    Window {
+        column: u8,
+        size: u8,
+        slide: u8,
+    },
+    Union {
+        other: u8,
+    },
+}
+
+/// An aggregate.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub function: u8,
+    pub column: u8,
+    pub distinct: bool,
+    pub filter: Option<(u8, u8)>,
+}
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Rows for a relation, a number for each column.
+    Insert {
+        relation: u8,
+        rows: Vec<Vec<u8>>,
+    },
+    Delete {
+        relation: u8,
+        column: u8,
+        value: u8,
+    },
+    Update {
+        relation: u8,
+        column: u8,
+        value: u8,
+        to: (u8, u8),
+    },
+    Verify,
+    Crash,
+    Restart {
+        tasks: u8,
+    },
+}
+
+/// How it is run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub tasks: u8,
+    pub step_rows: u8,
+    pub budget: Option<u8>,
+    pub quick: bool,
+    pub lives: Vec<u8>,
+}
+
+impl Run {
+    pub fn settings(&self) -> Settings {
+        Settings {
+            tasks: 1 + usize::from(self.tasks % 3),
+            step_rows: [50_000, 1, 2, 5][usize::from(self.step_rows % 4)],
+            entry_budget: self.budget.map(|budget| 1 + usize::from(budget % 4)),
+            checkpoint_interval: std::time::Duration::from_millis(if self.quick { 1 } else { 500 }),
+            lives: self.lives.iter().map(|life| 2 + u64::from(*life) % 40).collect(),
+            rocks: false,
+        }
+    }
+}
+
+/// All cases.
+pub fn cases() -> impl Strategy<Value = Case> {
+    let relations = vec(relation(), 1..4);
+    let views = vec(view(), 1..5);
+    let actions = vec(action(), 1..14);
+    (relations, views, actions, how()).prop_map(|(relations, views, actions, run)| Case {
+        relations,
+        views,
+        actions,
+        run,
+    })
+}
+
+fn relation() -> impl Strategy<Value = Relation> {
+    let origin = prop_oneof![
+        2 => Just(Origin::KeyedTable),
+        2 => Just(Origin::Table),
+        1 => Just(Origin::Source)
+    ];
+    let kind = prop_oneof![
+        3 => Just(Kind::Int),
+        2 => Just(Kind::Text),
+        1 => Just(Kind::Decimal),
+        1 => Just(Kind::Float),
+        1 => Just(Kind::Time)
+    ];
+    (origin, vec(kind, 1..5)).prop_map(|(origin, kinds)| Relation { origin, kinds })
+}
+
+fn view() -> impl Strategy<Value = View> {
+    (any::<u8>(), vec(step(), 0..4), 0u8..8, prop::bool::weighted(0.15)).prop_map(|(base, steps, at, apart)| View {
+        base,
+        steps,
+        at,
+        apart,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let call = (
+        any::<u8>(),
+        any::<u8>(),
+        prop::bool::weighted(0.25),
+        option::weighted(0.25, any::<(u8, u8)>()),
+    );
+    let call = call.prop_map(|(function, column, distinct, filter)| Call {
+        function,
+        column,
+        distinct,
+        filter,
+    });
+    prop_oneof![
+        2 => any::<(u8, u8, u8)>().prop_map(|(column, test, value)| Step::Filter { column, test, value }),
+        2 => vec(any::<(u8, u8)>(), 1..4).prop_map(|columns| Step::Project { columns }),
+        4 => (vec(any::<u8>(), 0..3), vec(call, 1..4), option::weighted(0.2, any::<u8>()))
+            .prop_map(|(keys, calls, having)| Step::Group { keys, calls, having }),
+        1 => Just(Step::Distinct),
+        4 => (any::<u8>(), any::<bool>(), any::<(u8, u8)>(), option::weighted(0.3, any::<(u8, u8, u8)>()))
+            .prop_map(|(other, left, on, residual)| Step::Join { other, left, on, residual }),
+        2 => (vec(any::<u8>(), 0..2), vec(any::<(u8, bool, bool)>(), 0..3), 0u8..4, any::<bool>())
+            .prop_map(|(partition, order, rows, number)| Step::First { partition, order, rows, number }),
+        1 => any::<(u8, u8, u8)>().prop_map(|(column, size, slide)| Step::Window { column, size, slide }),
+        1 => any::<u8>().prop_map(|other| Step::Union { other }),
+    ]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        6 => (any::<u8>(), vec(vec(any::<u8>(), 5), 1..7)).prop_map(|(relation, rows)| Action::Insert { relation, rows }),
+        3 => any::<(u8, u8, u8)>().prop_map(|(relation, column, value)| Action::Delete { relation, column, value }),
+        3 => any::<(u8, u8, u8, (u8, u8))>()
+            .prop_map(|(relation, column, value, to)| Action::Update { relation, column, value, to }),
+        3 => Just(Action::Verify),
+        1 => Just(Action::Crash),
+        1 => (0u8..3).prop_map(|tasks| Action::Restart { tasks }),
+    ]
+}
+
+fn how() -> impl Strategy<Value = Run> {
+    let lives = vec(any::<u8>(), 0..3);
+    (0u8..3, 0u8..4, option::of(0u8..4), any::<bool>(), lives).prop_map(|(tasks, step_rows, budget, quick, lives)| {
+        Run {
+            tasks,
+            step_rows,
+            budget,
+            quick,
+            lives,
+        }
+    })
+}

@@ -1,0 +1,60 @@
+"""Asks DuckDB what views are, given relations' rows, and compares with what Weir kept.
+
+Takes a file of cases: relations (name, types, rows) and views (name, sql, rows). Views may read
+each other. Numbers are compared to four decimals, for DuckDB's mean of decimals is a float.
+"""
+
+import collections
+import decimal
+import json
+import sys
+
+import duckdb
+
+
+def normal(cell):
+    if isinstance(cell, (int, float, decimal.Decimal)) and not isinstance(cell, bool):
+        return round(float(cell), 4) + 0.0
+    return None if cell is None else str(cell)
+
+
+def parsed(cell, is_number):
+    return normal(float(cell)) if is_number and cell is not None else cell
+
+
+def answers(case):
+    """What differs between DuckDB's answers and the views' rows."""
+    database = duckdb.connect()
+    for relation in case["relations"]:
+        columns = ", ".join(f"c{i} {kind}" for i, kind in enumerate(relation["types"]))
+        database.execute(f"CREATE TABLE {relation['name']} ({columns})")
+        marks = ", ".join("?" for _ in relation["types"])
+        for row in relation["rows"]:
+            database.execute(f"INSERT INTO {relation['name']} VALUES ({marks})", row)
+    for view in case["views"]:
+        database.execute(f"CREATE VIEW {view['name']} AS {view['sql']}")
+        result = database.execute(f"SELECT * FROM {view['name']}")
+        numbers = [str(column[1]) not in ("VARCHAR", "STRING", "TIMESTAMP", "DATETIME") for column in result.description]
+        theirs = collections.Counter(tuple(map(normal, row)) for row in result.fetchall())
+        ours = collections.Counter(tuple(map(parsed, row, numbers)) for row in view["rows"])
+        if ours != theirs:
+            yield (
+                f"{view['name']} AS\n{view['sql']}\n"
+                f"only Weir has {dict(ours - theirs)}\nonly DuckDB has {dict(theirs - ours)}"
+            )
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        cases = json.load(file)
+    wrong = 0
+    for number, case in enumerate(cases):
+        for difference in answers(case):
+            wrong += 1
+            print(f"case {number}: {difference}")
+            for relation in case["relations"]:
+                print(f"  {relation['name']} {relation['types']}: {relation['rows']}")
+    sys.exit(1 if wrong else 0)
+
+
+main()

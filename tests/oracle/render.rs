@@ -1,0 +1,551 @@
+//! A case as a script, which the script runner runs and a reader can read.
+
+use std::fmt::Write;
+
+use super::case::{Action, Call, Case, Kind, Origin, Relation, Step, View};
+
+/// A relation or view that queries may read: its columns are c0, c1, ….
+struct Known {
+    name: String,
+    kinds: Vec<Kind>,
+}
+
+/// A query that is being built.
+struct Query {
+    sql: String,
+    kinds: Vec<Kind>,
+}
+
+/// The SQL of a case.
+pub struct Rendered {
+    pub script: String,
+    /// Name and query of each view.
+    pub views: Vec<(String, String)>,
+    /// Names of tables and sources, with their columns' kinds.
+    pub relations: Vec<(String, Vec<Kind>)>,
+}
+
+/// A view with more columns than this isn't widened.
+const WIDE: usize = 8;
+
+pub fn render(case: &Case) -> Rendered {
+    let mut known: Vec<Known> = Vec::new();
+    let mut script = String::new();
+    for (number, relation) in case.relations.iter().enumerate() {
+        let name = match relation.origin {
+            Origin::Source => format!("s{number}"),
+            _ => format!("t{number}"),
+        };
+        let mut kinds = vec![Kind::Int];
+        kinds.extend(&relation.kinds);
+        create(&mut script, &name, relation, &kinds);
+        known.push(Known { name, kinds });
+    }
+    let relations = known
+        .iter()
+        .map(|known| (known.name.clone(), known.kinds.clone()))
+        .collect();
+    let mut views = Vec::new();
+    let mut waiting = case.views.iter().peekable();
+    let mut serial = 0;
+    for (number, action) in case.actions.iter().enumerate() {
+        while let Some(view) = waiting.next_if(|view| usize::from(view.at) <= number) {
+            views.push(create_view(&mut script, view, &mut known, views.len()));
+        }
+        act(&mut script, action, case, &mut serial);
+    }
+    for view in waiting {
+        views.push(create_view(&mut script, view, &mut known, views.len()));
+    }
+    script.push_str("verify\n");
+    Rendered {
+        script,
+        views,
+        relations,
+    }
+}
+
+fn create(script: &mut String, name: &str, relation: &Relation, kinds: &[Kind]) {
+    let mut columns = Vec::new();
+    for (number, kind) in kinds.iter().enumerate() {
+        let key = number == 0 && relation.origin == Origin::KeyedTable;
+        columns.push(format!(
+            "c{number} {}{}",
+            sql_type(*kind),
+            if key { " PRIMARY KEY" } else { "" }
+        ));
+    }
+    let columns = columns.join(", ");
+    let _ = match relation.origin {
+        Origin::Source => write!(
+            script,
+            "topic {name}\n\nstatement ok\nCREATE SOURCE {name} ({columns})\n\
+             WITH (connector = 'memory', topic = '{name}')\n\n"
+        ),
+        _ => write!(script, "statement ok\nCREATE TABLE {name} ({columns})\n\n"),
+    };
+}
+
+/// A kind's type, in SQL that DuckDB speaks too.
+pub fn sql_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Int => "BIGINT",
+        Kind::Text => "TEXT",
+        Kind::Decimal => "DECIMAL(12, 2)",
+        Kind::Float => "DOUBLE",
+        Kind::Time => "TIMESTAMP",
+    }
+}
+
+fn create_view(script: &mut String, view: &View, known: &mut Vec<Known>, number: usize) -> (String, String) {
+    let name = format!("v{number}");
+    let base = pick(known, view.base);
+    let mut query = Query {
+        sql: format!("SELECT {} FROM {}", columns("", base.kinds.len()), base.name),
+        kinds: base.kinds.clone(),
+    };
+    for step in &view.steps {
+        query = apply(query, step, known);
+    }
+    let with = if view.apart { " WITH (pipeline = 'apart')" } else { "" };
+    let _ = write!(
+        script,
+        "statement ok\nCREATE MATERIALIZED VIEW {name}{with} AS\n{}\n\n",
+        query.sql
+    );
+    known.push(Known {
+        name: name.clone(),
+        kinds: query.kinds,
+    });
+    (name, query.sql)
+}
+
+fn pick<T>(among: &[T], number: u8) -> &T {
+    &among[usize::from(number) % among.len()]
+}
+
+/// `c0, c1, …` with a prefix.
+fn columns(prefix: &str, count: usize) -> String {
+    (0..count)
+        .map(|c| format!("{prefix}c{c}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A column of one of these kinds, if there is one.
+fn of_kind(kinds: &[Kind], number: u8, wanted: &[Kind]) -> Option<usize> {
+    let fit: Vec<usize> = (0..kinds.len())
+        .filter(|column| wanted.contains(&kinds[*column]))
+        .collect();
+    (!fit.is_empty()).then(|| *pick(&fit, number))
+}
+
+fn apply(query: Query, step: &Step, known: &[Known]) -> Query {
+    let from = format!("(\n{}\n) q", indented(&query.sql));
+    let kinds = query.kinds.clone();
+    let all = columns("", kinds.len());
+    let any = |number: u8| usize::from(number) % kinds.len();
+    match step {
+        Step::Filter { column, test, value } => Query {
+            sql: format!(
+                "SELECT {all} FROM {from} WHERE {}",
+                predicate("", &kinds, *column, *test, *value)
+            ),
+            kinds,
+        },
+        Step::Project { columns } => project(&from, &kinds, columns),
+        Step::Group { keys, calls, having } => group(&from, &kinds, keys, calls, *having),
+        Step::Distinct => Query {
+            sql: format!("SELECT DISTINCT {all} FROM {from}"),
+            kinds,
+        },
+        Step::Join {
+            other,
+            left,
+            on,
+            residual,
+        } => join(query, pick(known, *other), *left, *on, *residual),
+        Step::First {
+            partition,
+            order,
+            rows,
+            number,
+        } => {
+            let mut order: Vec<(usize, bool, bool)> =
+                order.iter().map(|(c, desc, nulls)| (any(*c), *desc, *nulls)).collect();
+            order.extend((0..kinds.len()).map(|column| (column, false, false)));
+            let partition: Vec<usize> = partition.iter().map(|column| any(*column)).collect();
+            first(&from, kinds, &partition, &order, 1 + rows % 3, *number)
+        }
+        Step::Window { column, size, slide } => match of_kind(&kinds, *column, &[Kind::Time]) {
+            Some(column) if kinds.len() < WIDE => window(&from, kinds, column, *size, *slide),
+            _ => query,
+        },
+        Step::Union { other } => union(query, pick(known, *other)),
+    }
+}
+
+fn indented(sql: &str) -> String {
+    sql.lines()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// A condition on a column; `test` chooses among those that its kind knows.
+fn predicate(prefix: &str, kinds: &[Kind], column: u8, test: u8, number: u8) -> String {
+    let column = usize::from(column) % kinds.len();
+    let name = format!("{prefix}c{column}");
+    let value = literal(kinds[column], number, false);
+    match test % 6 {
+        0 => format!("{name} = {value}"),
+        1 => format!("{name} > {value}"),
+        2 => format!("{name} <= {value}"),
+        3 => format!("{name} IS NULL"),
+        4 => format!("{name} IS NOT NULL"),
+        _ => format!("({name} <> {value} OR {name} IS NULL)"),
+    }
+}
+
+fn project(from: &str, kinds: &[Kind], chosen: &[(u8, u8)]) -> Query {
+    let mut parts = Vec::new();
+    let mut result = Vec::new();
+    for (number, (column, how)) in chosen.iter().enumerate() {
+        let column = usize::from(*column) % kinds.len();
+        let kind = kinds[column];
+        let name = format!("c{column}");
+        let expr = match (kind, how % 4) {
+            (Kind::Int, 1) => format!("{name} + 1"),
+            (Kind::Int, 2) => format!("CASE WHEN {name} > 1 THEN {name} END"),
+            (Kind::Int, 3) => format!("coalesce({name}, 0)"),
+            (Kind::Text, 1) => format!("{name} || 'x'"),
+            (Kind::Text, 2) => format!("upper({name})"),
+            (Kind::Text, 3) => format!("coalesce({name}, 'none')"),
+            (Kind::Float, 1) => format!("{name} * 2"),
+            (Kind::Float, 2) => format!("{name} - 1"),
+            (Kind::Time, 1) => format!("{name} + INTERVAL '1' HOUR"),
+            (Kind::Time, 2) => format!("date_trunc('hour', {name})"),
+            _ => name,
+        };
+        parts.push(format!("{expr} AS c{number}"));
+        result.push(kind);
+    }
+    Query {
+        sql: format!("SELECT {} FROM {from}", parts.join(", ")),
+        kinds: result,
+    }
+}
+
+fn group(from: &str, kinds: &[Kind], keys: &[u8], calls: &[Call], having: Option<u8>) -> Query {
+    let mut grouped: Vec<usize> = Vec::new();
+    for key in keys {
+        let column = usize::from(*key) % kinds.len();
+        if !grouped.contains(&column) {
+            grouped.push(column);
+        }
+    }
+    let mut parts: Vec<String> = Vec::new();
+    let mut result: Vec<Kind> = Vec::new();
+    for column in &grouped {
+        parts.push(format!("c{column} AS k{}", parts.len()));
+        result.push(kinds[*column]);
+    }
+    for call in calls {
+        let (sql, kind) = aggregate(kinds, call);
+        parts.push(format!("{sql} AS k{}", parts.len()));
+        result.push(kind);
+    }
+    let names: Vec<String> = grouped.iter().map(|column| format!("c{column}")).collect();
+    let mut sql = format!("SELECT {} FROM {from}", parts.join(", "));
+    if !names.is_empty() {
+        let _ = write!(sql, " GROUP BY {}", names.join(", "));
+    }
+    if let Some(number) = having {
+        let _ = write!(sql, " HAVING count(*) > {}", number % 3);
+    }
+    let renamed: Vec<String> = (0..result.len()).map(|c| format!("k{c} AS c{c}")).collect();
+    Query {
+        sql: format!("SELECT {} FROM (\n{}\n) g", renamed.join(", "), indented(&sql)),
+        kinds: result,
+    }
+}
+
+fn aggregate(kinds: &[Kind], call: &Call) -> (String, Kind) {
+    const NUMBERS: [Kind; 3] = [Kind::Int, Kind::Decimal, Kind::Float];
+    let distinct = if call.distinct { "DISTINCT " } else { "" };
+    let any = usize::from(call.column) % kinds.len();
+    let number = of_kind(kinds, call.column, &NUMBERS);
+    let (sql, kind) = match (call.function % 6, number) {
+        (1, _) => (format!("count({distinct}c{any})"), Kind::Int),
+        (2, Some(column)) => (format!("sum({distinct}c{column})"), kinds[column]),
+        (3, Some(column)) if kinds[column] == Kind::Decimal => (format!("avg({distinct}c{column})"), Kind::Decimal),
+        (3, Some(column)) => (format!("avg({distinct}c{column})"), Kind::Float),
+        (4, _) => (format!("min({distinct}c{any})"), kinds[any]),
+        (5, _) => (format!("max({distinct}c{any})"), kinds[any]),
+        _ => ("count(*)".to_string(), Kind::Int),
+    };
+    match call.filter {
+        Some((column, test)) => {
+            let condition = predicate("", kinds, column, test, test / 6);
+            (format!("{sql} FILTER (WHERE {condition})"), kind)
+        }
+        None => (sql, kind),
+    }
+}
+
+fn join(query: Query, other: &Known, left: bool, on: (u8, u8), residual: Option<(u8, u8, u8)>) -> Query {
+    if query.kinds.len() + other.kinds.len() > WIDE {
+        return query;
+    }
+    // An equality of two columns of a kind; the first columns are both whole numbers.
+    let a = usize::from(on.0) % query.kinds.len();
+    let Some(b) = of_kind(&other.kinds, on.1, &[query.kinds[a]]) else {
+        return query;
+    };
+    let mut condition = format!("a.c{a} = b.c{b}");
+    if let Some((column, test, value)) = residual {
+        let extra = if test % 2 == 0 {
+            predicate("b.", &other.kinds, column, test / 2, value)
+        } else {
+            predicate("a.", &query.kinds, column, test / 2, value)
+        };
+        let _ = write!(condition, " AND {extra}");
+    }
+    let mut parts = Vec::new();
+    let mut kinds = Vec::new();
+    for (side, of) in [("a", &query.kinds), ("b", &other.kinds)] {
+        for (column, kind) in of.iter().enumerate() {
+            parts.push(format!("{side}.c{column} AS c{}", parts.len()));
+            kinds.push(*kind);
+        }
+    }
+    let word = if left { "LEFT JOIN" } else { "JOIN" };
+    Query {
+        sql: format!(
+            "SELECT {} FROM (\n{}\n) a {word} {} b ON {condition}",
+            parts.join(", "),
+            indented(&query.sql),
+            other.name
+        ),
+        kinds,
+    }
+}
+
+fn first(
+    from: &str,
+    mut kinds: Vec<Kind>,
+    partition: &[usize],
+    order: &[(usize, bool, bool)],
+    rows: u8,
+    number: bool,
+) -> Query {
+    let all = columns("", kinds.len());
+    let order: Vec<String> = order
+        .iter()
+        .map(|(column, descending, nulls_first)| {
+            let direction = if *descending { "DESC" } else { "ASC" };
+            let nulls = if *nulls_first { "FIRST" } else { "LAST" };
+            format!("c{column} {direction} NULLS {nulls}")
+        })
+        .collect();
+    let order = order.join(", ");
+    if partition.is_empty() && !number {
+        return Query {
+            sql: format!("SELECT {all} FROM {from} ORDER BY {order} LIMIT {rows}"),
+            kinds,
+        };
+    }
+    let by: Vec<String> = partition.iter().map(|column| format!("c{column}")).collect();
+    let by = if by.is_empty() {
+        String::new()
+    } else {
+        format!("PARTITION BY {} ", by.join(", "))
+    };
+    let inner = format!("SELECT {all}, ROW_NUMBER() OVER ({by}ORDER BY {order}) AS n FROM {from}");
+    let shown = if number && kinds.len() < WIDE {
+        kinds.push(Kind::Int);
+        format!("{all}, CAST(n AS BIGINT) AS c{}", kinds.len() - 1)
+    } else {
+        all
+    };
+    Query {
+        sql: format!("SELECT {shown} FROM (\n{}\n) r WHERE n <= {rows}", indented(&inner)),
+        kinds,
+    }
+}
+
+fn window(from: &str, mut kinds: Vec<Kind>, column: usize, size: u8, slide: u8) -> Query {
+    let all = columns("q.", kinds.len());
+    let size = 1 + size % 3;
+    let call = match slide % 3 {
+        0 => format!("TUMBLE({from}, q.c{column}, INTERVAL '{size}' HOUR)"),
+        other => format!("HOP({from}, q.c{column}, INTERVAL '{other}' HOUR, INTERVAL '{size}' HOUR)"),
+    };
+    kinds.push(Kind::Time);
+    Query {
+        sql: format!("SELECT {all}, window_start AS c{} FROM {call}", kinds.len() - 1),
+        kinds,
+    }
+}
+
+/// The columns of a kind that both have, pairwise; where the other has none, NULL.
+fn union(query: Query, other: &Known) -> Query {
+    let mut taken = vec![false; other.kinds.len()];
+    let mut parts = Vec::new();
+    for (column, kind) in query.kinds.iter().enumerate() {
+        let found = (0..other.kinds.len()).find(|c| !taken[*c] && other.kinds[*c] == *kind);
+        parts.push(match found {
+            Some(c) => {
+                taken[c] = true;
+                format!("c{c} AS c{column}")
+            }
+            None => format!("CAST(NULL AS {}) AS c{column}", sql_type(*kind)),
+        });
+    }
+    Query {
+        sql: format!(
+            "SELECT {} FROM (\n{}\n) u\nUNION ALL\nSELECT {} FROM {}",
+            columns("", query.kinds.len()),
+            indented(&query.sql),
+            parts.join(", "),
+            other.name
+        ),
+        kinds: query.kinds,
+    }
+}
+
+fn act(script: &mut String, action: &Action, case: &Case, serial: &mut u64) {
+    let relation = |number: &u8| {
+        let number = usize::from(*number) % case.relations.len();
+        let relation = &case.relations[number];
+        let letter = if relation.origin == Origin::Source { 's' } else { 't' };
+        (format!("{letter}{number}"), relation)
+    };
+    let _ = match action {
+        Action::Insert { relation: to, rows } => {
+            let (name, to) = relation(to);
+            insert(script, &name, to, rows, serial)
+        }
+        Action::Delete {
+            relation: from,
+            column,
+            value,
+        } => {
+            let (name, from) = relation(from);
+            match condition(from, *column, *value) {
+                Some(condition) => write!(script, "statement ok\nDELETE FROM {name} WHERE {condition}\n\n"),
+                None => Ok(()),
+            }
+        }
+        Action::Update {
+            relation: of,
+            column,
+            value,
+            to: (set, number),
+        } => {
+            let (name, of) = relation(of);
+            let set = usize::from(*set) % of.kinds.len();
+            let new = literal(of.kinds[set], *number, true);
+            match condition(of, *column, *value) {
+                Some(condition) => write!(
+                    script,
+                    "statement ok\nUPDATE {name} SET c{} = {new} WHERE {condition}\n\n",
+                    set + 1
+                ),
+                None => Ok(()),
+            }
+        }
+        Action::Verify => write!(script, "verify\n\n"),
+        Action::Crash => write!(script, "crash\n\n"),
+        Action::Restart { tasks } => write!(script, "tasks {}\n\n", 1 + tasks % 3),
+    };
+}
+
+/// Which rows a DELETE or UPDATE means; none of a source.
+fn condition(relation: &Relation, column: u8, value: u8) -> Option<String> {
+    if relation.origin == Origin::Source {
+        return None;
+    }
+    let column = usize::from(column) % relation.kinds.len();
+    let kind = relation.kinds[column];
+    let name = format!("c{}", column + 1);
+    Some(match literal(kind, value, true).as_str() {
+        "NULL" => format!("{name} IS NULL"),
+        value => format!("{name} = {value}"),
+    })
+}
+
+fn insert(
+    script: &mut String,
+    name: &str,
+    relation: &Relation,
+    rows: &[Vec<u8>],
+    serial: &mut u64,
+) -> std::fmt::Result {
+    let source = relation.origin == Origin::Source;
+    let mut lines = Vec::new();
+    for row in rows {
+        *serial += 1;
+        // Without a key rows may be there twice.
+        let first = if relation.origin == Origin::KeyedTable {
+            *serial
+        } else {
+            *serial % 3
+        };
+        let cells = relation.kinds.iter().zip(row);
+        lines.push(if source {
+            let fields = cells
+                .enumerate()
+                .map(|(c, (kind, number))| format!("\"c{}\": {}", c + 1, json(*kind, *number)));
+            format!("{{\"c0\": {first}, {}}}", fields.collect::<Vec<_>>().join(", "))
+        } else {
+            let values = cells.map(|(kind, number)| literal(*kind, *number, true));
+            format!("({first}, {})", values.collect::<Vec<_>>().join(", "))
+        });
+    }
+    if source {
+        write!(script, "feed {name}\n{}\n\n", lines.join("\n"))
+    } else {
+        write!(
+            script,
+            "statement ok\nINSERT INTO {name} VALUES {}\n\n",
+            lines.join(", ")
+        )
+    }
+}
+
+/// A value of a kind, of few, so that rows meet; NULL among them where it may.
+fn literal(kind: Kind, number: u8, nullable: bool) -> String {
+    let number = number % 6;
+    if nullable && number == 5 {
+        return "NULL".to_string();
+    }
+    match kind {
+        Kind::Int => format!("{}", i64::from(number % 5) - 1),
+        Kind::Text => format!("'{}'", ["a", "", "b", "ab", "ü"][usize::from(number % 5)]),
+        Kind::Decimal => format!(
+            "CAST({} AS DECIMAL(12, 2))",
+            ["0", "1.5", "-2.25", "0.01", "100"][usize::from(number % 5)]
+        ),
+        Kind::Float => format!(
+            "CAST({} AS DOUBLE)",
+            ["0", "0.5", "-0.25", "1024", "3"][usize::from(number % 5)]
+        ),
+        Kind::Time => format!("TIMESTAMP '2024-01-01 0{}:{}0:00'", number % 5, number),
+    }
+}
+
+/// The same value in a record.
+fn json(kind: Kind, number: u8) -> String {
+    let number = number % 6;
+    if number == 5 {
+        return "null".to_string();
+    }
+    match kind {
+        Kind::Int => format!("{}", i64::from(number) - 1),
+        Kind::Text => format!("\"{}\"", ["a", "", "b", "ab", "ü"][usize::from(number)]),
+        Kind::Decimal => ["0", "1.5", "-2.25", "0.01", "100"][usize::from(number)].to_string(),
+        Kind::Float => ["0", "0.5", "-0.25", "1024", "3"][usize::from(number)].to_string(),
+        Kind::Time => format!("\"2024-01-01 0{number}:{number}0:00\""),
+    }
+}
