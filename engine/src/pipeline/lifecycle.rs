@@ -14,7 +14,7 @@ use super::record::{self, follower_name};
 use super::runtime::Command;
 use super::standing::Standing;
 use super::{Engine, spawn, supervisor};
-use crate::connector::{self, Bound, Start};
+use crate::connector::{self, Bound, SinkSpec, Start};
 use crate::relation::{SourceSpec, TableSpec, ViewSpec};
 use crate::{Error, Result};
 
@@ -294,13 +294,15 @@ impl Engine {
         supervisor::start_stopped(&self.shared)
     }
 
+    /// Opens a sink that is to be created, and closes it again: what can't be opened for its options
+    /// or its place is refused, and not tried for ever.
+    pub fn check_sink(&self, spec: &SinkSpec) -> Result<()> {
+        connector::sink(spec).map(drop)
+    }
+
     /// Starts a new sink; a query of its own is started with it.
     pub fn create_sink(&self, sink: SinkRun, query: Option<ViewSpec>) -> Result<()> {
         let volatile = connector::is_volatile(&sink.spec.connector);
-        if !volatile {
-            // What can't be opened for its options or its place is refused, not tried for ever.
-            drop(connector::sink(&sink.spec)?);
-        }
         self.sinks.lock().insert(sink.relation, sink.clone());
         // Nothing of its own query may pass a sink by.
         if volatile {

@@ -73,8 +73,10 @@ pub fn create(instance: &Instance, statement: &Statement, sql: &str) -> Result<A
     let mut batch = WriteBatch::new();
     let id = ids.allocate(&mut batch)?;
     let mut relation = plan(statement, id, &known.catalog).map_err(place)?;
-    if let Definition::Source(source) = &mut relation.definition {
-        instance.engine().fix_start(source)?;
+    match &mut relation.definition {
+        Definition::Source(source) => instance.engine().fix_start(source)?,
+        Definition::Sink(sink) => instance.engine().check_sink(&sink.sink)?,
+        _ => {}
     }
     journal::put(&mut batch, &relation);
     instance.engine().store().commit(batch)?;

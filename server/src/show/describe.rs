@@ -2,13 +2,14 @@
 
 use weir_engine::relation::{ColumnOrigin, Metadata};
 use weir_sql::catalog::{Definition, Relation};
+use weir_sql::explain;
 use weir_sql::statement::Name;
 
 use crate::cells::{Cell, Kind};
 use crate::error::ErrorKind;
 use crate::instance::Known;
-use weir_engine::format::sql_type;
 use crate::{Error, Result, system};
+use weir_engine::format::sql_type;
 
 pub const COLUMNS: &[(&str, Kind)] = &[
     ("column", Kind::Text),
@@ -54,11 +55,17 @@ fn detail(relation: &Relation, column: usize) -> Option<String> {
     match source.origins.get(column) {
         Some(ColumnOrigin::Key) => facts.push("from the record's key".to_string()),
         Some(ColumnOrigin::Metadata(metadata)) => facts.push(format!("METADATA FROM '{}'", metadata_word(metadata))),
-        Some(ColumnOrigin::Generated(expression)) => facts.push(format!("GENERATED AS ({expression})")),
+        Some(ColumnOrigin::Generated(expression)) => {
+            facts.push(format!(
+                "GENERATED AS ({})",
+                explain::expression(expression, &source.schema)
+            ));
+        }
         Some(ColumnOrigin::Value) | None => {}
     }
     if let Some(watermark) = source.watermark.as_ref().filter(|watermark| watermark.column == column) {
-        facts.push(format!("event time, WATERMARK AS ({})", watermark.bound));
+        let bound = explain::expression(&watermark.bound, &source.schema);
+        facts.push(format!("event time, WATERMARK AS ({bound})"));
     }
     (!facts.is_empty()).then(|| facts.join(", "))
 }
