@@ -101,13 +101,7 @@ impl Shell {
                 last => break last,
             }
         };
-        let what = format!(
-            "{}; {} in {}",
-            rows_text(watch.count() as usize),
-            changes_text(watch.changes()),
-            time(started.elapsed())
-        );
-        picture.draw(&watch, Some(&what))?;
+        picture.draw(&watch, Some(started.elapsed()))?;
         self.end(last)
     }
 
@@ -172,22 +166,22 @@ impl Picture {
         }
     }
 
-    /// Draws what has changed: the rows, or only the rate. With `end` it is for the last time.
-    fn draw(&mut self, watch: &Watch, end: Option<&str>) -> Result<(), Failure> {
+    /// Draws what has changed: the rows, or only the rate. It is for the last time when it has
+    /// `taken` its time.
+    fn draw(&mut self, watch: &Watch, taken: Option<Duration>) -> Result<(), Failure> {
         let size = self.screen.size().unwrap_or((80, 24));
         let rate_changed = self.rate.measure(watch.changes(), Instant::now());
-        if self.drawn == Some(watch.changes()) && size == self.size && !rate_changed && end.is_none() {
+        if self.drawn == Some(watch.changes()) && size == self.size && !rate_changed && taken.is_none() {
             return Ok(());
         }
         let (width, height) = size;
         // Header, rule, status, and the line where the cursor waits.
         let room = height.saturating_sub(4).max(1);
         let mut text = Vec::new();
+        // In the last column some terminals would clear the line's last character, not what is behind it.
+        let width = width.saturating_sub(1).max(1);
         self.table.frame(&watch.first(room)?, width, &mut text)?;
-        let status = match end {
-            Some(end) => format!("({end})"),
-            None => self.status(watch, room),
-        };
+        let status = self.status(watch, room, taken);
         let status: String = status.chars().take(width).collect();
         text.extend_from_slice(self.screen.style.dim(&status).as_bytes());
         text.push(b'\n');
@@ -198,14 +192,17 @@ impl Picture {
         Ok(())
     }
 
-    fn status(&self, watch: &Watch, room: usize) -> String {
+    fn status(&self, watch: &Watch, room: usize, taken: Option<Duration>) -> String {
         let count = watch.count().max(0) as usize;
         let rows = match count > room {
             true => format!("first {} of {}", grouped(room as u64), rows_text(count)),
             false => rows_text(count),
         };
         let changes = changes_text(watch.changes());
-        format!("{rows} · {changes} · {}/s · Ctrl-C ends", grouped(self.rate.per_second))
+        match taken {
+            Some(taken) => format!("({rows}; {changes} in {})", time(taken)),
+            None => format!("{rows} · {changes} · {}/s · Ctrl-C ends", grouped(self.rate.per_second)),
+        }
     }
 
     /// Bytes that put `text` where the picture is. Each line is overwritten and its old rest
