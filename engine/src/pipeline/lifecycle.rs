@@ -21,6 +21,12 @@ use crate::{Error, Result};
 /// How long a pipeline may take to let a view go.
 const DETACH: Duration = Duration::from_secs(60);
 
+/// True for a sink that is handed each epoch as it is committed, past the changelog: it keeps nothing
+/// outside, and its own query has nothing to show from before it was there.
+fn is_volatile(sink: &SinkRun) -> bool {
+    sink.follow == sink.relation && connector::is_volatile(&sink.spec.connector)
+}
+
 impl Engine {
     /// Starts views and sinks at their last epochs, after all sources and tables were added.
     /// `paused` stay stopped. `broken` are relations that the catalog holds and that can't run:
@@ -47,7 +53,7 @@ impl Engine {
         }
         let (volatile, kept): (Vec<SinkRun>, Vec<SinkRun>) = sinks
             .into_iter()
-            .partition(|sink| connector::is_volatile(&sink.spec.connector));
+            .partition(is_volatile);
         self.restore_sinks(volatile, paused)?;
         self.park_all(records, broken)?;
         supervisor::start_stopped(&self.shared)?;
@@ -302,7 +308,7 @@ impl Engine {
 
     /// Starts a new sink; a query of its own is started with it.
     pub fn create_sink(&self, sink: SinkRun, query: Option<ViewSpec>) -> Result<()> {
-        let volatile = connector::is_volatile(&sink.spec.connector);
+        let volatile = is_volatile(&sink);
         self.sinks.lock().insert(sink.relation, sink.clone());
         // Nothing of its own query may pass a sink by.
         if volatile {
@@ -317,7 +323,7 @@ impl Engine {
 
     /// The changelog of a sink's own query must be whole from the first epoch.
     fn follow_own_query(&self, sink: &SinkRun) {
-        if connector::is_volatile(&sink.spec.connector) {
+        if is_volatile(sink) {
             return;
         }
         let name = delivery::follower_name(sink.relation);
@@ -338,7 +344,7 @@ impl Engine {
     }
 
     fn start_sink(&self, sink: SinkRun) -> Result<()> {
-        if connector::is_volatile(&sink.spec.connector) {
+        if is_volatile(&sink) {
             let connector = connector::sink(&sink.spec)?;
             let mut volatile = self.shared.sinks.lock();
             volatile

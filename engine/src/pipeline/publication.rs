@@ -5,10 +5,10 @@
 //! happens sleeps.
 //!
 //! **Right epochs.** A view over sources alone is right at each of its epochs. While a pipeline
-//! that also reads views which it is to be attached to has not met them, its views are right
-//! nowhere: an epoch mixes two moments. So beside the last epoch stands the last *right* one, and
-//! that is what others are shown: they go from one right epoch to the next, and take what lies
-//! between as one change.
+//! follows a view that it is yet to meet, whatever rests on that view is right nowhere: an epoch
+//! mixes two moments. So beside its last epoch each view has the last *right* one, and that is what
+//! others are shown: they go from one right epoch to the next, and take what lies between as one
+//! change.
 //!
 //! **Changelogs.** A view's changelog is written only while someone follows the view:
 //! [`Publication::logged`] tells a pipeline which of its views those are.
@@ -27,19 +27,26 @@ use crate::operator::Watermark;
 /// The DML commit of those that no table reaches: later than all.
 pub const NO_TABLES: DmlCommit = DmlCommit(u64::MAX);
 
+/// A view at an epoch of its pipeline.
+#[derive(Debug, Clone, Copy)]
+pub struct ViewNews {
+    /// The last right epoch: this one, unless the view rests on one that its pipeline is yet to meet.
+    pub right: Epoch,
+    /// The result's watermark, if it has event time.
+    pub watermark: Option<Watermark>,
+}
+
 /// An epoch of a pipeline.
 #[derive(Debug, Clone, Default)]
 pub struct News {
     /// The epoch.
     pub epoch: Epoch,
-    /// The last right epoch: the same, unless the pipeline is yet to meet what it follows.
-    pub right: Epoch,
     /// Tables are in it up to this DML commit, directly or through views that it follows.
     pub dml: DmlCommit,
     /// The DML log was read up to this commit.
     pub dml_read: DmlCommit,
-    /// The views that it holds, with the watermark of each that has event time.
-    pub views: BTreeMap<RelationId, Option<Watermark>>,
+    /// The views that it holds.
+    pub views: BTreeMap<RelationId, ViewNews>,
     /// Every input was bounded and has ended.
     pub ended: bool,
     /// Pipelines that this one has taken in.
@@ -55,7 +62,7 @@ pub struct Host {
     pub pipeline: PipelineId,
     /// Its last epoch.
     pub epoch: Epoch,
-    /// Its last right epoch.
+    /// The view's last right epoch.
     pub right: Epoch,
     /// The DML commit of its last epoch.
     pub dml: DmlCommit,
@@ -102,14 +109,15 @@ impl State {
     fn host(&self, view: RelationId) -> Option<Host> {
         let pipeline = *self.hosts.get(&view)?;
         let news = self.pipelines.get(&pipeline)?;
+        let ViewNews { right, watermark } = *news.views.get(&view)?;
         Some(Host {
             pipeline,
             epoch: news.epoch,
-            right: news.right,
+            right,
             dml: news.dml,
-            watermark: news.views.get(&view).copied().flatten(),
+            watermark,
             ended: news.ended,
-            attached: self.attached.contains(&pipeline) && news.right == news.epoch,
+            attached: self.attached.contains(&pipeline) && right == news.epoch,
         })
     }
 

@@ -22,7 +22,7 @@ pub fn follower_name(pipeline: PipelineId) -> String {
 pub fn extra(
     watermarks: &HashMap<NodeRef, Watermark>,
     sources: impl Iterator<Item = (RelationId, Option<Watermark>)>,
-    right: Epoch,
+    right: &BTreeMap<RelationId, Epoch>,
     dml_read: DmlCommit,
 ) -> Value {
     let watermarks: BTreeMap<String, Watermark> = watermarks
@@ -59,10 +59,16 @@ pub fn source_progress(record: &PipelineRecord, source: RelationId) -> SourcePro
         .unwrap_or_default()
 }
 
-/// The last epoch at which its views were right (see [`super::publication`]).
-pub fn right(record: &PipelineRecord) -> Epoch {
-    let right = record.extra.get("right").and_then(Value::as_u64);
-    right.map_or(record.epoch, Epoch)
+/// The last epoch at which one of its views was right (see [`super::publication`]).
+pub fn right(record: &PipelineRecord, view: RelationId) -> Epoch {
+    let right = record.extra.get("right").and_then(|right| right.get(view.to_string()));
+    right.and_then(Value::as_u64).map_or(record.epoch, Epoch)
+}
+
+/// The same for all its views.
+pub fn rights(record: &PipelineRecord) -> BTreeMap<RelationId, Epoch> {
+    let views = record.views.iter();
+    views.map(|view| (*view, right(record, *view))).collect()
 }
 
 /// Up to where it has read the DML log.
@@ -87,9 +93,12 @@ pub fn restrict(
     changelogs.retain(|view, _| reads.contains(view));
     let source = |id: &String| id.parse().is_ok_and(|id| reads.contains(&RelationId(id)));
     let mut extra = record.extra.clone();
-    if let Some(watermarks) = extra.get_mut("watermarks").and_then(Value::as_object_mut) {
-        let mine = |at: &String| views.iter().any(|view| at.split(':').next() == Some(&view.to_string()));
-        watermarks.retain(|at, _| mine(at));
+    // Both are by view, the watermarks by node besides.
+    for of_views in ["watermarks", "right"] {
+        if let Some(of_views) = extra.get_mut(of_views).and_then(Value::as_object_mut) {
+            let mine = |at: &String| views.iter().any(|view| at.split(':').next() == Some(&view.to_string()));
+            of_views.retain(|at, _| mine(at));
+        }
     }
     PipelineRecord {
         id,

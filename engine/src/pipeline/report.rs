@@ -117,12 +117,29 @@ impl Engine {
         rows
     }
 
-    /// How a running sink stands; `None` for those that are stopped, or keep nothing outside.
+    /// How a running sink stands; `None` for those that are stopped.
     pub fn sink_status(&self, sink: RelationId) -> Option<SinkStatus> {
-        self.deliveries
-            .lock()
-            .get(&sink)
-            .map(|delivery| delivery.status.lock().clone())
+        let deliveries = self.deliveries.lock();
+        let status = deliveries.get(&sink).map(|delivery| delivery.status.lock().clone());
+        drop(deliveries);
+        status.or_else(|| self.volatile_status(sink))
+    }
+
+    /// How a sink stands that keeps nothing outside: it is given each epoch as it is committed.
+    fn volatile_status(&self, sink: RelationId) -> Option<SinkStatus> {
+        let sinks = self.shared.sinks.lock();
+        let given = sinks.iter().find_map(|(follow, sinks)| {
+            let (_, connector) = sinks.iter().find(|(id, _)| *id == sink)?;
+            Some((*follow, connector.rows_delivered()))
+        });
+        drop(sinks);
+        let (follow, rows) = given?;
+        let host = self.shared.publication.host(follow);
+        Some(SinkStatus {
+            delivered: host.map_or(Epoch::ZERO, |host| host.epoch),
+            rows,
+            trouble: None,
+        })
     }
 
     /// Bytes that a relation takes in the store, about: operator state, rows and changelog.

@@ -91,6 +91,7 @@ pub struct HandedOver {
     follows: BTreeMap<RelationId, Follow>,
     tables: BTreeMap<RelationId, StoredRelation>,
     dml: DmlCommit,
+    right: BTreeMap<RelationId, Epoch>,
 }
 
 /// A view of another pipeline, read by its changelog.
@@ -161,8 +162,8 @@ pub struct Runtime {
     /// Something moved since the last checkpoint.
     dirty: bool,
     last_epoch: Epoch,
-    /// The last right epoch.
-    right: Epoch,
+    /// The last right epoch of each view that had one.
+    right: BTreeMap<RelationId, Epoch>,
     last_record: Option<PipelineRecord>,
     last_checkpoint: Instant,
     committing: Option<Epoch>,
@@ -220,7 +221,7 @@ impl Runtime {
             started: false,
             dirty: false,
             last_epoch: record.as_ref().map_or(Epoch::ZERO, |record| record.epoch),
-            right: record.as_ref().map_or(Epoch::ZERO, record::right),
+            right: record.as_ref().map(record::rights).unwrap_or_default(),
             last_record: record,
             last_checkpoint: Instant::now(),
             committing: None,

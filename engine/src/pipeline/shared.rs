@@ -435,7 +435,7 @@ impl Shared {
     fn right_snapshot(&self, view: RelationId) -> Result<Option<(Snapshot, Epoch)>> {
         let snapshot = Snapshot::new(self.store.snapshot())?;
         let record = snapshot.pipeline_of(view)?;
-        let right = record.filter(|record| record::right(record) == record.epoch);
+        let right = record.filter(|record| record::right(record, view) == record.epoch);
         Ok(right.map(|record| (snapshot, record.epoch)))
     }
 

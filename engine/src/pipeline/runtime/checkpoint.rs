@@ -1,6 +1,6 @@
 //! Checkpoints: what became dirty, on its way to the committer, and back as an outcome.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_state::pipelines::{self, PipelineRecord};
 use weir_state::{DmlCommit, Epoch, Keyspace, RelationId, WriteBatch, keys};
@@ -39,9 +39,10 @@ impl Runtime {
         let wanted: BTreeSet<RelationId> = volatile.keys().copied().filter(|view| views.contains(view)).collect();
         drop(volatile);
         let (mut batch, changes) = self.dataflow.checkpoint(epoch, &logged, &wanted)?;
-        if !self.follows.values().any(|follow| follow.to_meet) {
-            self.right = epoch;
-        }
+        let unmet = self.follows.iter().filter(|(_, follow)| follow.to_meet);
+        let mixed = self.dataflow.with_dependents(unmet.map(|(view, _)| *view).collect());
+        let right = views.iter().filter(|view| !mixed.contains(view));
+        self.right.extend(right.map(|view| (*view, epoch)));
         let record = self.record(epoch);
         let news = self.news(epoch);
         if self.start.durable {
@@ -100,8 +101,15 @@ impl Runtime {
             dml: self.tables_upto(),
             epoch,
             changelogs: self.follows.iter().map(|(id, follow)| (*id, follow.taken)).collect(),
-            extra: record::extra(self.dataflow.watermarks(), sources, self.right, self.dml_read()),
+            extra: record::extra(self.dataflow.watermarks(), sources, &self.rights(), self.dml_read()),
         }
+    }
+
+    /// The last right epoch of each present view.
+    pub(super) fn rights(&self) -> BTreeMap<RelationId, Epoch> {
+        let views = self.dataflow.views().keys();
+        let right = |view: &RelationId| self.right.get(view).copied().unwrap_or(Epoch::ZERO);
+        views.map(|view| (*view, right(view))).collect()
     }
 
     /// Up to where it has read the DML log.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weir_state::pipelines::PipelineRecord;
 use weir_state::{DmlCommit, Epoch, RelationId, Store};
 
 use super::{Follow, Runtime};
@@ -107,7 +108,8 @@ impl Runtime {
         for view in &views {
             let record = snapshot.pipeline_of(view.relation)?;
             // The store may be an epoch further than what was published.
-            let Some(record) = record.filter(|record| record::right(record) == record.epoch) else {
+            let right = |record: &PipelineRecord| record::right(record, view.relation) == record.epoch;
+            let Some(record) = record.filter(right) else {
                 return Ok(false);
             };
             dml = dml.min(record.dml);

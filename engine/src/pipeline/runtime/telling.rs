@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use weir_state::Epoch;
 
 use super::Runtime;
-use crate::pipeline::publication::News;
+use crate::pipeline::publication::{News, ViewNews};
 use crate::pipeline::shared::SourceStatus;
 use crate::pipeline::source::SourceInput;
 
@@ -16,13 +16,15 @@ const SELDOM: Duration = Duration::from_millis(200);
 
 impl Runtime {
     pub(super) fn news(&self, epoch: Epoch) -> News {
-        let views = self.dataflow.views().keys();
+        let view_news = |(view, right)| {
+            let watermark = self.dataflow.watermark(view);
+            (view, ViewNews { right, watermark })
+        };
         News {
             epoch,
-            right: self.right,
             dml: self.tables_upto(),
             dml_read: self.dml_read(),
-            views: views.map(|view| (*view, self.dataflow.watermark(*view))).collect(),
+            views: self.rights().into_iter().map(view_news).collect(),
             ended: self.has_ended(),
             absorbed: self.absorbed.clone(),
             positions: Arc::new(

@@ -101,6 +101,7 @@ impl Runtime {
             follows: std::mem::take(&mut self.follows),
             tables: std::mem::take(&mut self.tables),
             dml: self.dml,
+            right: self.right.clone(),
         }
     }
 
@@ -110,6 +111,7 @@ impl Runtime {
             self.dml = given.dml;
         }
         self.tables.extend(given.tables);
+        self.right.extend(given.right);
         for parts in given.views {
             self.dataflow.put(parts);
         }
