@@ -96,6 +96,11 @@ pub trait Slots {
     /// new one: `slot.index()` is never above the number of slots so far.
     fn reset(&mut self, slot: Slot);
 
+    /// All slots, the first `slots`, become empty and give their memory back.
+    fn clear(&mut self, slots: usize) {
+        (0..slots).for_each(|slot| self.reset(Slot(slot as u32)));
+    }
+
     /// Takes what was saved into a slot that was reset before. [`Layout::Value`]: called once.
     /// [`Layout::Deltas`]: once for each chunk, in the order of their saves.
     fn load(&mut self, slot: Slot, bytes: &[u8]) -> Result<()>;
@@ -178,6 +183,8 @@ pub struct KeyedTable {
     cursor: Option<Cursor>,
     /// Reused for values on their way to a batch.
     buffer: Vec<u8>,
+    /// As `buffer`, one for each shard.
+    chunks: Vec<Vec<u8>>,
     /// Reused by look-ups.
     guesses: Vec<Slot>,
 }
@@ -219,6 +226,7 @@ impl KeyedTable {
             has_evicted: false,
             cursor: None,
             buffer: Vec::new(),
+            chunks: Vec::new(),
             guesses: Vec::new(),
         })
     }

@@ -207,20 +207,42 @@ impl KeyedTable {
     /// any more. The bucket [`NEVER`] stays. Entries that are not in memory aren't loaded for it.
     pub fn close_through<S: Slots>(&mut self, through: i64, slots: &mut S) {
         let through = through.min(NEVER - 1);
+        let all_go = self.all_close(through);
         while let Some(bucket) = self.first_bucket(through) {
             if self.buckets_mut().chunks(bucket).is_stored() {
                 self.delete_bucket(bucket);
             }
-            for slot in self.buckets().slots(bucket) {
-                self.free(slot, slots);
+            if !all_go {
+                for slot in self.buckets().slots(bucket) {
+                    self.free(slot, slots);
+                }
             }
             let buckets = self.buckets_mut();
             if let Some(bucket) = buckets.buckets.remove(&bucket) {
                 buckets.partial -= usize::from(!bucket.complete);
             }
         }
+        if all_go {
+            slots.clear(self.index.slots());
+            self.index.clear();
+            let buckets = self.buckets_mut();
+            buckets.of_slot.clear();
+            // Of those that are left nothing is in memory, only slots that have left are noted.
+            buckets.buckets.values_mut().for_each(|bucket| bucket.slots.clear());
+            self.dirty.clear();
+            self.in_flight.clear();
+            self.cursor = None;
+        }
         let buckets = self.buckets_mut();
         buckets.closed_through = buckets.closed_through.max(Some(through));
+    }
+
+    /// Whether all that is in memory goes with these buckets, and is most of what there ever was:
+    /// then it is given up as a whole, which costs a fraction of giving up each entry.
+    fn all_close(&self, through: i64) -> bool {
+        let closing = self.buckets().buckets.range(..=through);
+        let entries: usize = closing.map(|(_, bucket)| bucket.in_memory).sum();
+        entries == self.index.len() && entries >= self.index.slots() / 2
     }
 
     pub(super) fn buckets(&self) -> &Buckets {

@@ -23,7 +23,7 @@ use super::complete::{Cursor, Part};
 use super::stored::shard_of_key;
 use super::{KeyedTable, Layout, Save, Slot, Slots};
 use crate::Result;
-use crate::shard::hash_key;
+use crate::shard::{SHARDS, hash_key};
 
 /// All of the entry.
 const WHOLE: u8 = 1;
@@ -33,7 +33,7 @@ const DELTA: u8 = 2;
 const GONE: u8 = 0;
 
 /// A chunk is ended when it has more bytes than this.
-const CHUNK_BYTES: usize = 4 << 20;
+const CHUNK_BYTES: usize = 1 << 15;
 /// A bucket isn't written anew for less than this.
 const WORTHLESS_BYTES: u64 = 1 << 16;
 /// A closed bucket of up to this many chunks is deleted one by one: range deletes make later reads
@@ -87,14 +87,14 @@ impl KeyedTable {
     /// between.
     pub(super) fn checkpoint_buckets<S: Slots>(&mut self, slots: &mut S, batch: &mut WriteBatch) -> Result<()> {
         self.buckets_mut().write_deletes(batch);
-        let mut changed: Vec<(i64, u8, Slot)> = Vec::with_capacity(self.dirty.len());
+        let mut changed: Vec<(i64, Slot)> = Vec::with_capacity(self.dirty.len());
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
             if !self.index.take_dirty(slot) {
                 continue;
             }
             if !slots.is_empty(slot) || self.index.is_stored(slot) {
-                changed.push((self.buckets().of(slot), self.shard(slot), slot));
+                changed.push((self.buckets().of(slot), slot));
             } else if !self.index.is_in_flight(slot) {
                 self.free(slot, slots);
             }
@@ -112,27 +112,33 @@ impl KeyedTable {
         Ok(())
     }
 
-    /// Writes entries of a bucket, which are sorted by shard.
+    /// Writes entries of a bucket. They come in the order of their slots, which is that of the
+    /// memory in which they lie, and are dealt to a chunk for each shard.
     fn write_chunks<S: Slots>(
         &mut self,
         bucket: i64,
-        entries: &[(i64, u8, Slot)],
+        entries: &[(i64, Slot)],
         slots: &mut S,
         batch: &mut WriteBatch,
     ) -> Result<()> {
-        let mut chunk = std::mem::take(&mut self.buffer);
-        for entries in entries.chunk_by(|one, other| one.1 == other.1) {
-            let shard = entries[0].1;
-            chunk.clear();
-            for (_, _, slot) in entries {
-                self.write_record(bucket, *slot, slots, &mut chunk)?;
-                if chunk.len() >= CHUNK_BYTES {
-                    self.put_chunk(bucket, shard, &mut chunk, batch);
-                }
+        let mut chunks = std::mem::take(&mut self.chunks);
+        chunks.resize_with(SHARDS, Vec::new);
+        let mut begun = Vec::new();
+        for (_, slot) in entries {
+            let shard = shard_of_key(self.index.hash(*slot), self.index.key(*slot)).0;
+            let chunk = &mut chunks[usize::from(shard)];
+            if chunk.is_empty() {
+                begun.push(shard);
             }
-            self.put_chunk(bucket, shard, &mut chunk, batch);
+            self.write_record(bucket, *slot, slots, chunk)?;
+            if chunk.len() >= CHUNK_BYTES {
+                self.put_chunk(bucket, shard, chunk, batch);
+            }
         }
-        self.buffer = chunk;
+        for shard in begun {
+            self.put_chunk(bucket, shard, &mut chunks[usize::from(shard)], batch);
+        }
+        self.chunks = chunks;
         Ok(())
     }
 
@@ -197,6 +203,8 @@ impl KeyedTable {
         chunks.add(shard, number, chunk.len());
         batch.put(Keyspace::State, &stored_key(table, bucket, shard, number), chunk);
         chunk.clear();
+        // An entry may have been very large.
+        chunk.shrink_to(2 * CHUNK_BYTES);
     }
 
     /// Deletes what is stored of a bucket and writes all that is in it.
@@ -219,11 +227,10 @@ impl KeyedTable {
                     self.set_in_flight(slot);
                 }
             } else {
-                entries.push((bucket, self.shard(slot), slot));
+                entries.push((bucket, slot));
             }
             self.index.clear_chunks(slot);
         }
-        entries.sort_unstable();
         self.write_chunks(bucket, &entries, slots, batch)
     }
 
@@ -346,10 +353,6 @@ impl KeyedTable {
             }
             _ => buckets.delete(Delete::Range(range.start, range.end)),
         }
-    }
-
-    fn shard(&self, slot: Slot) -> u8 {
-        shard_of_key(self.index.hash(slot), self.index.key(slot)).0
     }
 }
 

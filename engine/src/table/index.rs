@@ -156,6 +156,11 @@ impl KeyIndex {
         self.free.push(slot.0);
     }
 
+    /// All slots are free, as if there had been none.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.notes_use);
+    }
+
     /// Gives back the memory of keys that have gone, where it is worth it.
     pub(super) fn shrink(&mut self) {
         self.keys.shrink();

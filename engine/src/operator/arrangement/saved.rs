@@ -33,6 +33,10 @@ impl Slots for WeightedRows {
         }
     }
 
+    fn clear(&mut self, _slots: usize) {
+        *self = Self::new(self.keep);
+    }
+
     fn load(&mut self, slot: Slot, bytes: &[u8]) -> Result<()> {
         let (version, mut rest) = bytes.split_first().ok_or_else(damaged)?;
         if *version != VERSION {
