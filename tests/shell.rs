@@ -384,7 +384,10 @@ fn a_person_can_work_in_it() {
     // Ctrl-C clears what is typed, and the tab completes the table's name.
     shell.types("create table measurements (x int);\n");
     shell.expect("CREATE TABLE (");
+    shell.expect("weir> ");
     shell.types("select 'cleared' from \x03");
+    shell.expect("cleared");
+    shell.expect("weir> ");
     shell.types("select count(*) as fresh from meas\t;\n");
     shell.expect("fresh");
     shell.expect("(1 row, ");
