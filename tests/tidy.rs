@@ -73,7 +73,7 @@ const EDGES: [Edge; 7] = [
     },
     Edge {
         package: "sqlparser",
-        manifests: &["sql", "shell"],
+        manifests: &["sql"],
         sources: &[
             "sql/src/statement",
             "sql/src/parse",
@@ -82,7 +82,6 @@ const EDGES: [Edge; 7] = [
             "sql/src/read",
             "sql/src/walk",
             "sql/src/dml",
-            "shell/src/split",
         ],
     },
 ];
