@@ -171,6 +171,6 @@ fn varied(number: u64, lives: Vec<u64>) -> Settings {
         entry_budget: (number % 2 == 0).then_some(3),
         checkpoint_interval: Duration::from_millis([1, 500][number as usize / 2 % 2]),
         lives,
-        rocks: false,
+        ..Settings::default()
     }
 }

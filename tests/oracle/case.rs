@@ -147,7 +147,9 @@ impl Run {
             entry_budget: self.budget.map(|budget| 1 + usize::from(budget % 4)),
             checkpoint_interval: std::time::Duration::from_millis(if self.quick { 1 } else { 500 }),
             lives: self.lives.iter().map(|life| 2 + u64::from(*life) % 40).collect(),
-            rocks: false,
+            // A case that hangs is run again and again to shrink it.
+            patience: std::time::Duration::from_secs(20),
+            ..Settings::default()
         }
     }
 }

@@ -29,8 +29,6 @@ mod watch;
 
 pub use watch::Watch;
 
-/// How long anything may take before the test fails with what it waits for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -49,6 +47,8 @@ pub struct Settings {
     pub lives: Vec<u64>,
     /// On RocksDB instead of in memory.
     pub rocks: bool,
+    /// How long anything may take before the test fails with what it waits for.
+    pub patience: Duration,
 }
 
 impl Default for Settings {
@@ -60,6 +60,7 @@ impl Default for Settings {
             checkpoint_interval: Duration::from_millis(500),
             lives: Vec::new(),
             rocks: false,
+            patience: Duration::from_secs(60),
         }
     }
 }
@@ -237,7 +238,7 @@ impl Rig {
             }
             let settings = self.session_settings.clone();
             let set = settings.iter().try_for_each(|sql| self.run(sql).map(|_| ()));
-            match set.and_then(|()| self.take_in_dml()) {
+            match set.and_then(|()| self.fail_again()).and_then(|()| self.take_in_dml()) {
                 Ok(()) => return Ok(()),
                 Err(_) if self.store.is_dead() => self.bury(),
                 Err(trouble) => return Err(format!("a new life: {trouble}")),
@@ -342,7 +343,7 @@ impl Rig {
     fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Trouble> {
         let watchman = async {
             let begun = Instant::now();
-            while !self.store.is_dead() && begun.elapsed() < PATIENCE {
+            while !self.store.is_dead() && begun.elapsed() < self.settings.patience {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -359,7 +360,7 @@ impl Rig {
         let begun = Instant::now();
         loop {
             let Err(awaited) = ready() else { return Ok(()) };
-            if self.store.is_dead() || begun.elapsed() > PATIENCE {
+            if self.store.is_dead() || begun.elapsed() > self.settings.patience {
                 return Err(self.gave_up(&awaited));
             }
             std::thread::sleep(LOOK);
@@ -370,7 +371,7 @@ impl Rig {
         if self.store.is_dead() {
             return Trouble::Died;
         }
-        let mut text = format!("waited {PATIENCE:?} for: {awaited}");
+        let mut text = format!("waited {:?} for: {awaited}", self.settings.patience);
         for row in self.instance().engine().pipelines() {
             let _ = write!(text, "\n  {}: {:?} at epoch {}", row.name, row.state, row.epoch);
             let _ = row.trouble.iter().try_for_each(|trouble| write!(text, " ({trouble})"));

@@ -30,16 +30,16 @@ impl Rig {
     /// # Errors
     /// If another view fails.
     pub fn settle(&mut self) -> Result<(), Trouble> {
+        let mut failure = None;
         self.wait_until(|| {
-            if self.unexpected_failure().is_some() {
-                Ok(())
-            } else {
-                self.settled()
-            }
+            failure = self.unexpected_failure();
+            if failure.is_some() { Ok(()) } else { self.settled() }
         })?;
-        match self.unexpected_failure() {
-            Some(failure) if !self.has_died() => Err(Trouble::Wrong(failure)),
-            _ => Ok(()),
+        match failure {
+            // When the store dies, everything fails.
+            Some(_) if self.has_died() => Err(Trouble::Died),
+            Some(failure) => Err(Trouble::Wrong(failure)),
+            None => Ok(()),
         }
     }
 
@@ -50,6 +50,22 @@ impl Rig {
             _ => None,
         });
         failed.map(|(name, cause)| format!("{name} has failed: {}", self.clean(&cause)))
+    }
+
+    /// Waits until views that were seen to fail have met their failure again, or have got over it.
+    pub(super) fn fail_again(&mut self) -> Result<(), Trouble> {
+        self.wait_until(|| {
+            let records = pipelines::load(self.store.as_ref()).map_err(|error| error.to_string())?;
+            let (hosts, catalog) = (hosts(&records), self.instance().catalog());
+            for name in &self.failed {
+                let view = catalog.find(name).map(|relation| relation.id);
+                let runs = view
+                    .filter(|view| !self.is_stopped(*view))
+                    .and_then(|view| hosts.get(&view));
+                runs.map_or(Ok(()), |record| self.has_taken_all(record, &hosts))?;
+            }
+            Ok(())
+        })
     }
 
     /// Waits until every view that runs has taken in the log of DML. A session's SELECT waits for its
@@ -95,11 +111,7 @@ impl Rig {
             }
         }
         for record in records.iter().filter(|record| running.contains(&record.id)) {
-            self.has_taken_dml(record, &hosts)?;
-            for source in self.read_by(record, RelationKind::Source) {
-                let splits = record.positions.get(&source.to_string());
-                self.is_read(source, splits.unwrap_or(&BTreeMap::new()))?;
-            }
+            self.has_taken_all(record, &hosts)?;
         }
         self.sinks_delivered(&hosts)?;
         self.is_told()
@@ -112,6 +124,15 @@ impl Rig {
             Some(row) => Err(format!("weir.lag to say that {} is read", row.name)),
             None => Ok(()),
         }
+    }
+
+    fn has_taken_all(&self, record: &PipelineRecord, hosts: &Hosts) -> Result<(), String> {
+        self.has_taken_dml(record, hosts)?;
+        for source in self.read_by(record, RelationKind::Source) {
+            let splits = record.positions.get(&source.to_string());
+            self.is_read(source, splits.unwrap_or(&BTreeMap::new()))?;
+        }
+        Ok(())
     }
 
     /// Whether a pipeline has taken in the log of DML, where it reads tables, and the views of others.

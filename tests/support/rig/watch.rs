@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 use weir_server::{Body, RowStream};
 
-use super::{PATIENCE, Rig, Trouble, runtime};
+use super::{Rig, Trouble, runtime};
 use crate::rows::{self, Bag};
 
 /// How long one look at a stream waits.
@@ -94,7 +94,7 @@ impl Rig {
             if self.has_died() {
                 return Err(Trouble::Died);
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > self.settings.patience {
                 let wrong = rows::difference(&content, &present);
                 return Err(Trouble::Wrong(format!(
                     "the changes of {view} don't sum up to its rows; they have too much (+) or lack (-):\n{}",
