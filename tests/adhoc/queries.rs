@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
+use weir_engine::format::sql_type;
 
 use crate::database::{Database, values};
 
@@ -359,9 +360,37 @@ fn errors_have_a_place() {
     assert!(error.contains("New York"), "{error}");
 }
 
-/// A source is read like a table; what can't be read says so.
 #[test]
-fn failing_rows_fail_the_query() {
+fn columns_have_the_types_declared() {
+    let mut database = database();
+    database
+        .create(
+            "CREATE SOURCE e (id BIGINT, tags TEXT[], place STRUCT<x INT, y DOUBLE PRECISION>, at TIMESTAMPTZ)
+             INCLUDE headers AS heads
+             WITH (connector = 'kafka', topic = 'e', properties.bootstrap.servers = 'localhost:9092') ENCODE JSON",
+        )
+        .unwrap();
+    let schema = database.catalog().find("e").unwrap().schema.clone();
+    let kinds: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| sql_type(field.data_type()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "BIGINT",
+            "TEXT[]",
+            "STRUCT(x INT, y DOUBLE)",
+            "TIMESTAMPTZ",
+            "MAP(TEXT, BYTEA)"
+        ]
+    );
+}
+
+/// A source is read like a table, and so is what is kept of it.
+#[test]
+fn sources_and_views_are_read_like_tables() {
     let mut database = Database::of(&[
         "CREATE SOURCE events (id BIGINT, at TIMESTAMP, kind TEXT, WATERMARK FOR at AS at) WITH (connector = 'datagen')",
     ]);

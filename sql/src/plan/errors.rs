@@ -138,7 +138,7 @@ fn function_message(text: &str) -> Option<String> {
     Some(format!(
         "no function fits {}; there is {}",
         sql_types(called),
-        candidates.join(", ")
+        sql_types(&candidates.join(", "))
     ))
 }
 
