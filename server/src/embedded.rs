@@ -43,7 +43,8 @@ pub(crate) async fn channel(connections: Arc<Connections>) -> Result<Channel> {
         let (connect, connections) = (connect.clone(), connections.clone());
         async move {
             let (near, far) = tokio::io::duplex(PIPE_BYTES);
-            let accepted = connect.send(connections.accept(far)).await;
+            let wire = connections.accept(far).map_err(io::Error::other)?;
+            let accepted = connect.send(wire).await;
             accepted.map_err(|_| io::Error::other("the embedded server has ended"))?;
             Ok::<_, io::Error>(TokioIo::new(near))
         }

@@ -85,6 +85,8 @@ pub async fn serve(
         // What has not ended by then goes with the process; nothing of it was promised.
         let _ = tokio::time::timeout(FAREWELL, async { tokio::join!(grpc_server, http_server) }).await;
     }
+    connections.release();
+    let held = Arc::downgrade(&instance);
     let last = blocking(move || instance.shutdown());
     match tokio::time::timeout(LAST_COMMIT, last).await {
         Ok(done) => done?,
@@ -95,6 +97,14 @@ pub async fn serve(
             )));
         }
     }
+    // Threads of statements that were cut short still let go of the store: it is to be closed before
+    // the process ends, for RocksDB's own threads don't survive that.
+    let letting_go = async {
+        while held.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    _ = tokio::time::timeout(FAREWELL, letting_go).await;
     ended_early.map_or(Ok(()), Err)
 }
 
@@ -149,7 +159,7 @@ fn incoming(
                 Ok((tcp, _)) => {
                     // Answers are small and waited for.
                     _ = tcp.set_nodelay(true);
-                    let wire = connections.accept(tcp);
+                    let wire = connections.accept(tcp).ok()?;
                     return Some((Ok(wire), (listener, connections)));
                 }
                 Err(error) => {

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use datafusion::scalar::ScalarValue;
 use parking_lot::Mutex;
-use serde::de::Error as _;
+use serde::de;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ use tonic::transport::server::Connected;
 use uuid::Uuid;
 
 use super::handle::Place;
-use crate::{Instance, Prepared, Session};
+use crate::{Error, Instance, Prepared, Session};
 
 /// Planned statements whose rows nobody has fetched yet; the oldest is forgotten beyond these.
 const UNFETCHED: usize = 256;
@@ -56,18 +56,18 @@ impl Serialize for ConnectionId {
 impl<'de> Deserialize<'de> for ConnectionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Uuid::parse_str(&text).map(ConnectionId).map_err(D::Error::custom)
+        Uuid::parse_str(&text).map(ConnectionId).map_err(de::Error::custom)
     }
 }
 
 /// All connections of a server.
 pub struct Connections {
-    instance: Arc<Instance>,
     open: Mutex<Open>,
 }
 
-#[derive(Default)]
 struct Open {
+    /// `None` after the end.
+    instance: Option<Arc<Instance>>,
     connections: HashMap<ConnectionId, Arc<Connection>>,
     stopping: bool,
 }
@@ -75,15 +75,21 @@ struct Open {
 impl Connections {
     /// None yet.
     pub fn new(instance: Arc<Instance>) -> Arc<Connections> {
-        Arc::new(Connections {
-            instance,
-            open: Mutex::default(),
-        })
+        let open = Open {
+            instance: Some(instance),
+            connections: HashMap::new(),
+            stopping: false,
+        };
+        Arc::new(Connections { open: Mutex::new(open) })
     }
 
     /// The instance that they are connected to.
-    pub fn instance(&self) -> &Arc<Instance> {
-        &self.instance
+    ///
+    /// # Errors
+    /// After [`Connections::release`].
+    pub fn instance(&self) -> Result<Arc<Instance>, Error> {
+        let instance = self.open.lock().instance.clone();
+        instance.ok_or_else(|| Error::unavailable(STOPPING))
     }
 
     /// How many are open.
@@ -92,19 +98,22 @@ impl Connections {
     }
 
     /// A new connection, with a session of its own, over a stream of bytes.
-    pub fn accept<IO>(self: &Arc<Self>, io: IO) -> Wire<IO> {
+    ///
+    /// # Errors
+    /// After [`Connections::release`].
+    pub fn accept<IO>(self: &Arc<Self>, io: IO) -> Result<Wire<IO>, Error> {
         let id = ConnectionId::fresh();
-        let connection = Arc::new(Connection::new(id, self.instance.session()));
+        let connection = Arc::new(Connection::new(id, self.instance()?.session()));
         let mut open = self.open.lock();
         if open.stopping {
             connection.end(&stopping());
         }
         open.connections.insert(id, connection);
-        Wire {
+        Ok(Wire {
             io,
             id,
             connections: self.clone(),
-        }
+        })
     }
 
     /// An open connection.
@@ -123,6 +132,16 @@ impl Connections {
         }
     }
 
+    /// Lets go of the instance and of all sessions, though connections may still be open: a client
+    /// that reads nothing keeps its own open as long as it likes.
+    pub fn release(&self) {
+        let mut open = self.open.lock();
+        let left = (open.instance.take(), std::mem::take(&mut open.connections));
+        // Dropped outside the lock, as below.
+        drop(open);
+        drop(left);
+    }
+
     fn close(&self, id: ConnectionId) {
         // Dropped outside the lock: a session's end may take a moment.
         let connection = self.open.lock().connections.remove(&id);
@@ -132,8 +151,10 @@ impl Connections {
     }
 }
 
+const STOPPING: &str = "the server is stopping; connect again when it is back";
+
 fn stopping() -> Status {
-    Status::unavailable("the server is stopping; connect again when it is back")
+    Status::unavailable(STOPPING)
 }
 
 /// A statement and the values of its parameters.

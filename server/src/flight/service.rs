@@ -24,6 +24,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
+use weir_sql::catalog::Catalog;
 
 use super::connection::{Connection, ConnectionId, Connections, PreparedStatement};
 use super::handle::{Handle, Place};
@@ -385,11 +386,11 @@ impl FlightSqlService for SqlService {
         command: CommandGetDbSchemas,
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
-        self.catalog_info(request, catalog::schemas(command, &self.catalog()))
+        self.catalog_info(request, catalog::schemas(command, &self.catalog()?))
     }
 
     async fn do_get_schemas(&self, command: CommandGetDbSchemas, _: Request<Ticket>) -> Answer<FlightStream> {
-        catalog_rows(catalog::schemas(command, &self.catalog()))
+        catalog_rows(catalog::schemas(command, &self.catalog()?))
     }
 
     async fn get_flight_info_tables(
@@ -397,11 +398,11 @@ impl FlightSqlService for SqlService {
         command: CommandGetTables,
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
-        self.catalog_info(request, catalog::tables(command, &self.catalog()))
+        self.catalog_info(request, catalog::tables(command, &self.catalog()?))
     }
 
     async fn do_get_tables(&self, command: CommandGetTables, _: Request<Ticket>) -> Answer<FlightStream> {
-        catalog_rows(catalog::tables(command, &self.catalog()))
+        catalog_rows(catalog::tables(command, &self.catalog()?))
     }
 
     async fn get_flight_info_table_types(
@@ -421,11 +422,11 @@ impl FlightSqlService for SqlService {
         command: CommandGetPrimaryKeys,
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
-        self.catalog_info(request, catalog::primary_keys(&command, &self.catalog()))
+        self.catalog_info(request, catalog::primary_keys(&command, &self.catalog()?))
     }
 
     async fn do_get_primary_keys(&self, command: CommandGetPrimaryKeys, _: Request<Ticket>) -> Answer<FlightStream> {
-        catalog_rows(catalog::primary_keys(&command, &self.catalog()))
+        catalog_rows(catalog::primary_keys(&command, &self.catalog()?))
     }
 
     async fn get_flight_info_exported_keys(
@@ -492,7 +493,8 @@ impl FlightSqlService for SqlService {
 }
 
 impl SqlService {
-    fn catalog(&self) -> weir_sql::catalog::Catalog {
-        self.connections.instance().catalog()
+    fn catalog(&self) -> Result<Catalog, Status> {
+        let instance = self.connections.instance();
+        Ok(instance.map_err(metadata::status)?.catalog())
     }
 }

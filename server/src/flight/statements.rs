@@ -11,6 +11,8 @@ use arrow_flight::error::FlightError;
 use arrow_flight::{FlightData, FlightEndpoint, FlightInfo};
 use datafusion::scalar::ScalarValue;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::connection::{Connection, Running, Statement};
@@ -187,17 +189,41 @@ pub fn encode_batches(
 }
 
 /// `messages`, ending early with a status if the statement has to end.
-fn until_ended(messages: FlightStream, running: Running) -> FlightStream {
-    stream::unfold(Some((messages, running)), |state| async move {
-        let (mut messages, mut running) = state?;
-        tokio::select! {
-            biased;
-            status = running.ended() => Some((Err(status), None)),
-            message = messages.next() => match message? {
-                Ok(message) => Some((Ok(message), Some((messages, running)))),
-                Err(status) => Some((Err(status), None)),
-            },
+///
+/// They are handed on by a task of their own: a client that reads nothing stops its stream, but not
+/// the task, so that the query ends at once however full the way to the client is.
+fn until_ended(mut messages: FlightStream, mut running: Running) -> FlightStream {
+    let (send, receive) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let (place, message) = tokio::select! {
+                biased;
+                status = running.ended() => {
+                    drop((messages, running));
+                    _ = send.send(Err(status)).await;
+                    return;
+                }
+                () = send.closed() => return,
+                next = next(&send, &mut messages) => match next {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
+            let last = message.is_err();
+            place.send(message);
+            if last {
+                return;
+            }
         }
-    })
-    .boxed()
+    });
+    ReceiverStream::new(receive).boxed()
+}
+
+/// The next message, taken only when there is a place for it.
+async fn next<'a>(
+    send: &'a mpsc::Sender<Result<FlightData, Status>>,
+    messages: &mut FlightStream,
+) -> Option<(mpsc::Permit<'a, Result<FlightData, Status>>, Result<FlightData, Status>)> {
+    let place = send.reserve().await.ok()?;
+    Some((place, messages.next().await?))
 }

@@ -59,7 +59,7 @@ impl Server {
     /// Waits until so many push queries run.
     async fn until_pushes(&self, count: usize) {
         self.until(&format!("{count} push queries"), |connections| {
-            connections.instance().engine().push_queries() == count
+            connections.instance().unwrap().engine().push_queries() == count
         })
         .await;
     }
@@ -67,7 +67,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.connections.instance().shutdown();
+        self.connections.instance().unwrap().shutdown();
     }
 }
 
@@ -417,6 +417,19 @@ async fn a_query_can_be_cancelled_by_its_flight_info() {
     let ended = next(&mut stream).await.expect("a status").err().map(tonic_status);
     assert_eq!(ended.expect("cancelled").code(), Code::Cancelled);
     assert_eq!(cancel(&pushed).await, CancelStatus::NotCancellable);
+    server.until_pushes(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_ends_at_once_though_its_client_reads_nothing() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    let fast = "CREATE SOURCE fast (n BIGINT, s TEXT) WITH (connector = 'datagen', rows_per_second = '100000')";
+    info(&mut client, fast).await;
+    let pushed = info(&mut client, "SELECT n + 1 AS next, s FROM fast EMIT CHANGES").await;
+    let _unread = client.do_get(ticket(&pushed)).await.unwrap();
+    server.until_pushes(1).await;
+    server.connections.stop();
     server.until_pushes(0).await;
 }
 

@@ -52,7 +52,7 @@ impl Observation {
     /// # Errors
     /// If the store doesn't answer.
     pub fn of(connections: &Arc<Connections>) -> Result<Observation> {
-        let instance = connections.instance();
+        let instance = connections.instance()?;
         let engine = instance.engine();
         // Proves that the store can be read.
         engine.snapshot()?;
