@@ -51,9 +51,7 @@ impl Engine {
                 }
             }
         }
-        let (volatile, kept): (Vec<SinkRun>, Vec<SinkRun>) = sinks
-            .into_iter()
-            .partition(is_volatile);
+        let (volatile, kept): (Vec<SinkRun>, Vec<SinkRun>) = sinks.into_iter().partition(is_volatile);
         self.restore_sinks(volatile, paused)?;
         self.park_all(records, broken)?;
         supervisor::start_stopped(&self.shared)?;
