@@ -85,7 +85,11 @@ fn all_of_sql_is_there_for_what_is_kept() {
     assert!(rig.rows("SELECT * FROM t WHERE false").is_empty());
     assert_eq!(rig.rows("SELECT 1 + 1, 'x'"), ["2|x"]);
     // Arithmetic is checked, as in continuous queries.
-    assert!(rig.error("SELECT id + CAST(2147483647 AS INT) FROM t").message.contains("verflow"));
+    assert!(
+        rig.error("SELECT id + CAST(2147483647 AS INT) FROM t")
+            .message
+            .contains("verflow")
+    );
 }
 
 #[test]
