@@ -232,10 +232,10 @@ fn directories_that_cannot_be_had_are_refused() {
     assert!(running.terminate().status.success());
 
     // A file of the store is gone: damaged, and said so.
-    let store = fs::read_dir(&mine)
+    let mut inside = fs::read_dir(&mine)
         .expect("the folder")
         .map(|entry| entry.expect("an entry").path());
-    let store = store.filter(|path| path.is_dir()).next().expect("the store's folder");
+    let store = inside.find(|path| path.is_dir()).expect("the store's folder");
     for entry in fs::read_dir(&store).expect("the store") {
         let path = entry.expect("an entry").path();
         if path

@@ -186,6 +186,8 @@ async fn read_all(
 
 /// A view may be gone for a while, or the engine; that is no wrong answer.
 fn tolerate(error: &weir_server::Error) {
-    let gone = ["does not exist", "was dropped"].iter().any(|words| error.message.contains(words));
+    let gone = ["does not exist", "was dropped"]
+        .iter()
+        .any(|words| error.message.contains(words));
     assert!(gone || error.kind == ErrorKind::Unavailable, "{error:?}");
 }

@@ -22,7 +22,7 @@ use crate::{Error, Result};
 /// How long a pipeline may take to finish its step.
 const HOLD: Duration = Duration::from_secs(30);
 /// How long it may take to read the gap.
-const RUN: Duration = Duration::from_secs(120);
+const RUN: Duration = Duration::from_secs(60);
 /// How often it is asked meanwhile whether the engine stops.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -33,7 +33,7 @@ pub fn attach(
     newcomer: (PipelineId, &PipelineHandle),
 ) -> Result<()> {
     let _one = shared.moves.lock();
-    let met = meet(shared, host.1, newcomer.1);
+    let met = meet(shared, host, newcomer);
     if met.is_err() {
         host.1.send(Command::Release);
         newcomer.1.send(Command::Release);
@@ -43,20 +43,22 @@ pub fn attach(
 }
 
 /// Brings both to the same moment, and holds them there.
-fn meet(shared: &Shared, host: &PipelineHandle, newcomer: &PipelineHandle) -> Result<()> {
+fn meet(
+    shared: &Shared,
+    (host_id, host): (PipelineId, &PipelineHandle),
+    (id, newcomer): (PipelineId, &PipelineHandle),
+) -> Result<()> {
     let targets = meeting_point(&hold(shared, host)?, &hold(shared, newcomer)?);
-    let views = |pipeline: &PipelineHandle| pipeline.status.lock().views.clone();
-    let with = |pipeline: &PipelineHandle, epoch: Epoch| {
+    let with = |pipeline: PipelineId, epoch: Epoch| {
         let mut targets = targets.clone();
-        targets
-            .changelogs
-            .extend(views(pipeline).into_iter().map(|view| (view, epoch)));
+        let views = shared.publication.views_of(pipeline);
+        targets.changelogs.extend(views.into_iter().map(|view| (view, epoch)));
         targets
     };
     let mut host_epoch = run_to(shared, host, targets.clone())?;
     loop {
-        let epoch = run_to(shared, newcomer, with(host, host_epoch))?;
-        let next = run_to(shared, host, with(newcomer, epoch))?;
+        let epoch = run_to(shared, newcomer, with(host_id, host_epoch))?;
+        let next = run_to(shared, host, with(id, epoch))?;
         if next == host_epoch {
             return Ok(());
         }

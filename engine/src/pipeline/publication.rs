@@ -221,6 +221,13 @@ impl Publication {
         self.state.lock().host(view)
     }
 
+    /// The views of a pipeline's last epoch.
+    pub fn views_of(&self, pipeline: PipelineId) -> Vec<RelationId> {
+        let state = self.state.lock();
+        let news = state.pipelines.get(&pipeline);
+        news.into_iter().flat_map(|news| news.views.keys().copied()).collect()
+    }
+
     /// The positions of a pipeline's last epoch.
     pub fn positions(&self, pipeline: PipelineId) -> Option<Arc<BTreeMap<RelationId, Positions>>> {
         let state = self.state.lock();

@@ -233,9 +233,8 @@ impl Shared {
             name: views.iter().find_map(|view| view.options.pipeline.clone()),
             durable,
         };
-        match &record {
-            Some(_) => {}
-            None => self.publication.hold_dml(id),
+        if record.is_none() {
+            self.publication.hold_dml(id);
         }
         if !durable {
             self.publication.attach(id);

@@ -1,7 +1,6 @@
 //! What a pipeline does when it is told to.
 
 use crossbeam_channel::Sender;
-use weir_state::Epoch;
 
 use super::{Command, Held, Mode, Runtime};
 use crate::pipeline::source::SourceInput;
@@ -86,8 +85,11 @@ impl Runtime {
             .positions
             .iter()
             .all(|(relation, limits)| self.sources.get(relation).is_none_or(|source| source.reached(limits)));
-        let logs = targets.changelogs.iter().all(|(relation, epoch): (_, &Epoch)| {
-            self.follows.get(relation).is_none_or(|follow| follow.taken >= *epoch)
+        let logs = targets.changelogs.iter().all(|(relation, epoch)| {
+            // A view that has stopped meanwhile gives nothing more; what rests on it will stop, too.
+            let stopped = || self.shared.publication.host(*relation).is_none();
+            let follow = self.follows.get(relation);
+            follow.is_none_or(|follow| follow.taken >= *epoch || stopped())
         });
         let dml = self.tables.is_empty() || targets.dml.is_none_or(|dml| self.dml >= dml);
         if sources && logs && dml && self.loading.is_empty() && self.unopened.is_empty() && self.started {
