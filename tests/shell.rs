@@ -19,7 +19,7 @@ use terminal::Terminal;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const RATES: &str = "CREATE TABLE rates (currency TEXT PRIMARY KEY, rate DECIMAL(10, 4), note TEXT);
-INSERT INTO rates VALUES ('EUR', 1, 'a,\"b\"'), ('USD', 1.08, ''), ('XXX', NULL, NULL);
+INSERT INTO rates VALUES ('EUR', 1, 'a,\"b\"'), ('USD', 1.08, ''), ('ZZZ', NULL, NULL);
 ";
 
 /// An endless source, and a view that changes with it.
@@ -83,7 +83,7 @@ fn statements_are_answered_in_order_without_a_banner() {
         "──────────┼────────┼────────",
         " EUR      │ 1.0000 │ a,\"b\"",
         " USD      │ 1.0800 │ ",
-        " XXX      │ [NULL] │ [NULL]",
+        " ZZZ      │ [NULL] │ [NULL]",
         "(3 rows)",
         "DELETE 1",
         "",
@@ -98,7 +98,7 @@ fn each_format_gives_all_digits_and_tells_null_from_empty() {
     assert_eq!(
         print("csv"),
         "currency,rate,note,big\nEUR,1.0000,\"a,\"\"b\"\"\",9223372036854775807\n\
-         USD,1.0800,\"\",9223372036854775807\nXXX,,,9223372036854775807\n"
+         USD,1.0800,\"\",9223372036854775807\nZZZ,,,9223372036854775807\n"
     );
     let lines = print("ndjson");
     assert!(lines.contains("\"rate\":1.0800,"), "{lines}");
