@@ -9,5 +9,5 @@ CREATE SINK s FROM dear WITH (connector = 'kafka', topic = 't', properties.boots
 FORMAT UPSERT ENCODE JSON KEY ENCODE JSON;
 CREATE SINK s FROM cheap WITH (connector = 'blackhole');
 CREATE SINK s FROM totals WITH (topic = 't');
-CREATE SINK s AS SELECT auction, count(*) AS n FROM bids GROUP BY auction WITH (connector = 'file', path = '/tmp/out.csv')
+CREATE SINK s AS SELECT auction, count(*) AS n FROM bids GROUP BY auction WITH (connector = 'file', path = 'out.csv')
 FORMAT PLAIN ENCODE CSV;
