@@ -46,7 +46,7 @@ const DUCKDB_CASES: usize = 150;
 const PASSED_OVER: [(&str, &str); 2] = [
     (
         "constants never change",
-        "a count of a single row is always 1: that is no query to keep",
+        "a count of a single row is always 1, and never NULL: that is no query to keep",
     ),
     (
         "does not satisfy order requirements",
@@ -66,6 +66,10 @@ fn number(variable: &str, default: u32) -> u32 {
     })
 }
 
+fn is_passed_over(failure: &str) -> bool {
+    PASSED_OVER.iter().any(|(words, _)| failure.contains(words))
+}
+
 /// A script of a case, run as the case says.
 fn run(case: &Case, rocks: bool) -> Result<(), String> {
     let script = Script::parse(Path::new("case"), &render(case).script)?;
@@ -76,7 +80,7 @@ fn run(case: &Case, rocks: bool) -> Result<(), String> {
     let outcome = catch_unwind(AssertUnwindSafe(|| script::run(&script, &settings)));
     match outcome {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(failure)) if PASSED_OVER.iter().any(|(words, _)| failure.message.contains(words)) => Ok(()),
+        Ok(Err(failure)) if is_passed_over(&failure.message) => Ok(()),
         Ok(Err(failure)) => Err(format!("{failure}\n  in the run WEIR_SLT_RUN={settings}")),
         Err(_) => Err(format!("it panicked in the run WEIR_SLT_RUN={settings}")),
     }
@@ -158,9 +162,13 @@ fn views_are_what_duckdb_answers() {
     let mut recorded = Vec::new();
     while recorded.len() < DUCKDB_CASES {
         let case = cases().new_tree(&mut runner).expect("a case can be drawn").current();
-        if duckdb::knows(&case) {
-            let record = duckdb::record(&case);
-            recorded.push(record.unwrap_or_else(|failure| panic!("{failure}\n{}", render(&case).script)));
+        if !duckdb::knows(&case) {
+            continue;
+        }
+        match duckdb::record(&case) {
+            Ok(record) => recorded.push(record),
+            Err(failure) if is_passed_over(&failure) => {}
+            Err(failure) => panic!("{failure}\n{}", render(&case).script),
         }
     }
     if let Err(differences) = duckdb::compare(&python, &recorded) {
