@@ -56,9 +56,9 @@ const YOURS: &str = "Kafka: yours, at ADDRESS. Nothing in it is deleted.";
 
 /// What the user may type next.
 const NEXT: &str = "  SELECT origin, sum(flights) AS flights FROM departures GROUP BY origin;
-  SELECT carrier, flights, avg_delay FROM carriers EMIT CHANGES;  -- Ctrl-C ends it
-  CREATE MATERIALIZED VIEW late AS
-    SELECT dest, count(*) AS flights FROM flights WHERE dep_delay > 60 GROUP BY dest;
+  SELECT carrier, flights FROM carriers EMIT CHANGES;  -- Ctrl-C ends it
+  CREATE MATERIALIZED VIEW late AS SELECT dest, count(*) AS flights
+    FROM flights WHERE dep_delay > 60 GROUP BY dest;
   SELECT * FROM late ORDER BY flights DESC LIMIT 5;
   EXPLAIN ANALYZE departures;
   SELECT * FROM weir.lag;";
@@ -166,7 +166,7 @@ async fn show(
         false => (UNWATCHED_SPEED, "four days"),
     };
     screen.line(&format!(
-        "\n{} departures and {} hours of weather are written to the topics now, {pace} a second.\n",
+        "\nNow {} departures and {} hours of weather are written, {pace} a second.\n",
         grouped(flights as u64),
         grouped(records - flights as u64)
     ))?;
@@ -262,11 +262,7 @@ impl Demo {
         for pane in board.panes() {
             rows.push(question::rows(&self.client, &pane.sql()).await?);
         }
-        let hint = if last || self.is_over() {
-            ""
-        } else {
-            "   Enter: go to the shell"
-        };
+        let hint = if last || self.is_over() { "" } else { "  Enter: shell" };
         let below = format!("{}{hint}", self.agreement());
         board.draw(self.player.minute(), &self.tally, &rows, &below)
     }
@@ -341,8 +337,8 @@ impl Demo {
     async fn open_shell(&self, end: End, broker: &Broker) -> Result<(), Failure> {
         let said = match end {
             End::Over => format!(
-                "January is over. All three views have all {} flights, and the sink's topic\nreads back as its view. They \
-                 stay while this shell is open;",
+                "January is over. All three views have all {} flights, and the sink's topic\nreads back as its \
+                 view.\nThey stay while this shell is open;",
                 grouped(self.flights.unsigned_abs())
             ),
             End::Enough => "January goes on while you ask;".to_string(),
