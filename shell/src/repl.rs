@@ -112,5 +112,6 @@ fn history_file() -> Option<PathBuf> {
 /// Asks for the names that completion offers, while the next statement is being typed.
 fn refresh(shell: &Shell, names: &Names) {
     let (client, names) = (shell.client().clone(), names.clone());
+    names.ask();
     tokio::spawn(async move { names.set(client.names().await) });
 }

@@ -1,7 +1,8 @@
 //! What the line editor knows of SQL: when a statement is complete, and which words may follow.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::highlight::Highlighter;
@@ -13,20 +14,47 @@ use weir_server::split;
 use crate::command;
 use crate::screen::Style;
 
+/// How long a completion waits for names that are on their way.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Names of relations and columns, as they were when last asked for.
-#[derive(Debug, Clone, Default)]
-pub struct Names(Arc<Mutex<Vec<String>>>);
+#[derive(Clone, Default)]
+pub struct Names(Arc<(Mutex<Known>, Condvar)>);
+
+#[derive(Default)]
+struct Known {
+    names: Vec<String>,
+    /// Questions that are not answered yet.
+    asked: usize,
+}
 
 impl Names {
-    /// Replaces all names.
+    /// New names will follow.
+    pub fn ask(&self) {
+        self.known().asked += 1;
+    }
+
+    /// The answer: replaces all names.
     pub fn set(&self, mut names: Vec<String>) {
         names.sort();
         names.dedup();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = names;
+        let mut known = self.known();
+        known.names = names;
+        known.asked = known.asked.saturating_sub(1);
+        self.0.1.notify_all();
     }
 
+    /// The names. What was created a moment ago is among them, unless the server is slow to tell.
     fn get(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let known = self
+            .0
+            .1
+            .wait_timeout_while(self.known(), PATIENCE, |known| known.asked > 0);
+        known.unwrap_or_else(PoisonError::into_inner).0.names.clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -189,6 +217,16 @@ mod tests {
         assert_eq!(complete("SELECT * FROM ").1.len(), 5);
         assert_eq!(complete("").1.len(), 0);
         assert_eq!(complete("SELECT ").1.len(), 0);
+    }
+
+    #[test]
+    fn a_completion_waits_for_names_that_are_on_their_way() {
+        let names = Names::default();
+        names.ask();
+        let later = names.clone();
+        let answer = std::thread::spawn(move || later.set(words(&["b", "a", "b"])));
+        assert_eq!(names.get(), ["a", "b"]);
+        answer.join().expect("an answer");
     }
 
     #[test]
