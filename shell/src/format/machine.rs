@@ -199,8 +199,8 @@ mod tests {
             "[\n{\"n\":1},\n{\"n\":1}\n]\n"
         );
         assert_eq!(print(Format::Csv, &[one.clone(), one]), "n\n1\n1\n");
-        assert_eq!(print(Format::Json, &[none.clone()]), "[]\n");
-        assert_eq!(print(Format::Csv, &[none.clone()]), "n\n");
+        assert_eq!(print(Format::Json, std::slice::from_ref(&none)), "[]\n");
+        assert_eq!(print(Format::Csv, std::slice::from_ref(&none)), "n\n");
         assert_eq!(print(Format::Ndjson, &[none]), "");
     }
 
@@ -219,7 +219,7 @@ mod tests {
             ),
             ("d", Arc::new(DurationSecondArray::from(vec![90]))),
         ]);
-        let json = print(Format::Ndjson, &[rows.clone()]);
+        let json = print(Format::Ndjson, std::slice::from_ref(&rows));
         assert!(
             json.starts_with(r#"{"l":[1,null],"p":{"x":0.5},"b":"/wA=","t":"2023-11-14T22:13:20.5Z","d":""#),
             "{json}"
