@@ -69,7 +69,7 @@ pub fn run(context: &Context, statement: &Statement, sql: &str, schema: Option<S
         }
         Statement::Describe(name) => describe::rows(&known, name, sql)?,
         Statement::ShowCreate(name) => vec![vec![create_statement(&known, name, sql)?.into()]],
-        Statement::ShowSetting(name) => vec![vec![setting(context, name)?.into()]],
+        Statement::ShowSetting(name) => vec![vec![setting(context, name)?]],
         Statement::Explain(query) => explain::query(&known, query, sql)?,
         Statement::ExplainAnalyze(name) => explain::live(context, &known, name, sql)?,
         _ => return Err(Error::internal("a statement that isn't run here")),

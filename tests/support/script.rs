@@ -143,7 +143,7 @@ fn record(line: &str) -> Result<memory::Record, String> {
     let mut rest = line.trim();
     while let Some(tagged) = rest.strip_prefix('@') {
         let (tag, behind) = tagged.split_once(' ').unwrap_or((tagged, ""));
-        let value = |at: usize| tag[at..].as_bytes().to_vec();
+        let value = |at: usize| tag.as_bytes()[at..].to_vec();
         if tag == "null" {
             return Ok(record);
         } else if tag.starts_with("key=") {
