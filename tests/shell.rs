@@ -407,8 +407,10 @@ fn ctrl_c_cancels_the_query_and_not_the_shell() {
     shell.expect(" 10\r\n");
     shell.types("\x03");
     shell.expect(" rows, ");
+    shell.expect("weir> ");
     shell.types("select 40 + 2 as answer;\n");
     shell.expect(" 42");
+    shell.expect("weir> ");
     shell.types("\x04");
     assert_eq!(shell.code(), Some(0));
 }

@@ -17,7 +17,7 @@ use weir_sql::statement::RelationKind;
 use weir_state::{DataDir, RelationIds, RocksOptions};
 
 use crate::session::Session;
-use crate::{Result, journal, system};
+use crate::{Result, journal, stack, system};
 
 /// How an instance runs.
 #[derive(Debug, Clone, Default)]
@@ -87,7 +87,8 @@ impl Instance {
     pub fn on(durable: Arc<weir_state::Instance>, options: InstanceOptions) -> Result<Arc<Instance>> {
         let store = durable.store().clone();
         let ids = RelationIds::load(store.as_ref())?;
-        let mut known = journal::load(store.as_ref())?;
+        // Every relation is planned anew, which goes as deep as when it was made.
+        let mut known = stack::wait_for(|| journal::load(store.as_ref()))?;
         for relation in system::relations() {
             known.catalog.insert(relation);
         }

@@ -101,6 +101,17 @@ fn kept_query(query: &Query, catalog: &Catalog) -> Result<PushQuery> {
     })
 }
 
+/// Plain views that may stand upon each other. Each is planned within the one above it, and all of
+/// them must fit a thread's stack.
+const DEEPEST_VIEW: usize = 64;
+
+/// How deep a plain view over these relations would be.
+fn depth(depends_on: &[RelationId], catalog: &Catalog) -> usize {
+    let below = depends_on.iter().filter_map(|id| catalog.by_id(*id));
+    let views = below.filter(|relation| relation.kind == RelationKind::View);
+    1 + views.map(|view| depth(&view.depends_on, catalog)).max().unwrap_or(0)
+}
+
 /// Plans `CREATE VIEW`: its query must be one that could be read.
 pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result<Relation> {
     if statement.query.emit.is_some() {
@@ -116,6 +127,13 @@ pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result
     let plan = session::read_plan(&statement.query.ast, catalog)?;
     let reads = session::read_relations(&plan);
     let depends_on = depends_on(&statement.query, reads, catalog);
+    let depth = depth(&depends_on, catalog);
+    if depth > DEEPEST_VIEW {
+        return Err(Error::new(format!(
+            "plain views may stand upon each other {DEEPEST_VIEW} deep, and this would be number {depth}; make one of \
+             those below a MATERIALIZED VIEW"
+        )));
+    }
     let plan = session::analyzed(plan)?;
     let schema = query::named(plan.schema().fields(), &column_names(statement))?;
     Ok(Relation {

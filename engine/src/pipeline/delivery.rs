@@ -137,6 +137,10 @@ impl Work {
         self.status.lock().delivered = delivered;
         let mut noted = Instant::now();
         let mut noted_epoch = delivered;
+        // What lies between the last note and now may have been delivered before a crash, epoch by
+        // epoch. Taken as one change, a key that came and went in it would be no change at all, and
+        // its record would stay outside for ever. So it is delivered once more, each epoch apart.
+        let mut again_upto: Option<Epoch> = None;
         while !self.stopped() {
             let nap = if delivered > noted_epoch { NOTE_EVERY } else { NAP };
             let upto = self.shared.publication.wait(Instant::now() + nap, |publication| {
@@ -147,7 +151,10 @@ impl Work {
                 (host.right > delivered).then_some(host.right)
             });
             if let Some(upto) = upto.filter(|upto| *upto > delivered) {
-                delivered = self.deliver(sink.as_mut(), &relation, delivered, upto)?;
+                let again_upto = *again_upto.get_or_insert(upto);
+                let apart = delivered < again_upto;
+                let upto = if apart { again_upto } else { upto };
+                delivered = self.deliver(sink.as_mut(), &relation, delivered, upto, apart)?;
                 *pause = PAUSE.0;
                 let mut status = self.status.lock();
                 status.delivered = delivered;
@@ -210,13 +217,15 @@ impl Work {
         Ok(epoch)
     }
 
-    /// Delivers epochs after `delivered`, whole ones, until there are enough rows.
+    /// Delivers epochs after `delivered`, whole ones, until there are enough rows; only the first
+    /// one that has any where they are to be `apart`.
     fn deliver(
         &self,
         sink: &mut dyn SinkConnector,
         relation: &StoredRelation,
         delivered: Epoch,
         upto: Epoch,
+        apart: bool,
     ) -> Result<Epoch> {
         let store = self.shared.store.clone();
         let mut changes = Vec::new();
@@ -227,7 +236,7 @@ impl Work {
             let (epoch, _, bytes) = entry?;
             if let Some(before) = last
                 && epoch != before
-                && rows >= DELIVERY_ROWS
+                && (apart || rows >= DELIVERY_ROWS)
             {
                 reached = before;
                 break;

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{Float32Type, Float64Type};
 use parking_lot::MutexGuard;
 use weir_state::{DmlCommit, Epoch, RelationId, Store, WriteBatch, dml};
 
@@ -61,7 +63,7 @@ impl TableWrite<'_> {
             if rows.is_empty() {
                 continue;
             }
-            let rows = change::consolidate(std::slice::from_ref(rows))?;
+            let rows = change::consolidate(&[with_one_zero(rows)?])?;
             let stored = spec.stored();
             let writer = RowWriter::new(*relation, &spec.name, &stored.storage, &stored.schema)?;
             writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch, &mut present)?;
@@ -77,4 +79,21 @@ impl TableWrite<'_> {
         self.shared.ring_all();
         Ok(commit)
     }
+}
+
+/// The rows with 0.0 for each -0.0. The two are one value (a key, a stored row), so whoever reads the
+/// changes must get the same one when it is taken away as when it was added.
+fn with_one_zero(changes: &ChangeBatch) -> Result<ChangeBatch> {
+    let one_zero = |column: &ArrayRef| -> ArrayRef {
+        if let Some(column) = column.as_primitive_opt::<Float64Type>() {
+            Arc::new(column.unary::<_, Float64Type>(|value| value + 0.0))
+        } else if let Some(column) = column.as_primitive_opt::<Float32Type>() {
+            Arc::new(column.unary::<_, Float32Type>(|value| value + 0.0))
+        } else {
+            column.clone()
+        }
+    };
+    let rows = changes.rows();
+    let columns = rows.columns().iter().map(one_zero).collect();
+    Ok(changes.clone().with_rows(RecordBatch::try_new(rows.schema(), columns)?))
 }

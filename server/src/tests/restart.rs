@@ -115,3 +115,21 @@ fn what_cannot_be_restored_does_not_take_the_rest_down() {
     let rig = rig.restart();
     assert_eq!(rig.rows("SELECT name FROM weir.pipelines"), ["counts"]);
 }
+
+/// Each plain view is planned within the one above it, at a restart as when it was made.
+#[test]
+fn plain_views_stand_upon_each_other_as_deep_as_they_may() {
+    let rig = Rig::new();
+    rig.all("CREATE TABLE t (a INT);\n CREATE VIEW v1 AS SELECT a + 1 AS a FROM t WHERE a > 0;\n");
+    for depth in 2..=64 {
+        rig.done(&format!(
+            "CREATE VIEW v{depth} AS SELECT a + 1 AS a FROM v{} WHERE a > 0",
+            depth - 1
+        ));
+    }
+    let refused = rig.error("CREATE VIEW v65 AS SELECT a FROM v64");
+    assert!(refused.message.contains("MATERIALIZED"), "{}", refused.message);
+    rig.done("INSERT INTO t VALUES (1)");
+    let rig = rig.restart();
+    assert_eq!(rig.rows("SELECT a FROM v64"), ["65"]);
+}
