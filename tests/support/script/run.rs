@@ -57,6 +57,7 @@ fn perform_all(script: &Script, settings: &Settings, mut came: Option<&mut Came>
     };
     let mut passed = Passed::default();
     let mut rig = Rig::new(settings.clone()).map_err(|error| at(1, error))?;
+    let mut settled = false;
     for entry in &script.entries {
         match entry.verb {
             Verb::Halt => break,
@@ -73,9 +74,8 @@ fn perform_all(script: &Script, settings: &Settings, mut came: Option<&mut Came>
             let outcome = perform(&mut rig, entry, again, came.as_deref_mut());
             let died = rig.has_died();
             if died {
-                passed.deaths += 1;
+                passed.deaths += revive(&mut rig, settled).map_err(|error| at(entry.line, error))?;
                 again = true;
-                rig.crash().map_err(|error| at(entry.line, error))?;
             }
             match outcome {
                 Err(_) if died => continue,
@@ -83,9 +83,35 @@ fn perform_all(script: &Script, settings: &Settings, mut came: Option<&mut Came>
             }
             break;
         }
+        settled = stays_settled(&entry.verb, settled);
     }
     passed.commits = rig.commits();
     Ok((rig, passed))
+}
+
+/// Opens the next life, and gives the number of those that it took. What had settled before the crash
+/// has settled in it, so that an entry that only looks sees the same.
+fn revive(rig: &mut Rig, settled: bool) -> Result<usize, String> {
+    let mut deaths = 0;
+    loop {
+        deaths += 1;
+        rig.crash()?;
+        let settles = if settled { rig.settle() } else { Ok(()) };
+        match settles {
+            Err(_) if rig.has_died() => continue,
+            settles => return settles.map(|()| deaths).map_err(text),
+        }
+    }
+}
+
+/// Whether all is taken in after an entry, given whether it was before.
+fn stays_settled(verb: &Verb, settled: bool) -> bool {
+    match verb {
+        Verb::Settle | Verb::Changes(_) | Verb::Verify(_) => true,
+        Verb::Query { .. } | Verb::Failed(_) | Verb::File(_) => settled,
+        Verb::Statement { expect, .. } => settled && matches!(expect, Expect::Error(_)),
+        _ => false,
+    }
 }
 
 /// Does one entry, and compares what comes with what is expected, or notes it.
