@@ -8,6 +8,7 @@
 pub mod change;
 pub mod connector;
 pub mod error;
+pub mod float;
 pub mod format;
 pub mod graph;
 pub mod operator;

@@ -13,11 +13,13 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use weir_engine::pipeline::{Engine, EngineOptions, SinkRun};
 use weir_engine::relation::{RelationId, ViewSpec};
 use weir_sql::catalog::{Catalog, Definition, Relation};
+use weir_sql::read::Memory;
 use weir_sql::statement::RelationKind;
 use weir_state::{DataDir, RelationIds, RocksOptions};
 
+use crate::error::ErrorKind;
 use crate::session::Session;
-use crate::{Result, journal, stack, system};
+use crate::{Error, Result, journal, memory, stack, system};
 
 /// How an instance runs.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +30,15 @@ pub struct InstanceOptions {
     pub engine: EngineOptions,
     /// Of the store in the data directory.
     pub store: RocksOptions,
+    /// Bytes that all queries may take together; `None`: a quarter of the machine's memory.
+    pub query_memory: Option<u64>,
+}
+
+impl InstanceOptions {
+    /// Bytes that all queries may take together.
+    pub fn query_memory(&self) -> u64 {
+        self.query_memory.unwrap_or_else(memory::for_queries)
+    }
 }
 
 /// A catalog and an engine over one data directory.
@@ -40,6 +51,8 @@ pub struct Instance {
     /// Nothing more will happen.
     closed: AtomicBool,
     options: InstanceOptions,
+    /// What queries take their memory from.
+    memory: Memory,
 }
 
 /// What is known of the relations at one time.
@@ -93,6 +106,7 @@ impl Instance {
             known.catalog.insert(relation);
         }
         let engine = Engine::open(durable.clone(), options.engine.clone())?;
+        let memory = usize::try_from(options.query_memory()).unwrap_or(usize::MAX);
         journal::sweep(&engine, &known)?;
         let instance = Arc::new(Instance {
             durable,
@@ -101,6 +115,7 @@ impl Instance {
             ids: Mutex::new(ids),
             closed: AtomicBool::new(false),
             options,
+            memory: Memory::limited(memory).map_err(|error| Error::new(ErrorKind::Internal, error.message))?,
         });
         instance.start()?;
         Ok(instance)
@@ -155,6 +170,11 @@ impl Instance {
     /// The options it was opened with.
     pub fn options(&self) -> &InstanceOptions {
         &self.options
+    }
+
+    /// What queries take their memory from.
+    pub(crate) fn memory(&self) -> Memory {
+        self.memory.clone()
     }
 
     /// Commits and stops everything. Statements fail after it.

@@ -14,6 +14,7 @@ pub mod flight;
 mod http;
 mod instance;
 mod journal;
+mod memory;
 mod plan;
 mod push;
 mod read;

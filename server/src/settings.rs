@@ -1,7 +1,7 @@
 //! Settings: what a session can change about itself, and what Weir was started with.
 
 use crate::instance::Instance;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 
 /// A session's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,13 +67,17 @@ impl Settings {
 }
 
 /// Settings that are chosen at start.
-const FIXED: [(&str, &str); 6] = [
+const FIXED: [(&str, &str); 7] = [
     (
         "checkpoint_interval",
         "longest time between two commits of a pipeline under load",
     ),
     ("data_directory", "where everything is kept; empty: in memory"),
     ("instance_id", "names this data directory for ever"),
+    (
+        "query_memory",
+        "memory that all queries may take together; what sorts or groups more goes through temporary files",
+    ),
     ("step_rows", "rows that a step takes from a source, about"),
     ("tasks", "tasks of each stage"),
     ("version", "of Weir"),
@@ -89,6 +93,7 @@ fn fixed(name: &str, instance: &Instance) -> String {
             .map(|path| path.display().to_string())
             .unwrap_or_default(),
         "instance_id" => instance.id(),
+        "query_memory" => memory::readable(options.query_memory()),
         "step_rows" => options.engine.step_rows.to_string(),
         "tasks" => options.engine.tasks.to_string(),
         _ => env!("CARGO_PKG_VERSION").to_string(),

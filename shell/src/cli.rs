@@ -37,7 +37,7 @@ pub struct ShellArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
     /// Use a server instead of an engine in this process, such as http://127.0.0.1:50051
-    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "memory", "tasks", "checkpoint_interval"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "memory", "tasks", "checkpoint_interval", "query_memory"])]
     pub connect: Option<String>,
     /// Run these statements and end
     #[arg(short = 'c', long, value_name = "SQL", conflicts_with = "file")]
@@ -92,6 +92,9 @@ pub struct EngineArgs {
     /// Longest time between two commits under load, such as 200ms or 2s [default: 500ms]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub checkpoint_interval: Option<Duration>,
+    /// Memory that all queries may take together, such as 512MB or 8GB [default: a quarter of the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub query_memory: Option<u64>,
 }
 
 impl EngineArgs {
@@ -114,6 +117,7 @@ impl EngineArgs {
         if let Some(interval) = self.checkpoint_interval {
             options.engine.checkpoint_interval = interval;
         }
+        options.query_memory = self.query_memory;
         Ok(options)
     }
 
@@ -164,6 +168,27 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A size such as `512MB` or `8GB`. Queries need some megabytes to do anything.
+fn size(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 32 << 20;
+    let text = text.trim();
+    let number = text.trim_end_matches(|ch: char| ch.is_ascii_alphabetic());
+    let unit: u64 = match text[number.len()..].to_ascii_uppercase().as_str() {
+        "MB" | "MIB" => 1 << 20,
+        "GB" | "GIB" => 1 << 30,
+        _ => return Err("a size has a unit: MB or GB, such as 512MB".to_owned()),
+    };
+    let number: u64 = number
+        .trim_end()
+        .parse()
+        .map_err(|_| format!("{number:?} is no whole number"))?;
+    match number.checked_mul(unit) {
+        Some(bytes) if bytes >= LEAST => Ok(bytes),
+        Some(_) => Err("it must be at least 32MB".to_owned()),
+        None => Err("that is more than there is".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -195,10 +220,12 @@ mod tests {
 
     #[test]
     fn the_engine_is_told_its_options() {
-        let cli = parse("--tasks 3 --checkpoint-interval 1.5s --data d -c x --format ndjson").expect("options");
+        let cli = parse("--tasks 3 --checkpoint-interval 1.5s --query-memory 512MB --data d -c x --format ndjson")
+            .expect("options");
         let options = options(&cli, Some("5"));
         assert_eq!(options.engine.tasks, 3);
         assert_eq!(options.engine.checkpoint_interval, Duration::from_millis(1500));
+        assert_eq!(options.query_memory, Some(512 << 20));
         assert_eq!(options.data, Some("d".into()));
         assert_eq!(cli.shell.format, Format::Ndjson);
     }
@@ -225,6 +252,9 @@ mod tests {
             "--format xml",
             "--tasks 0",
             "--checkpoint-interval 5",
+            "--query-memory 512",
+            "--query-memory 1MB",
+            "--connect http://h:1 --query-memory 1GB",
             "--checkpoint-interval 0ms",
             "--checkpoint-interval -1s",
             "--memory serve",

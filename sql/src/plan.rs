@@ -18,13 +18,15 @@ use crate::{Error, Result};
 
 mod aggregate;
 mod bind;
-mod checked;
+pub(crate) mod checked;
 pub(crate) mod errors;
 mod expr;
+mod extremes;
 pub mod functions;
 pub(crate) mod names;
 mod query;
 mod refuse;
+pub(crate) mod scalars;
 pub(crate) mod session;
 pub mod sorted;
 mod sums;

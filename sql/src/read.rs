@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -28,10 +29,13 @@ use crate::statement::Query;
 use crate::{Error, Result};
 
 mod access;
+pub(crate) mod apart;
 mod many;
+mod memory;
 mod values;
 
 use access::Access;
+pub use memory::Memory;
 
 /// Gives rows of relations to a query, all as of one moment.
 pub trait Rows: Send + Sync + 'static {
@@ -41,6 +45,11 @@ pub trait Rows: Send + Sync + 'static {
     /// The rows that have these keys, with all their columns; `keys` are the columns of
     /// `relation.key` in its order, one value per key. A key without a row gives none.
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> Result<Vec<RecordBatch>>;
+
+    /// The memory for what the query makes of them; `None`: as much as it takes.
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
 }
 
 /// A planned query.
@@ -133,8 +142,19 @@ impl ReadPlan {
         }
         let plan = over(LogicalPlan::clone(&self.plan), &rows).map_err(error)?;
         let mut state = session::state().clone();
+        if let Some(memory) = rows.memory() {
+            state = SessionStateBuilder::new_from_existing(state)
+                .with_runtime_env(memory.runtime())
+                .build();
+        }
         state.mark_start_execution();
-        let physical = state.create_physical_plan(&plan).await.map_err(error)?;
+        let plan = state.optimize(&plan).map_err(error)?;
+        let usual = state.config().batch_size();
+        if let Some(few) = memory::rows_at_once(&plan, usual) {
+            *state.config_mut() = state.config().clone().with_batch_size(few);
+        }
+        let planner = state.query_planner().clone();
+        let physical = planner.create_physical_plan(&plan, &state).await.map_err(error)?;
         Ok((
             access::renamed(physical, &self.schema).map_err(error)?,
             state.task_ctx(),

@@ -12,10 +12,12 @@ use arrow::datatypes::{Field, SchemaRef};
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
 use crate::change::{ChangeBatch, record_batch};
+use crate::float;
 use crate::graph::MapSpec;
 use crate::operator::{Operator, Step};
 use crate::{Error, Result};
@@ -107,7 +109,7 @@ impl Operator for Map {
     }
 }
 
-/// An expression's value for each row of `rows`.
+/// An expression's value for each row of `rows`, computed floats in their one form.
 ///
 /// # Errors
 /// [`Error::Data`] for what SQL forbids (division by zero, overflow, a bad cast), with the
@@ -128,7 +130,10 @@ pub(super) fn evaluate(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Resu
             rows.num_rows()
         )));
     }
-    Ok(array)
+    if expr.is::<Column>() {
+        return Ok(array);
+    }
+    Ok(float::one_form(&array))
 }
 
 /// For which rows a condition is true: neither false nor NULL. The result has no nulls.

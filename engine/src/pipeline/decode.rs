@@ -19,6 +19,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use crate::change::ChangeBatch;
 use crate::connector::{Payload, Records, SplitRead, Wanted};
 use crate::error::BadRecord;
+use crate::float;
 use crate::format::{self, Decoder, EncodingKind, Envelope};
 use crate::relation::{ColumnOrigin, Metadata, OnError, SourceSpec, WATERMARK_COLUMN};
 use crate::{Error, Result};
@@ -180,6 +181,10 @@ impl SourceDecoder {
                 tombstones = self.judge_tombstones(records, &mut bad);
             }
         }
+        columns
+            .iter_mut()
+            .flatten()
+            .for_each(|column| *column = float::one_form(column));
         self.add_metadata(read, &mut columns)?;
         let declared = self.add_generated(&mut columns, count)?;
         self.check_not_null(&declared, tombstones.as_ref(), &mut bad);
@@ -330,7 +335,7 @@ impl SourceDecoder {
             if let (ColumnOrigin::Generated(expr), true) = (origin, self.needed[index]) {
                 let value = expr.evaluate(&rows)?.into_array(count)?;
                 let value = compute::cast(&value, nullable.field(index).data_type())?;
-                columns[index] = Some(value);
+                columns[index] = Some(float::one_form(&value));
                 rows = fill(columns)?;
             }
         }

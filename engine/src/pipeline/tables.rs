@@ -6,8 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Float32Type, Float64Type};
 use parking_lot::MutexGuard;
 use weir_state::{DmlCommit, Epoch, RelationId, Store, WriteBatch, dml};
 
@@ -15,6 +13,7 @@ use super::output::RowWriter;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use crate::change::{self, ChangeBatch};
+use crate::float;
 use crate::relation::{Storage, StoredRelation, TableSpec};
 use crate::{Error, Result};
 
@@ -63,7 +62,8 @@ impl TableWrite<'_> {
             if rows.is_empty() {
                 continue;
             }
-            let rows = change::consolidate(&[with_one_zero(rows)?])?;
+            let in_form = float::one_form_of_rows(rows.rows())?;
+            let rows = change::consolidate(&[rows.clone().with_rows(in_form)])?;
             let stored = spec.stored();
             let writer = RowWriter::new(*relation, &spec.name, &stored.storage, &stored.schema)?;
             writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch, &mut present)?;
@@ -79,21 +79,4 @@ impl TableWrite<'_> {
         self.shared.ring_all();
         Ok(commit)
     }
-}
-
-/// The rows with 0.0 for each -0.0. The two are one value (a key, a stored row), so whoever reads the
-/// changes must get the same one when it is taken away as when it was added.
-fn with_one_zero(changes: &ChangeBatch) -> Result<ChangeBatch> {
-    let one_zero = |column: &ArrayRef| -> ArrayRef {
-        if let Some(column) = column.as_primitive_opt::<Float64Type>() {
-            Arc::new(column.unary::<_, Float64Type>(|value| value + 0.0))
-        } else if let Some(column) = column.as_primitive_opt::<Float32Type>() {
-            Arc::new(column.unary::<_, Float32Type>(|value| value + 0.0))
-        } else {
-            column.clone()
-        }
-    };
-    let rows = changes.rows();
-    let columns = rows.columns().iter().map(one_zero).collect();
-    Ok(changes.clone().with_rows(RecordBatch::try_new(rows.schema(), columns)?))
 }

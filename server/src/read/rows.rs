@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use weir_engine::pipeline::{Batches, Snapshot};
 use weir_engine::relation::RelationId;
 use weir_sql::catalog::{Definition, Relation};
-use weir_sql::read::Rows;
+use weir_sql::read::{Memory, Rows};
 use weir_state::DmlCommit;
 
 use crate::session::Context;
@@ -70,6 +70,10 @@ impl Rows for SnapshotRows {
             Definition::View(_) | Definition::Sink(_) => return Err(unreadable(relation)),
         };
         Ok(batches)
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        Some(self.context.instance.memory())
     }
 
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> weir_sql::Result<Vec<RecordBatch>> {

@@ -11,6 +11,8 @@ use datafusion::physical_expr::expressions::{
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use weir_engine::format::sql_type;
 
+use crate::plan::checked::{Checked, Operation};
+
 /// The column that an expression merely is.
 pub fn column(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     expr.downcast_ref::<Column>().map(Column::index)
@@ -28,6 +30,9 @@ pub fn text(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> String {
     if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
         let (left, right) = (operand(binary.left(), schema), operand(binary.right(), schema));
         return format!("{left} {} {right}", binary.op());
+    }
+    if let Some(checked) = expr.downcast_ref::<Checked>() {
+        return checked_text(checked, schema);
     }
     if let Some(cast) = expr.downcast_ref::<CastExpr>() {
         return format!("CAST({} AS {})", inner(cast.expr()), sql_type(cast.cast_type()));
@@ -59,12 +64,20 @@ pub fn text(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> String {
     }
     if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
         let args: Vec<String> = call.args().iter().map(inner).collect();
-        return match (call.fun().name(), &args[..]) {
-            ("-", [only]) => format!("-{only}"),
-            (name, args) => format!("{name}({})", args.join(", ")),
-        };
+        return format!("{}({})", call.fun().name(), args.join(", "));
     }
     expr.to_string()
+}
+
+fn checked_text(checked: &Checked, schema: &Schema) -> String {
+    match (checked.operation(), checked.args()) {
+        (Operation::Arithmetic(op), [left, right]) => {
+            format!("{} {op} {}", operand(left, schema), operand(right, schema))
+        }
+        (Operation::Negation, [only]) => format!("-{}", operand(only, schema)),
+        (Operation::Cast(to), [only]) => format!("CAST({} AS {})", text(only, schema), sql_type(to)),
+        (_, args) => args.iter().map(|arg| text(arg, schema)).collect(),
+    }
 }
 
 fn case_text(case: &CaseExpr, schema: &Schema) -> String {
@@ -81,7 +94,11 @@ fn case_text(case: &CaseExpr, schema: &Schema) -> String {
 /// An expression inside another, in parentheses where it needs them.
 fn operand(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> String {
     let text = text(expr, schema);
-    if expr.is::<BinaryExpr>() || expr.is::<InListExpr>() || expr.is::<LikeExpr>() || expr.is::<NotExpr>() {
+    let arithmetic = expr
+        .downcast_ref::<Checked>()
+        .is_some_and(|checked| checked.args().len() == 2);
+    if arithmetic || expr.is::<BinaryExpr>() || expr.is::<InListExpr>() || expr.is::<LikeExpr>() || expr.is::<NotExpr>()
+    {
         format!("({text})")
     } else {
         text

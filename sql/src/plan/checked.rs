@@ -1,58 +1,51 @@
-//! Checked arithmetic in logical plans: `+`, `-` and `*` of integers and decimals fail on overflow.
+//! Checked values in logical plans: arithmetic and casts that fail where DataFusion's wrap, cut or
+//! spell otherwise, and floats in their one form.
 //!
-//! DataFusion's operators wrap. The analyzer's last rule ([`CheckedArithmetic`]) therefore puts
-//! functions in their place, before any constant is folded. In a query that is read once they stay;
-//! in a continuous one [`as_operators`] turns them back, and [`super::expr`] makes each expression
-//! of the graph checked.
+//! The analyzer's last rule ([`CheckedValues`]) puts functions ([`function`]) in the place of
+//! operators and casts, before any constant is folded. In a query that is read once they stay; in a
+//! continuous one [`as_operators`] turns them back, so that what looks at expressions sees those it
+//! knows, and [`super::expr`] makes each expression of the graph checked ([`expr`]). What both do
+//! stands once, in [`operation`].
 
-use arrow::array::{ArrayRef, Datum};
-use arrow::compute::kernels::numeric;
-use arrow::datatypes::DataType;
-use arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-/// Puts checked functions in the place of operators.
-#[derive(Debug)]
-pub struct CheckedArithmetic;
+mod expr;
+mod function;
+mod operation;
 
-impl AnalyzerRule for CheckedArithmetic {
+pub use expr::{Checked, checked};
+pub use operation::Operation;
+
+/// Puts checked functions in the place of operators and casts.
+#[derive(Debug)]
+pub struct CheckedValues;
+
+impl AnalyzerRule for CheckedValues {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         rewrite(plan, &as_function)
     }
 
     fn name(&self) -> &str {
-        "checked_arithmetic"
+        "checked_values"
     }
 }
 
-/// The plan with operators where [`CheckedArithmetic`] put functions.
+/// The plan with operators and casts where [`CheckedValues`] put functions.
 pub fn as_operators(plan: LogicalPlan) -> Result<LogicalPlan> {
     rewrite(plan, &|expr, _| as_operator(expr))
 }
 
-/// An expression over `schema` with checked functions in the place of operators.
-pub fn arithmetic(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+/// An expression over `schema` with checked functions in the place of operators and casts.
+pub fn functions(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     expr.transform_up(|expr| as_function(expr, schema))
         .map(|done| done.data)
-}
-
-/// An expression over `schema` whose negations are checked.
-pub fn negations(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    let rewrite = |expr: Expr| match &expr {
-        Expr::Negative(_) => as_function(expr, schema),
-        _ => Ok(Transformed::no(expr)),
-    };
-    expr.transform_up(rewrite).map(|done| done.data)
 }
 
 type Rewrite<'a> = &'a dyn Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>;
@@ -75,108 +68,66 @@ fn rewrite(plan: LogicalPlan, replace: Rewrite<'_>) -> Result<LogicalPlan> {
 }
 
 fn as_function(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let exact = |expr: &Expr| expr.get_type(schema).is_ok_and(|kind| is_exact(&kind));
-    match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply) && exact(&left) && exact(&right) =>
-        {
-            Ok(Transformed::yes(function(op).call(vec![*left, *right])))
+    let kind = |expr: &Expr| expr.get_type(schema).ok();
+    let (operation, args) = match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let kinds = kind(&left).zip(kind(&right));
+            match kinds.and_then(|(left, right)| Operation::binary(op, &left, &right)) {
+                Some(operation) => (operation, vec![*left, *right]),
+                None => return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))),
+            }
         }
-        Expr::Negative(inner) if exact(&inner) => Ok(Transformed::yes(function(Operator::Minus).call(vec![*inner]))),
-        other => Ok(Transformed::no(other)),
-    }
+        Expr::Negative(inner) => match kind(&inner).and_then(|inner| Operation::negation(&inner)) {
+            Some(operation) => (operation, vec![*inner]),
+            None => return Ok(Transformed::no(Expr::Negative(inner))),
+        },
+        Expr::Cast(Cast { expr, field }) => {
+            match kind(&expr).and_then(|from| Operation::cast(&from, field.data_type())) {
+                Some(operation) => (operation, vec![*expr]),
+                None => return Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),
+            }
+        }
+        Expr::ScalarFunction(call) if function::operation(&call.func).is_none() => {
+            let expr = Expr::ScalarFunction(call);
+            let Expr::ScalarFunction(call) = &expr else {
+                unreachable!("it was made one line above");
+            };
+            match kind(&expr).and_then(|made| Operation::form(call.func.name(), &made)) {
+                Some(operation) => (operation, vec![expr]),
+                None => return Ok(Transformed::no(expr)),
+            }
+        }
+        Expr::Literal(value, metadata) => return Ok(literal(value, metadata)),
+        other => return Ok(Transformed::no(other)),
+    };
+    Ok(Transformed::yes(function::of(operation).call(args)))
+}
+
+/// A constant, floats in their one form.
+fn literal(value: ScalarValue, metadata: Option<FieldMetadata>) -> Transformed<Expr> {
+    let formed = match value {
+        ScalarValue::Float64(Some(float)) if float == 0.0 => ScalarValue::Float64(Some(0.0)),
+        ScalarValue::Float64(Some(float)) if float.is_nan() => ScalarValue::Float64(Some(f64::NAN)),
+        ScalarValue::Float32(Some(float)) if float == 0.0 => ScalarValue::Float32(Some(0.0)),
+        ScalarValue::Float32(Some(float)) if float.is_nan() => ScalarValue::Float32(Some(f32::NAN)),
+        other => return Transformed::no(Expr::Literal(other, metadata)),
+    };
+    Transformed::yes(Expr::Literal(formed, metadata))
 }
 
 fn as_operator(expr: Expr) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(call) = &expr else {
         return Ok(Transformed::no(expr));
     };
-    let Some(checked) = call.func.inner().downcast_ref::<Checked>() else {
-        return Ok(Transformed::no(expr));
+    let one = |arg: &Expr| Box::new(arg.clone());
+    let plain = match (function::operation(&call.func), &call.args[..]) {
+        (Some(Operation::Arithmetic(op)), [left, right]) => {
+            Expr::BinaryExpr(BinaryExpr::new(one(left), *op, one(right)))
+        }
+        (Some(Operation::Negation), [only]) => Expr::Negative(one(only)),
+        (Some(Operation::Cast(to)), [only]) => Expr::Cast(Cast::new(one(only), to.clone())),
+        (Some(Operation::Form), [only]) => only.clone(),
+        _ => return Ok(Transformed::no(expr)),
     };
-    match &call.args[..] {
-        [only] => Ok(Transformed::yes(Expr::Negative(Box::new(only.clone())))),
-        [left, right] => Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(
-            Box::new(left.clone()),
-            checked.op,
-            Box::new(right.clone()),
-        )))),
-        _ => Ok(Transformed::no(expr)),
-    }
-}
-
-/// Types whose arithmetic is exact or fails.
-fn is_exact(kind: &DataType) -> bool {
-    kind.is_integer() || matches!(kind, DataType::Decimal128(..) | DataType::Decimal256(..))
-}
-
-fn function(op: Operator) -> ScalarUDF {
-    ScalarUDF::from(Checked {
-        op,
-        signature: Signature::user_defined(Volatility::Immutable),
-    })
-}
-
-/// `+`, `-` and `*`; `-` of one argument negates.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Checked {
-    op: Operator,
-    signature: Signature,
-}
-
-impl Checked {
-    fn compute(&self, args: &[&dyn Datum]) -> Result<ArrayRef, ArrowError> {
-        match (self.op, args) {
-            (Operator::Plus, [left, right]) => numeric::add(*left, *right),
-            (Operator::Minus, [left, right]) => numeric::sub(*left, *right),
-            (Operator::Multiply, [left, right]) => numeric::mul(*left, *right),
-            (Operator::Minus, [only]) => numeric::neg(only.get().0),
-            (op, _) => Err(ArrowError::InvalidArgumentError(format!("no checked {op}"))),
-        }
-    }
-}
-
-impl ScalarUDFImpl for Checked {
-    fn name(&self) -> &str {
-        match self.op {
-            Operator::Plus => "+",
-            Operator::Minus => "-",
-            _ => "*",
-        }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        Ok(given.to_vec())
-    }
-
-    fn return_type(&self, given: &[DataType]) -> Result<DataType> {
-        match given {
-            [only] => Ok(only.clone()),
-            [left, right] => BinaryTypeCoercer::new(left, &self.op, right).get_result_type(),
-            _ => datafusion::common::internal_err!("{} takes one or two arguments", self.op),
-        }
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let all_scalars = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let computed = match &args.args[..] {
-            [ColumnarValue::Array(left), ColumnarValue::Array(right)] => self.compute(&[left, right]),
-            [ColumnarValue::Array(left), ColumnarValue::Scalar(right)] => self.compute(&[left, &right.to_scalar()?]),
-            [ColumnarValue::Scalar(left), ColumnarValue::Array(right)] => self.compute(&[&left.to_scalar()?, right]),
-            [ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)] => {
-                self.compute(&[&left.to_array()?, &right.to_array()?])
-            }
-            [ColumnarValue::Array(only)] => self.compute(&[only]),
-            [ColumnarValue::Scalar(only)] => self.compute(&[&only.to_array()?]),
-            _ => self.compute(&[]),
-        }?;
-        if all_scalars {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&computed, 0)?));
-        }
-        Ok(ColumnarValue::Array(computed))
-    }
+    Ok(Transformed::yes(plain))
 }

@@ -48,6 +48,12 @@ fn message(error: &DataFusionError) -> String {
         DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => message(inner),
         DataFusionError::SchemaError(schema, _) => schema_message(schema),
         DataFusionError::Plan(text) | DataFusionError::Execution(text) => tidy(text),
+        DataFusionError::ResourcesExhausted(_) => {
+            "the query needs more memory than is left for queries: let it keep fewer rows (of a join the side that is \
+             named first, of a sort or GROUP BY the rows themselves), or start Weir with a larger --query-memory (SHOW \
+             query_memory)"
+                .to_string()
+        }
         DataFusionError::NotImplemented(text) => format!("not supported: {}", tidy(text)),
         DataFusionError::Collection(errors) => errors.first().map(message).unwrap_or_default(),
         DataFusionError::Shared(inner) => message(inner),

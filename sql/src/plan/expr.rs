@@ -1,40 +1,46 @@
-//! Logical expressions into physical ones, with checked arithmetic.
+//! Logical expressions into physical ones, with checked values.
 
 use std::sync::Arc;
 
+use arrow::array::Array;
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, Operator};
-use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::{checked, errors};
-use crate::Result;
+use crate::{Error, Result};
 
-/// A physical expression over rows of `schema`. Integer and decimal arithmetic fails on overflow
-/// instead of wrapping.
+/// Bytes of a constant in a continuous query. It is there once for every row of a step.
+const LONGEST_CONSTANT: usize = 16 << 10;
+
+/// A physical expression over rows of `schema`, whose arithmetic and casts are checked
+/// ([`checked`]).
 pub fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+    short_constants(expr)?;
     let context = PhysicalPlanningContext::default();
-    let expr = checked::negations(expr.clone(), schema).map_err(errors::translate)?;
-    let expr = create_physical_expr(&expr, schema, &ExecutionProps::new(), &context).map_err(errors::translate)?;
-    with_checks(expr).map_err(errors::translate)
+    let expr = create_physical_expr(expr, schema, &ExecutionProps::new(), &context).map_err(errors::translate)?;
+    checked::checked(expr, schema.as_arrow()).map_err(errors::translate)
 }
 
-/// The same expression with checked operators.
-fn with_checks(expr: Arc<dyn PhysicalExpr>) -> datafusion::common::Result<Arc<dyn PhysicalExpr>> {
-    expr.transform_up(|expr| {
-        let Some(binary) = expr.downcast_ref::<BinaryExpr>() else {
-            return Ok(Transformed::no(expr));
-        };
-        if !matches!(binary.op(), Operator::Plus | Operator::Minus | Operator::Multiply) {
-            return Ok(Transformed::no(expr));
+fn short_constants(expr: &Expr) -> Result<()> {
+    let mut longest = 0;
+    expr.apply(|expr| {
+        if let Expr::Literal(value, _) = expr
+            && (value.data_type().is_string() || value.data_type().is_binary() || value.data_type().is_nested())
+        {
+            longest = longest.max(value.to_array()?.get_array_memory_size());
         }
-        let checked = BinaryExpr::new(binary.left().clone(), *binary.op(), binary.right().clone());
-        Ok(Transformed::yes(
-            Arc::new(checked.with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>
-        ))
+        Ok(TreeNodeRecursion::Continue)
     })
-    .map(|done| done.data)
+    .map_err(errors::translate)?;
+    match longest > LONGEST_CONSTANT + 1024 {
+        true => Err(Error::new(format!(
+            "a constant of {longest} bytes in a continuous query, where {LONGEST_CONSTANT} fit; keep it in a table and \
+             join that"
+        ))),
+        false => Ok(()),
+    }
 }

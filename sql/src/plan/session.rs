@@ -28,15 +28,18 @@ use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
-use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ContextProvider, ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast;
 
-use super::checked::{self, CheckedArithmetic};
-use super::{errors, names, refuse, sums, window};
+use super::checked::{self, CheckedValues};
+use super::scalars::{self, StableTypes};
+use super::{errors, extremes, names, refuse, sums, window};
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
+use crate::read::apart;
 use crate::statement::Query;
 
 /// The session's functions, options and physical planner.
@@ -50,20 +53,29 @@ pub fn state() -> &'static SessionState {
         config.options_mut().execution.time_zone = Some("+00:00".to_string());
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
         config.options_mut().sql_parser.collect_spans = true;
+        // Many partners of a row are many batches.
+        config.options_mut().execution.enforce_batch_size_in_joins = true;
         // It splits a sum beside a DISTINCT into a sum of sums, which for decimals has another type than
         // the plan says.
         let mut rules = Optimizer::new().rules;
         rules.retain(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+        let mut analyzing = Analyzer::new().rules;
+        analyzing.insert(0, Arc::new(StableTypes));
+        analyzing.push(Arc::new(CheckedValues));
+        let mut running = PhysicalOptimizer::new().rules;
+        running.insert(0, Arc::new(apart::Unions));
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
             .with_optimizer_rules(rules)
-            .with_analyzer_rule(Arc::new(CheckedArithmetic))
+            .with_analyzer_rules(analyzing)
+            .with_physical_optimizer_rules(running)
             .build();
         for function in window::functions() {
             state.register_udf(function).expect("functions can be registered");
         }
-        for function in sums::functions() {
+        scalars::register(&mut state).expect("functions can be registered");
+        for function in sums::functions().into_iter().chain(extremes::functions()) {
             state.register_udaf(function).expect("functions can be registered");
         }
         state
@@ -280,7 +292,7 @@ pub fn coerced(expr: Expr, rows: &DFSchema) -> Result<Expr> {
 /// The same, and computed as far as it is constant.
 pub fn computed(expr: Expr, rows: &DFSchema) -> Result<Expr> {
     let expr = coerced(expr, rows)?;
-    let expr = checked::arithmetic(expr, rows).map_err(errors::translate)?;
+    let expr = checked::functions(expr, rows).map_err(errors::translate)?;
     simplifier(rows).simplify(expr).map_err(errors::translate)
 }
 

@@ -256,16 +256,20 @@ impl ExecutionPlan for AccessExec {
         self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
     }
 
-    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let schema = self.schema();
+        let at_once = context.session_config().batch_size();
         let mut builder = RecordBatchReceiverStreamBuilder::new(schema.clone(), 2);
         let out = builder.tx();
         let (access, columns, keys) = (self.access.clone(), self.columns.clone(), self.keys.clone());
         builder.spawn_blocking(move || {
             for batch in read(&access, &columns, keys)? {
                 let batch = declared(batch.map_err(external)?, &schema)?;
-                if out.blocking_send(Ok(batch)).is_err() {
-                    break;
+                for start in (0..batch.num_rows()).step_by(at_once) {
+                    let part = batch.slice(start, at_once.min(batch.num_rows() - start));
+                    if out.blocking_send(Ok(part)).is_err() {
+                        return Ok(());
+                    }
                 }
             }
             Ok(())

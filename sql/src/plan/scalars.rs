@@ -1,0 +1,142 @@
+//! Scalar functions of DataFusion that need something around them before they may be called.
+//!
+//! - `round` of a decimal: its type hangs on whether the digits stand in the query, which the
+//!   optimizer changes by folding constants. [`StableTypes`] notes it once, at the start.
+//! - Functions that make a large value of small ones (`repeat`, `range`, …) are refused before they
+//!   take the memory: [`size`].
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature,
+};
+use datafusion::optimizer::AnalyzerRule;
+
+pub mod size;
+
+use size::Growth;
+
+/// Puts what is around functions in their place.
+pub fn register(state: &mut SessionState) -> Result<()> {
+    for (name, growth) in size::GROWING {
+        let plain = state.udf(name)?;
+        let around = Around::Size(growth);
+        state.register_udf(Arc::new(ScalarUDF::from(Wrapped { plain, around })))?;
+    }
+    Ok(())
+}
+
+/// DataFusion's function, and what stands around it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Wrapped {
+    plain: Arc<ScalarUDF>,
+    around: Around,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Around {
+    /// How large its result is.
+    Size(Growth),
+    /// What its type takes for its second argument: a constant, or one that nothing is known of.
+    Second(Option<ScalarValue>),
+}
+
+impl ScalarUDFImpl for Wrapped {
+    fn name(&self) -> &str {
+        self.plain.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.plain.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.plain.signature()
+    }
+
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        self.plain.coerce_types(given)
+    }
+
+    fn return_type(&self, given: &[DataType]) -> Result<DataType> {
+        self.plain.return_type(given)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        match (&self.around, args.scalar_arguments) {
+            (Around::Second(known), [first, _]) => self.plain.return_field_from_args(ReturnFieldArgs {
+                arg_fields: args.arg_fields,
+                scalar_arguments: &[*first, known.as_ref()],
+            }),
+            _ => self.plain.return_field_from_args(args),
+        }
+    }
+
+    fn is_strict(&self) -> bool {
+        self.plain.is_strict()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.plain.documentation()
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if let Around::Size(growth) = &self.around {
+            growth.check(self.name(), &args.args, args.number_rows)?;
+        }
+        self.plain.invoke_with_args(args)
+    }
+}
+
+/// Notes, before types are made to fit, which functions were given a constant that their type hangs
+/// on.
+#[derive(Debug)]
+pub struct StableTypes;
+
+impl AnalyzerRule for StableTypes {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|node| {
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let done = expr.transform_up(noted)?;
+                Ok(done.update_data(|expr| name.restore(expr)))
+            })
+        })
+        .map(|done| done.data)
+    }
+
+    fn name(&self) -> &str {
+        "stable_types"
+    }
+}
+
+fn noted(expr: Expr) -> Result<Transformed<Expr>> {
+    let Expr::ScalarFunction(ScalarFunction { func, args }) = &expr else {
+        return Ok(Transformed::no(expr));
+    };
+    let [_, second] = &args[..] else {
+        return Ok(Transformed::no(expr));
+    };
+    if func.name() != "round" || func.inner().downcast_ref::<Wrapped>().is_some() {
+        return Ok(Transformed::no(expr));
+    }
+    let known = match second {
+        Expr::Literal(value, _) => Some(value.clone()),
+        _ => None,
+    };
+    let around = Around::Second(known);
+    let plain = func.clone();
+    let func = Arc::new(ScalarUDF::from(Wrapped { plain, around }));
+    let args = args.clone();
+    Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args })))
+}
