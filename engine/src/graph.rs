@@ -34,7 +34,7 @@ pub struct Graph {
 ///
 /// State lies in the shard of its key, so the edge into a node with state deals by exactly the
 /// node's key columns, in their order: an aggregate's and an upsert's keys, a join's keys of that
-/// side, a top-N's partition, a gate's column ([`Exchange::Single`] where they are none). `Local`
+/// side, a top-N's partition, a gate's column ([`Exchange::Single`] where they are none, and for a recursion). `Local`
 /// there only if the rows are already dealt by just these values in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +97,10 @@ pub enum NodeKind {
     Gate(GateSpec),
     /// Turns keyed records into changes of the last row by key.
     Upsert(UpsertSpec),
+    /// The rows that follow from others by a term that reads them again.
+    Recurse(RecurseSpec),
+    /// Inside a recursion: its own rows (0), or those of its input of this number.
+    Port(usize),
 }
 
 /// Reads a relation.
@@ -272,6 +276,26 @@ pub struct UpsertSpec {
     pub keys: Vec<usize>,
 }
 
+/// `x = start UNION [ALL] next(x, …)`. The first input is the start; the others, numbered from 1, are
+/// what the recursive term reads beside. All go to one task ([`Exchange::Single`]).
+#[derive(Debug, Clone)]
+pub struct RecurseSpec {
+    /// The recursive term, over [`NodeKind::Port`]s. It is linear in port 0, which it reads once: no
+    /// aggregate, top-N or the like above it.
+    pub inner: Arc<Graph>,
+    /// UNION: the result is a set.
+    pub distinct: bool,
+    /// Rounds after which a step fails.
+    pub max_iterations: u32,
+}
+
+impl PartialEq for RecurseSpec {
+    fn eq(&self, other: &RecurseSpec) -> bool {
+        self.inner.nodes == other.inner.nodes
+            && (self.distinct, self.max_iterations) == (other.distinct, other.max_iterations)
+    }
+}
+
 impl Graph {
     /// The node.
     pub fn node(&self, id: NodeId) -> &Node {
@@ -321,6 +345,8 @@ impl NodeKind {
             NodeKind::TopN(_) => "TopN",
             NodeKind::Gate(_) => "Gate",
             NodeKind::Upsert(_) => "Upsert",
+            NodeKind::Recurse(_) => "Recurse",
+            NodeKind::Port(_) => "Port",
         }
     }
 
@@ -328,7 +354,12 @@ impl NodeKind {
     pub fn has_state(&self) -> bool {
         matches!(
             self,
-            NodeKind::Aggregate(_) | NodeKind::Join(_) | NodeKind::TopN(_) | NodeKind::Gate(_) | NodeKind::Upsert(_)
+            NodeKind::Aggregate(_)
+                | NodeKind::Join(_)
+                | NodeKind::TopN(_)
+                | NodeKind::Gate(_)
+                | NodeKind::Upsert(_)
+                | NodeKind::Recurse(_)
         )
     }
 }

@@ -19,6 +19,7 @@ mod arrangement;
 pub mod gate;
 pub mod join;
 pub mod map;
+pub mod recurse;
 pub mod top_n;
 #[cfg(test)]
 mod trial;
@@ -116,16 +117,18 @@ pub trait Operator: Send {
 }
 
 /// Builds the operator of a node for a task. `inputs` are the nodes it reads, in order.
-/// [`NodeKind::Input`] and [`NodeKind::Union`] have none: the pipeline does their work.
+/// [`NodeKind::Input`], [`NodeKind::Port`] and [`NodeKind::Union`] have none: who runs the graph does
+/// their work.
 pub fn build(node: &Node, inputs: &[&Node], context: &TaskContext) -> Result<Option<Box<dyn Operator>>> {
     Ok(Some(match &node.kind {
-        NodeKind::Input(_) | NodeKind::Union => return Ok(None),
+        NodeKind::Input(_) | NodeKind::Port(_) | NodeKind::Union => return Ok(None),
         NodeKind::Map(spec) => Box::new(map::Map::new(spec, &node.schema)),
         NodeKind::Window(spec) => Box::new(window::Window::new(spec, &node.schema)),
         NodeKind::Aggregate(spec) => Box::new(aggregate::Aggregate::new(spec, node, inputs[0], context)?),
         NodeKind::Join(spec) => Box::new(join::Join::new(spec, node, inputs[0], inputs[1], context)?),
         NodeKind::TopN(spec) => Box::new(top_n::TopN::new(spec, node, inputs[0], context)?),
         NodeKind::Gate(spec) => Box::new(gate::Gate::new(spec, node, inputs[0], context)?),
+        NodeKind::Recurse(spec) => Box::new(recurse::Recurse::new(spec, node, inputs, context)?),
         NodeKind::Upsert(spec) => Box::new(upsert::Upsert::new(spec, node, inputs[0], context)?),
     }))
 }

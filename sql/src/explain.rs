@@ -120,6 +120,12 @@ impl Lines<'_> {
         if let Some(known) = (self.known)(index as u32) {
             let _ = writeln!(self.text, "{indent}    {known}");
         }
+        if let NodeKind::Recurse(recurse) = &node.kind {
+            let _ = writeln!(self.text, "{indent}    each round:");
+            for line in explain(&recurse.inner).lines() {
+                let _ = writeln!(self.text, "{indent}      | {line}");
+            }
+        }
         for input in &node.inputs {
             self.node(input.node.0 as usize, depth + 1);
         }
@@ -184,6 +190,13 @@ fn describe(graph: &Graph, node: &Node) -> String {
         (NodeKind::Gate(gate), _) => format!("holds rows until the watermark passes {}", names(node, &[gate.column])),
         (NodeKind::Upsert(upsert), Some(below)) => format!("the last row by {}", names(below, &upsert.keys)),
         (NodeKind::Union, _) => format!("of {} inputs", node.inputs.len()),
+        (NodeKind::Recurse(recurse), _) => format!(
+            "{}, at most {} rounds a step",
+            if recurse.distinct { "each row once" } else { "each derivation" },
+            recurse.max_iterations
+        ),
+        (NodeKind::Port(0), _) => format!("the recursion's own rows ({})", all_names(&node.schema)),
+        (NodeKind::Port(port), _) => format!("input {port} of the recursion ({})", all_names(&node.schema)),
         _ => String::new(),
     }
 }

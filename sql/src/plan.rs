@@ -91,7 +91,7 @@ fn take_limit(query: &mut ast::Query) -> Option<u64> {
 fn kept_query(query: &Query, catalog: &Catalog) -> Result<PushQuery> {
     let closing = closing(query.emit, None);
     let plan = session::stream_plan(&query.ast, catalog)?;
-    let done = query::translate(&plan, closing, &[])?;
+    let done = query::translate(&plan, closing, MAX_ITERATIONS, &[])?;
     let append_only = done.graph.output().append_only;
     Ok(PushQuery {
         graph: Arc::new(done.graph),
@@ -154,10 +154,10 @@ pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result
 
 /// Plans `CREATE MATERIALIZED VIEW`.
 pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result<Relation> {
-    let (options, lateness) = view_options(&statement.options)?;
+    let (options, lateness, max_iterations) = view_options(&statement.options)?;
     let plan = session::stream_plan(&statement.query.ast, catalog)?;
     let closing = closing(statement.query.emit, lateness);
-    let done = query::translate(&plan, closing, &column_names(statement))?;
+    let done = query::translate(&plan, closing, max_iterations, &column_names(statement))?;
     let name = statement.name.value.clone();
     let storage = query::storage(&done.graph);
     let graph = Arc::new(done.graph);
@@ -216,19 +216,31 @@ fn closing(emit: Option<Emit>, lateness_us: Option<i64>) -> Closing {
     }
 }
 
-fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Option<i64>)> {
+/// Rounds that a recursion may take in a step, unless the view's options say otherwise.
+const MAX_ITERATIONS: u32 = 10_000;
+
+/// The options, the allowed lateness, and the rounds of a recursion.
+fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Option<i64>, u32)> {
     let mut found = ViewOptions::default();
     let mut lateness = None;
+    let mut max_iterations = MAX_ITERATIONS;
     for (name, value) in options {
         match name.as_str() {
             "pipeline" => found.pipeline = Some(value.clone()),
             "allowed_lateness" => lateness = Some(bind::duration_ms(name, value)? as i64 * 1000),
+            "max_iterations" => {
+                let given = value.parse().ok().filter(|rounds| *rounds > 0);
+                max_iterations = given.ok_or_else(|| {
+                    Error::new(format!("max_iterations = '{value}' is no number of rounds; give one from 1 on"))
+                })?;
+            }
             other => {
                 return Err(Error::new(format!(
-                    "unknown option '{other}' of a materialized view; there are: pipeline, allowed_lateness"
+                    "unknown option '{other}' of a materialized view; there are: pipeline, allowed_lateness, \
+                     max_iterations"
                 )));
             }
         }
     }
-    Ok((found, lateness))
+    Ok((found, lateness, max_iterations))
 }

@@ -28,7 +28,6 @@ SELECT DISTINCT ON (auction) auction, price FROM bids EMIT CHANGES;
 SELECT auction, bidder, count(*) FROM bids GROUP BY ROLLUP (auction, bidder) EMIT CHANGES;
 SELECT array_agg(price) FROM bids EMIT CHANGES;
 SELECT unnest(ARRAY[1, 2]), auction FROM bids EMIT CHANGES;
-WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT * FROM r EMIT CHANGES;
 SELECT 1 EMIT CHANGES;
 SELECT auction FROM bids EXCEPT SELECT id FROM auctions EMIT CHANGES;
 SELECT auction, count(*) FROM bids GROUP BY auction EMIT ON WINDOW CLOSE;

@@ -68,6 +68,7 @@ fn kept(graph: &Graph, node: &Node) -> String {
             )
         }
         NodeKind::Gate(gate) => format!("{name} by {}", gate.column),
+        NodeKind::Recurse(recurse) => format!("{name} distinct {}", recurse.distinct),
         NodeKind::Upsert(upsert) => format!("{name} by {:?}", upsert.keys),
         _ => name.to_string(),
     }

@@ -25,6 +25,7 @@ use crate::{Error, Result, explain};
 mod closing;
 mod join;
 mod order;
+mod recursion;
 mod scan;
 mod union;
 mod windowed;
@@ -62,6 +63,10 @@ pub(super) struct Builder {
     pub graph: Graph,
     pub closing: Closing,
     pub reads: BTreeSet<RelationId>,
+    /// Rounds that a recursion may take in a step.
+    max_iterations: u32,
+    /// Where this is the builder of a recursive term.
+    within: Option<Box<recursion::Within>>,
 }
 
 /// The graph of a planned query.
@@ -75,12 +80,8 @@ pub struct Translated {
 }
 
 /// Translates a plan. `names` renames the result's columns, if given.
-pub fn translate(plan: &LogicalPlan, closing: Closing, names: &[String]) -> Result<Translated> {
-    let mut builder = Builder {
-        graph: Graph::default(),
-        closing,
-        reads: BTreeSet::new(),
-    };
+pub fn translate(plan: &LogicalPlan, closing: Closing, max_iterations: u32, names: &[String]) -> Result<Translated> {
+    let mut builder = Builder::new(closing, max_iterations);
     let plan = without_order(plan)?;
     let root = builder.build(plan, false)?;
     let root = builder.prune(root);
@@ -147,8 +148,21 @@ pub fn storage(graph: &Graph) -> Storage {
 }
 
 impl Builder {
+    fn new(closing: Closing, max_iterations: u32) -> Builder {
+        Builder {
+            graph: Graph::default(),
+            closing,
+            reads: BTreeSet::new(),
+            max_iterations,
+            within: None,
+        }
+    }
+
     /// Builds a plan. With `want_hidden` the result carries the hidden watermark column if it can.
     pub fn build(&mut self, plan: &LogicalPlan, want_hidden: bool) -> Result<Built> {
+        if let Some(port) = self.from_outside(plan)? {
+            return Ok(port);
+        }
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan, want_hidden),
             LogicalPlan::SubqueryAlias(alias) => {
@@ -181,6 +195,7 @@ impl Builder {
             LogicalPlan::Union(union) => self.union(&union.inputs, union.schema.as_ref(), want_hidden),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::RecursiveQuery(query) => self.recursion(query),
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Sort(sort) => match sort.fetch {
                 Some(fetch) => self.top_n(&sort.input, &sort.expr, 0, fetch as u64),

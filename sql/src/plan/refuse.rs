@@ -55,7 +55,6 @@ pub fn plan(plan: &LogicalPlan) -> Error {
                 .to_string()
         }
         LogicalPlan::Unnest(_) => "UNNEST is not supported yet in a continuous query".to_string(),
-        LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE is not supported yet in a continuous query".to_string(),
         LogicalPlan::Distinct(_) => "DISTINCT ON is not supported yet; use ROW_NUMBER() OVER (…) = 1".to_string(),
         LogicalPlan::Sort(_) => {
             "ORDER BY without LIMIT has no meaning for a kept answer; add LIMIT, or leave it out here and order when \

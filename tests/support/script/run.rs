@@ -64,6 +64,7 @@ fn perform_all(script: &Script, settings: &Settings, mut came: Option<&mut Came>
             Verb::Once if !settings.lives.is_empty() => break,
             _ => {}
         }
+        let looks = settled && leaves_settled(&entry.verb);
         let mut again = false;
         let writes = rig.writes();
         loop {
@@ -74,7 +75,7 @@ fn perform_all(script: &Script, settings: &Settings, mut came: Option<&mut Came>
             let outcome = perform(&mut rig, entry, again, came.as_deref_mut());
             let died = rig.has_died();
             if died {
-                passed.deaths += revive(&mut rig, settled).map_err(|error| at(entry.line, error))?;
+                passed.deaths += revive(&mut rig, looks).map_err(|error| at(entry.line, error))?;
                 again = true;
             }
             match outcome {
@@ -83,20 +84,20 @@ fn perform_all(script: &Script, settings: &Settings, mut came: Option<&mut Came>
             }
             break;
         }
-        settled = stays_settled(&entry.verb, settled);
+        settled = looks || settles(&entry.verb);
     }
     passed.commits = rig.commits();
     Ok((rig, passed))
 }
 
-/// Opens the next life, and gives the number of those that it took. What had settled before the crash
-/// has settled in it, so that an entry that only looks sees the same.
-fn revive(rig: &mut Rig, settled: bool) -> Result<usize, String> {
+/// Opens the next life, and gives the number of those that it took. For an entry that looks at what
+/// had settled before the crash it settles again.
+fn revive(rig: &mut Rig, looks: bool) -> Result<usize, String> {
     let mut deaths = 0;
     loop {
         deaths += 1;
         rig.crash()?;
-        let settles = if settled { rig.settle() } else { Ok(()) };
+        let settles = if looks { rig.settle() } else { Ok(()) };
         match settles {
             Err(_) if rig.has_died() => continue,
             settles => return settles.map(|()| deaths).map_err(text),
@@ -104,13 +105,17 @@ fn revive(rig: &mut Rig, settled: bool) -> Result<usize, String> {
     }
 }
 
-/// Whether all is taken in after an entry, given whether it was before.
-fn stays_settled(verb: &Verb, settled: bool) -> bool {
+/// Whether an entry waits until all is taken in.
+fn settles(verb: &Verb) -> bool {
+    matches!(verb, Verb::Settle | Verb::Changes(_) | Verb::Verify(_))
+}
+
+/// Whether nothing has to be taken in because of an entry.
+fn leaves_settled(verb: &Verb) -> bool {
     match verb {
-        Verb::Settle | Verb::Changes(_) | Verb::Verify(_) => true,
-        Verb::Query { .. } | Verb::Failed(_) | Verb::File(_) => settled,
-        Verb::Statement { expect, .. } => settled && matches!(expect, Expect::Error(_)),
-        _ => false,
+        Verb::Query { .. } | Verb::Failed(_) | Verb::File(_) => true,
+        Verb::Statement { expect, .. } => matches!(expect, Expect::Error(_)),
+        verb => settles(verb),
     }
 }
 

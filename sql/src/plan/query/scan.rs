@@ -16,6 +16,9 @@ use crate::{Error, Result};
 
 impl Builder {
     pub(super) fn scan(&mut self, scan: &TableScan, want_hidden: bool) -> Result<Built> {
+        if let Some(own) = self.own_rows(scan) {
+            return Ok(own);
+        }
         let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
             return Err(Error::new(format!("'{}' can't be read continuously", scan.table_name)));
         };
