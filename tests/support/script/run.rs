@@ -64,7 +64,7 @@ fn perform_all(script: &Script, settings: &Settings, mut came: Option<&mut Came>
             Verb::Once if !settings.lives.is_empty() => break,
             _ => {}
         }
-        let looks = settled && leaves_settled(&entry.verb);
+        let looks = settles(&entry.verb) || (settled && changes_nothing(&entry.verb));
         let mut again = false;
         let writes = rig.writes();
         loop {
@@ -84,14 +84,14 @@ fn perform_all(script: &Script, settings: &Settings, mut came: Option<&mut Came>
             }
             break;
         }
-        settled = looks || settles(&entry.verb);
+        settled = looks;
     }
     passed.commits = rig.commits();
     Ok((rig, passed))
 }
 
 /// Opens the next life, and gives the number of those that it took. For an entry that looks at what
-/// had settled before the crash it settles again.
+/// has settled it settles again.
 fn revive(rig: &mut Rig, looks: bool) -> Result<usize, String> {
     let mut deaths = 0;
     loop {
@@ -111,11 +111,11 @@ fn settles(verb: &Verb) -> bool {
 }
 
 /// Whether nothing has to be taken in because of an entry.
-fn leaves_settled(verb: &Verb) -> bool {
+fn changes_nothing(verb: &Verb) -> bool {
     match verb {
         Verb::Query { .. } | Verb::Failed(_) | Verb::File(_) => true,
         Verb::Statement { expect, .. } => matches!(expect, Expect::Error(_)),
-        verb => settles(verb),
+        _ => false,
     }
 }
 
