@@ -15,7 +15,7 @@ use datafusion::physical_expr::expressions::{binary, col, lit};
 use weir_engine::change::ChangeBatch;
 use weir_engine::graph::{
     AggregateCall, AggregateFunction, AggregateSpec, JoinKind, JoinSpec, MapSpec, Node, NodeId, NodeKind, OrderKey,
-    TopNSpec, WindowSpec,
+    Ranking, TopNSpec, WindowSpec,
 };
 use weir_engine::operator::{Operator, Step, TaskContext, build};
 use weir_state::{MemoryStore, RelationId, WriteBatch};
@@ -184,7 +184,8 @@ fn top_ns(criterion: &mut Criterion) {
             order: vec![key],
             offset: 0,
             limit,
-            row_number: None,
+            ranking: Ranking::RowNumber,
+            number: None,
             close: None,
         };
         node(NodeKind::TopN(spec), &types, false)

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::window::WindowExpr;
 use serde::{Deserialize, Serialize};
 use weir_state::RelationId;
 
@@ -87,12 +88,16 @@ pub enum NodeKind {
     Window(WindowSpec),
     /// All rows of all inputs; schemas are equal.
     Union,
+    /// A row for each element of lists.
+    Unnest(UnnestSpec),
     /// Groups.
     Aggregate(AggregateSpec),
     /// Joins two inputs on equal keys and a residual condition.
     Join(JoinSpec),
     /// The first rows of each partition.
     TopN(TopNSpec),
+    /// Window functions over each partition.
+    Over(OverSpec),
     /// Holds rows back until the watermark passes a column.
     Gate(GateSpec),
     /// Turns keyed records into changes of the last row by key.
@@ -144,6 +149,27 @@ pub struct WindowSpec {
     /// Late rows are dropped this long after the window's end (microseconds of event time; 0 at
     /// once); `None` lets them correct the result for ever.
     pub drop_late_after_us: Option<i64>,
+}
+
+/// A row for each element of a row's lists, which stand side by side: the shorter ones are followed
+/// by NULLs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnnestSpec {
+    /// List columns.
+    pub lists: Vec<usize>,
+    /// The output's columns.
+    pub outputs: Vec<Unnested>,
+    /// A row without elements gives a row, with NULL as element.
+    pub keeps_empty: bool,
+}
+
+/// A column of an unnested row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unnested {
+    /// A column of the input.
+    Column(usize),
+    /// The element of a list, by its place in [`UnnestSpec::lists`].
+    Element(usize),
 }
 
 /// Grouping. Output: the key columns, then one column per call. Distinct is a grouping without
@@ -241,8 +267,21 @@ pub struct OrderKey {
     pub nulls_first: bool,
 }
 
-/// Top-N: rows `offset .. offset + limit` of each partition in order; ties are broken by the rest
-/// of the row, ascending, so that the answer is determined.
+/// What is counted of rows in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranking {
+    /// Rows.
+    RowNumber,
+    /// Rows before the row's peers, and one.
+    Rank,
+    /// Different values of the order, up to the row's.
+    DenseRank,
+}
+
+/// Top-N: of each partition the rows in order from place `offset` on whose number or rank is no more
+/// than `offset + limit`; ties are broken by the rest of the row, ascending, so that the answer is
+/// determined.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopNSpec {
     /// Partition columns; empty for one partition.
@@ -251,12 +290,79 @@ pub struct TopNSpec {
     pub order: Vec<OrderKey>,
     /// Rows passed over.
     pub offset: u64,
-    /// Rows kept.
+    /// Rows or ranks kept.
     pub limit: u64,
-    /// Append the 1-based row number as BIGINT (UInt64 where `row_number_unsigned`).
-    pub row_number: Option<DataType>,
+    /// Which of the two.
+    pub ranking: Ranking,
+    /// Append it, 1-based, as Int64 or UInt64.
+    pub number: Option<DataType>,
     /// The partition's event time, where it has one.
     pub close: Option<CloseSpec>,
+}
+
+/// Window functions over partitions in order; ties are broken as in [`TopNSpec`]. Output: the
+/// input's columns, then one for each call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OverSpec {
+    /// Partition columns; empty for one partition.
+    pub partition: Vec<usize>,
+    /// Order.
+    pub order: Vec<OrderKey>,
+    /// The functions.
+    pub calls: Vec<OverCall>,
+    /// The partition's event time, where it has one.
+    pub close: Option<CloseSpec>,
+    /// The first key of the order is ascending event time and the input a gate on it that lets no
+    /// more rows of a time out once it has let out some, and no call looks at later times. So rows
+    /// only come behind those that are there, and no value ever changes.
+    pub in_order: bool,
+}
+
+/// A window function with its frame.
+#[derive(Debug, Clone)]
+pub struct OverCall {
+    /// As SQL writes it, without OVER.
+    pub text: String,
+    /// What computes it over a whole partition in order: over the input's columns.
+    pub function: Arc<dyn WindowExpr>,
+    /// Type of the result.
+    pub output_type: DataType,
+    /// Which rows its value for a row rests on.
+    pub reach: Reach,
+}
+
+/// How many rows before and behind a row a value for it rests on; `None`: on all there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// Before it.
+    pub before: Option<usize>,
+    /// Behind it.
+    pub behind: Option<usize>,
+}
+
+impl PartialEq for OverCall {
+    /// Window functions tell what they are only in their debugging form, which names all of it.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.text, &self.output_type, self.reach) == (&other.text, &other.output_type, other.reach)
+            && format!("{:?}", self.function) == format!("{:?}", other.function)
+    }
+}
+
+impl Reach {
+    /// All rows of the partition.
+    pub const ALL: Self = Self {
+        before: None,
+        behind: None,
+    };
+
+    /// What two values rest on together.
+    pub fn with(self, other: Self) -> Self {
+        let further = |one: Option<usize>, other: Option<usize>| Some(one?.max(other?));
+        Self {
+            before: further(self.before, other.before),
+            behind: further(self.behind, other.behind),
+        }
+    }
 }
 
 /// Holds changes of a row until the watermark reaches its column, then emits what is left of them
@@ -266,6 +372,9 @@ pub struct TopNSpec {
 pub struct GateSpec {
     /// TIMESTAMP(6) column.
     pub column: usize,
+    /// Rows wait until the watermark is above their time, when no more of that time come, and not
+    /// only until it is there.
+    pub whole_times: bool,
 }
 
 /// The last row by key. Input: the rows, and as last column a BOOLEAN that is true for a
@@ -340,9 +449,11 @@ impl NodeKind {
             NodeKind::Map(_) => "Map",
             NodeKind::Window(_) => "Window",
             NodeKind::Union => "Union",
+            NodeKind::Unnest(_) => "Unnest",
             NodeKind::Aggregate(_) => "Aggregate",
             NodeKind::Join(_) => "Join",
             NodeKind::TopN(_) => "TopN",
+            NodeKind::Over(_) => "Over",
             NodeKind::Gate(_) => "Gate",
             NodeKind::Upsert(_) => "Upsert",
             NodeKind::Recurse(_) => "Recurse",
@@ -357,6 +468,7 @@ impl NodeKind {
             NodeKind::Aggregate(_)
                 | NodeKind::Join(_)
                 | NodeKind::TopN(_)
+                | NodeKind::Over(_)
                 | NodeKind::Gate(_)
                 | NodeKind::Upsert(_)
                 | NodeKind::Recurse(_)

@@ -19,10 +19,13 @@ mod arrangement;
 pub mod gate;
 pub mod join;
 pub mod map;
+pub mod over;
+mod partitions;
 pub mod recurse;
 pub mod top_n;
 #[cfg(test)]
 mod trial;
+pub mod unnest;
 pub mod upsert;
 pub mod window;
 
@@ -124,9 +127,11 @@ pub fn build(node: &Node, inputs: &[&Node], context: &TaskContext) -> Result<Opt
         NodeKind::Input(_) | NodeKind::Port(_) | NodeKind::Union => return Ok(None),
         NodeKind::Map(spec) => Box::new(map::Map::new(spec, &node.schema)),
         NodeKind::Window(spec) => Box::new(window::Window::new(spec, &node.schema)),
+        NodeKind::Unnest(spec) => Box::new(unnest::Unnest::new(spec, node)),
         NodeKind::Aggregate(spec) => Box::new(aggregate::Aggregate::new(spec, node, inputs[0], context)?),
         NodeKind::Join(spec) => Box::new(join::Join::new(spec, node, inputs[0], inputs[1], context)?),
         NodeKind::TopN(spec) => Box::new(top_n::TopN::new(spec, node, inputs[0], context)?),
+        NodeKind::Over(spec) => Box::new(over::Over::new(spec, node, inputs[0], context)?),
         NodeKind::Gate(spec) => Box::new(gate::Gate::new(spec, node, inputs[0], context)?),
         NodeKind::Recurse(spec) => Box::new(recurse::Recurse::new(spec, node, inputs, context)?),
         NodeKind::Upsert(spec) => Box::new(upsert::Upsert::new(spec, node, inputs[0], context)?),

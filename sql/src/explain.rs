@@ -4,15 +4,15 @@ use std::fmt::Write;
 
 use arrow::datatypes::Schema;
 use weir_engine::graph::{
-    AggregateCall, AggregateFunction, AggregateSpec, Exchange, Graph, JoinKind, JoinSpec, Node, NodeKind, TopNSpec,
-    WindowSpec,
+    AggregateCall, AggregateFunction, AggregateSpec, Exchange, Graph, JoinKind, JoinSpec, Node, NodeKind, OrderKey,
+    OverSpec, Ranking, TopNSpec, UnnestSpec, WindowSpec,
 };
 
 mod expr;
 mod shape;
 
 pub use expr::text as expression;
-pub(crate) use expr::{column as expr_column, text as expr_text};
+pub(crate) use expr::{column as expr_column, text as expr_text, value as value_text};
 pub use shape::shape;
 
 /// The graph, result first, each node with what it does, whether its rows change, its key, how rows
@@ -67,6 +67,14 @@ fn note(graph: &Graph, node: &Node) -> Option<String> {
                 )
             })
         }
+        NodeKind::Over(over) if over.close.is_none() && !over.in_order => {
+            let below = graph.node(node.inputs[0].node);
+            below.append_only.then(|| {
+                "OVER keeps all rows for ever, since a late one may change their values; EMIT ON WINDOW CLOSE with an \
+                 ORDER BY of the event time and frames that end at CURRENT ROW bounds them"
+                    .to_string()
+            })
+        }
         _ => None,
     }
 }
@@ -91,7 +99,7 @@ fn is_window_end(graph: &Graph, node: &Node, column: usize) -> bool {
             Some(key) => is_window_end(graph, input, *key),
             None => false,
         },
-        (NodeKind::Union | NodeKind::Gate(_) | NodeKind::TopN(_), Some(input)) => {
+        (NodeKind::Union | NodeKind::Gate(_) | NodeKind::TopN(_) | NodeKind::Over(_), Some(input)) => {
             column < input.schema.fields().len() && is_window_end(graph, input, column)
         }
         _ => false,
@@ -187,8 +195,10 @@ fn describe(graph: &Graph, node: &Node) -> String {
         (NodeKind::Aggregate(aggregate), Some(below)) => describe_aggregate(below, aggregate),
         (NodeKind::Join(join), _) => describe_join(graph, node, join),
         (NodeKind::TopN(top), Some(below)) => describe_top_n(below, top),
+        (NodeKind::Over(over), Some(below)) => describe_over(below, over),
         (NodeKind::Gate(gate), _) => format!("holds rows until the watermark passes {}", names(node, &[gate.column])),
         (NodeKind::Upsert(upsert), Some(below)) => format!("the last row by {}", names(below, &upsert.keys)),
+        (NodeKind::Unnest(unnest), Some(below)) => describe_unnest(below, unnest),
         (NodeKind::Union, _) => format!("of {} inputs", node.inputs.len()),
         (NodeKind::Recurse(recurse), _) => format!(
             "{}, at most {} rounds a step",
@@ -290,16 +300,40 @@ fn join_keys(graph: &Graph, node: &Node, join: &JoinSpec) -> String {
 }
 
 fn describe_top_n(below: &Node, top: &TopNSpec) -> String {
+    let what = match top.ranking {
+        Ranking::RowNumber => "",
+        Ranking::Rank => " and their peers",
+        Ranking::DenseRank => " values",
+    };
     let mut text = match (top.limit, top.offset) {
         (u64::MAX, offset) => format!("all but the first {offset}"),
-        (limit, 0) => format!("the first {limit}"),
-        (limit, offset) => format!("{limit} after the first {offset}"),
+        (limit, 0) => format!("the first {limit}{what}"),
+        (limit, offset) => format!("{limit}{what} after the first {offset}"),
     };
-    if !top.partition.is_empty() {
-        let _ = write!(text, " of each {}", names(below, &top.partition));
+    push_sorted(&mut text, below, &top.partition, &top.order);
+    text
+}
+
+fn describe_over(below: &Node, over: &OverSpec) -> String {
+    let calls: Vec<&str> = over.calls.iter().map(|call| call.text.as_str()).collect();
+    let mut text = calls.join(", ");
+    push_sorted(&mut text, below, &over.partition, &over.order);
+    text
+}
+
+fn describe_unnest(below: &Node, unnest: &UnnestSpec) -> String {
+    let empty = match unnest.keeps_empty {
+        true => ", or one row where there are none",
+        false => "",
+    };
+    format!("the elements of {}{empty}", names(below, &unnest.lists))
+}
+
+fn push_sorted(text: &mut String, below: &Node, partition: &[usize], order: &[OrderKey]) {
+    if !partition.is_empty() {
+        let _ = write!(text, " of each {}", names(below, partition));
     }
-    let order: Vec<String> = top
-        .order
+    let order: Vec<String> = order
         .iter()
         .map(|key| {
             let descending = if key.descending { " DESC" } else { "" };
@@ -315,7 +349,15 @@ fn describe_top_n(below: &Node, top: &TopNSpec) -> String {
     if !order.is_empty() {
         let _ = write!(text, " by {}", order.join(", "));
     }
-    text
+}
+
+/// The function that gives a number or rank.
+pub(crate) fn ranking_text(ranking: Ranking) -> &'static str {
+    match ranking {
+        Ranking::RowNumber => "row_number()",
+        Ranking::Rank => "rank()",
+        Ranking::DenseRank => "dense_rank()",
+    }
 }
 
 fn names(node: &Node, columns: &[usize]) -> String {

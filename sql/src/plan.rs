@@ -22,6 +22,7 @@ pub(crate) mod checked;
 pub(crate) mod errors;
 mod expr;
 mod extremes;
+mod fetch;
 pub mod functions;
 pub(crate) mod names;
 mod query;
@@ -30,6 +31,7 @@ pub(crate) mod scalars;
 pub(crate) mod session;
 pub mod sorted;
 mod sums;
+mod unnest;
 mod window;
 
 pub use bind::{sink, source, table};

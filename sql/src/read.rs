@@ -32,6 +32,7 @@ mod access;
 pub(crate) mod apart;
 mod many;
 mod memory;
+mod ties;
 mod values;
 
 use access::Access;
@@ -148,13 +149,14 @@ impl ReadPlan {
                 .build();
         }
         state.mark_start_execution();
-        let plan = state.optimize(&plan).map_err(error)?;
+        let plan = state.optimize(&plan).and_then(ties::broken).map_err(error)?;
         let usual = state.config().batch_size();
         if let Some(few) = memory::rows_at_once(&plan, usual) {
             *state.config_mut() = state.config().clone().with_batch_size(few);
         }
         let planner = state.query_planner().clone();
-        let physical = planner.create_physical_plan(&plan, &state).await.map_err(error)?;
+        let planned = planner.create_physical_plan(&plan, &state).await;
+        let physical = planned.and_then(ties::over_sorted).map_err(error)?;
         Ok((
             access::renamed(physical, &self.schema).map_err(error)?,
             state.task_ctx(),

@@ -83,6 +83,16 @@ pub enum Step {
         order: Vec<(u8, bool, bool)>,
         rows: u8,
         number: bool,
+        /// Rows are numbered, or ranked; and whether some are passed over.
+        by: u8,
+    },
+    Over {
+        calls: Vec<Over>,
+        partition: Vec<u8>,
+        order: Vec<(u8, bool, bool)>,
+        /// All other columns break ties in so many words.
+        is_total: bool,
+        filter: Option<(u8, u8, u8)>,
     },
     Window {
         column: u8,
@@ -101,6 +111,16 @@ pub struct Call {
     pub column: u8,
     pub distinct: bool,
     pub filter: Option<(u8, u8)>,
+}
+
+/// A window function.
+#[derive(Debug, Clone)]
+pub struct Over {
+    pub function: u8,
+    pub column: u8,
+    pub frame: u8,
+    pub bounds: (u8, u8),
+    pub nulls: bool,
 }
 
 /// Something that happens.
@@ -213,11 +233,27 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Distinct),
         4 => (any::<u8>(), any::<bool>(), any::<(u8, u8)>(), option::weighted(0.3, any::<(u8, u8, u8)>()))
             .prop_map(|(other, left, on, residual)| Step::Join { other, left, on, residual }),
-        2 => (vec(any::<u8>(), 0..2), vec(any::<(u8, bool, bool)>(), 0..3), 0u8..4, any::<bool>())
-            .prop_map(|(partition, order, rows, number)| Step::First { partition, order, rows, number }),
+        2 => (vec(any::<u8>(), 0..2), vec(any::<(u8, bool, bool)>(), 0..3), 0u8..4, any::<bool>(), 0u8..8)
+            .prop_map(|(partition, order, rows, number, by)| Step::First { partition, order, rows, number, by }),
+        4 => (vec(over(), 1..4), vec(any::<u8>(), 0..2), vec(any::<(u8, bool, bool)>(), 0..3), any::<bool>(),
+            option::weighted(0.2, any::<(u8, u8, u8)>()))
+            .prop_map(|(calls, partition, order, is_total, filter)| {
+                Step::Over { calls, partition, order, is_total, filter }
+            }),
         1 => any::<(u8, u8, u8)>().prop_map(|(column, size, slide)| Step::Window { column, size, slide }),
         1 => any::<u8>().prop_map(|other| Step::Union { other }),
     ]
+}
+
+fn over() -> impl Strategy<Value = Over> {
+    let drawn = (any::<u8>(), any::<u8>(), any::<u8>(), any::<(u8, u8)>(), prop::bool::weighted(0.2));
+    drawn.prop_map(|(function, column, frame, bounds, nulls)| Over {
+        function,
+        column,
+        frame,
+        bounds,
+        nulls,
+    })
 }
 
 fn action() -> impl Strategy<Value = Action> {

@@ -13,10 +13,15 @@ use weir_suite::script::{self, Script};
 use super::case::{Case, Step};
 use super::render::{render, sql_type};
 
-/// Whether DuckDB knows all that a case uses: it has no TUMBLE and no HOP.
+/// Whether DuckDB knows all that a case uses: it has no TUMBLE and no HOP, and breaks ties as it
+/// happens.
 pub fn knows(case: &Case) -> bool {
-    let windows = |step: &Step| matches!(step, Step::Window { .. });
-    !case.views.iter().any(|view| view.steps.iter().any(windows))
+    let is_ours = |step: &Step| match step {
+        Step::Window { .. } => true,
+        Step::Over { is_total, calls, .. } => !is_total || calls.iter().any(|call| call.nulls),
+        _ => false,
+    };
+    !case.views.iter().any(|view| view.steps.iter().any(is_ours))
 }
 
 /// Runs a case and writes down its relations and views with their rows.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::case::{Action, Call, Case, Kind, Origin, Relation, Step, View};
+use super::case::{Action, Call, Case, Kind, Origin, Over, Relation, Step, View};
 
 /// A relation or view that queries may read: its columns are c0, c1, ….
 struct Known {
@@ -144,7 +144,6 @@ fn apply(query: Query, step: &Step, known: &[Known]) -> Query {
     let from = format!("(\n{}\n) q", indented(&query.sql));
     let kinds = query.kinds.clone();
     let all = columns("", kinds.len());
-    let any = |number: u8| usize::from(number) % kinds.len();
     match step {
         Step::Filter { column, test, value } => Query {
             sql: format!(
@@ -170,13 +169,19 @@ fn apply(query: Query, step: &Step, known: &[Known]) -> Query {
             order,
             rows,
             number,
+            by,
         } => {
-            let mut order: Vec<(usize, bool, bool)> =
-                order.iter().map(|(c, desc, nulls)| (any(*c), *desc, *nulls)).collect();
-            order.extend((0..kinds.len()).map(|column| (column, false, false)));
-            let partition: Vec<usize> = partition.iter().map(|column| any(*column)).collect();
-            first(&from, kinds, &partition, &order, 1 + rows % 3, *number)
+            let is_total = by % 4 < 2;
+            let sorted = sorted(&kinds, partition, order, is_total);
+            first(&from, kinds, &sorted, 1 + rows % 3, *number, *by)
         }
+        Step::Over {
+            calls,
+            partition,
+            order,
+            is_total,
+            filter,
+        } => over(&from, kinds, calls, &sorted(&query.kinds, partition, order, *is_total), *filter),
         Step::Window { column, size, slide } => match of_kind(&kinds, *column, &[Kind::Time]) {
             Some(column) if kinds.len() < WIDE => window(&from, kinds, column, *size, *slide),
             _ => query,
@@ -331,37 +336,61 @@ fn join(query: Query, other: &Known, left: bool, on: (u8, u8), residual: Option<
     }
 }
 
-fn first(
-    from: &str,
-    mut kinds: Vec<Kind>,
-    partition: &[usize],
-    order: &[(usize, bool, bool)],
-    rows: u8,
-    number: bool,
-) -> Query {
-    let all = columns("", kinds.len());
-    let order: Vec<String> = order
+/// `PARTITION BY …` and `ORDER BY …`, or nothing of either.
+struct Sorted {
+    partition: Option<String>,
+    order: Option<String>,
+    /// Kinds of what it is ordered by.
+    by: Vec<Kind>,
+}
+
+impl Sorted {
+    fn over(&self) -> String {
+        let parts = [&self.partition, &self.order].into_iter().flatten();
+        parts.cloned().collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn sorted(kinds: &[Kind], partition: &[u8], order: &[(u8, bool, bool)], is_total: bool) -> Sorted {
+    let any = |number: u8| usize::from(number) % kinds.len();
+    let partition: Vec<String> = partition.iter().map(|column| format!("c{}", any(*column))).collect();
+    let mut order: Vec<(usize, bool, bool)> = order
         .iter()
-        .map(|(column, descending, nulls_first)| {
-            let direction = if *descending { "DESC" } else { "ASC" };
-            let nulls = if *nulls_first { "FIRST" } else { "LAST" };
-            format!("c{column} {direction} NULLS {nulls}")
-        })
+        .map(|(column, descending, nulls_first)| (any(*column), *descending, *nulls_first))
         .collect();
-    let order = order.join(", ");
-    if partition.is_empty() && !number {
+    if is_total {
+        order.extend((0..kinds.len()).map(|column| (column, false, false)));
+    }
+    let key = |(column, descending, nulls_first): &(usize, bool, bool)| {
+        let direction = if *descending { "DESC" } else { "ASC" };
+        let nulls = if *nulls_first { "FIRST" } else { "LAST" };
+        format!("c{column} {direction} NULLS {nulls}")
+    };
+    let keys: Vec<String> = order.iter().map(key).collect();
+    Sorted {
+        partition: (!partition.is_empty()).then(|| format!("PARTITION BY {}", partition.join(", "))),
+        order: (!keys.is_empty()).then(|| format!("ORDER BY {}", keys.join(", "))),
+        by: order.iter().map(|(column, ..)| kinds[*column]).collect(),
+    }
+}
+
+/// The first rows of all, or of each partition; or the first ranks.
+fn first(from: &str, mut kinds: Vec<Kind>, sorted: &Sorted, rows: u8, number: bool, by: u8) -> Query {
+    let all = columns("", kinds.len());
+    if sorted.partition.is_none() && !number && by % 4 < 2 {
+        let order = sorted.order.clone().unwrap_or_default();
+        let offset = if by % 2 == 1 { " OFFSET 1" } else { "" };
         return Query {
-            sql: format!("SELECT {all} FROM {from} ORDER BY {order} LIMIT {rows}"),
+            sql: format!("SELECT {all} FROM {from} {order} LIMIT {rows}{offset}"),
             kinds,
         };
     }
-    let by: Vec<String> = partition.iter().map(|column| format!("c{column}")).collect();
-    let by = if by.is_empty() {
-        String::new()
-    } else {
-        format!("PARTITION BY {} ", by.join(", "))
+    let ranking = match by % 4 {
+        2 => "RANK",
+        3 => "DENSE_RANK",
+        _ => "ROW_NUMBER",
     };
-    let inner = format!("SELECT {all}, ROW_NUMBER() OVER ({by}ORDER BY {order}) AS n FROM {from}");
+    let inner = format!("SELECT {all}, {ranking}() OVER ({}) AS n FROM {from}", sorted.over());
     let shown = if number && kinds.len() < WIDE {
         kinds.push(Kind::Int);
         format!("{all}, CAST(n AS BIGINT) AS c{}", kinds.len() - 1)
@@ -372,6 +401,88 @@ fn first(
         sql: format!("SELECT {shown} FROM (\n{}\n) r WHERE n <= {rows}", indented(&inner)),
         kinds,
     }
+}
+
+/// Window functions over the rows, and maybe a filter on them.
+fn over(from: &str, mut kinds: Vec<Kind>, calls: &[Over], sorted: &Sorted, filter: Option<(u8, u8, u8)>) -> Query {
+    let mut parts = vec![columns("", kinds.len())];
+    let below = kinds.clone();
+    for call in calls.iter().take(WIDE.saturating_sub(kinds.len())) {
+        let (function, kind, framed) = window_function(&below, call);
+        let mut within = sorted.over();
+        if let Some(frame) = framed.then(|| frame(call, sorted)).flatten() {
+            within = format!("{within} {frame}");
+        }
+        let value = format!("{function} OVER ({})", within.trim());
+        parts.push(match kind {
+            Kind::Int => format!("CAST({value} AS BIGINT) AS c{}", kinds.len()),
+            _ => format!("{value} AS c{}", kinds.len()),
+        });
+        kinds.push(kind);
+    }
+    let sql = format!("SELECT {} FROM {from}", parts.join(", "));
+    let Some((column, test, value)) = filter else {
+        return Query { sql, kinds };
+    };
+    let condition = predicate("", &kinds, column, test, value);
+    Query {
+        sql: format!(
+            "SELECT {} FROM (\n{}\n) o WHERE {condition}",
+            columns("", kinds.len()),
+            indented(&sql)
+        ),
+        kinds,
+    }
+}
+
+/// A window function, what it gives, and whether it has a frame.
+fn window_function(kinds: &[Kind], call: &Over) -> (String, Kind, bool) {
+    let any = usize::from(call.column) % kinds.len();
+    let number = of_kind(kinds, call.column, &[Kind::Int, Kind::Decimal]);
+    let nulls = if call.nulls { " IGNORE NULLS" } else { "" };
+    let far = call.bounds.0 % 3;
+    match (call.function % 16, number) {
+        (1, _) => ("RANK()".to_string(), Kind::Int, false),
+        (2, _) => ("DENSE_RANK()".to_string(), Kind::Int, false),
+        (3, _) => ("PERCENT_RANK()".to_string(), Kind::Float, false),
+        (4, _) => ("CUME_DIST()".to_string(), Kind::Float, false),
+        (5, _) => (format!("NTILE({})", 1 + far), Kind::Int, false),
+        (6, _) => (format!("LAG(c{any}, {far}){nulls}"), kinds[any], false),
+        (7, _) => (format!("LEAD(c{any}, {far}){nulls}"), kinds[any], false),
+        (8, _) => (format!("FIRST_VALUE(c{any}){nulls}"), kinds[any], true),
+        (9, _) => (format!("LAST_VALUE(c{any}){nulls}"), kinds[any], true),
+        (10, _) => (format!("NTH_VALUE(c{any}, {})", 1 + far), kinds[any], true),
+        (11, Some(column)) => (format!("SUM(c{column})"), kinds[column], true),
+        (12, _) => (format!("COUNT(c{any})"), Kind::Int, true),
+        (13, _) => (format!("MIN(c{any})"), kinds[any], true),
+        (14, _) => (format!("MAX(c{any})"), kinds[any], true),
+        (15, _) => ("COUNT(*)".to_string(), Kind::Int, true),
+        _ => ("ROW_NUMBER()".to_string(), Kind::Int, false),
+    }
+}
+
+fn frame(call: &Over, sorted: &Sorted) -> Option<String> {
+    let by_number = matches!(&sorted.by[..], [Kind::Int | Kind::Decimal | Kind::Float]);
+    let (units, measured) = match call.frame % 4 {
+        0 => return None,
+        1 => ("ROWS", true),
+        2 => ("RANGE", by_number),
+        // GROUPS counts groups of an order.
+        _ if sorted.order.is_some() => ("GROUPS", true),
+        _ => return None,
+    };
+    let (first, last) = call.bounds;
+    let start = match first % 4 {
+        0 => "UNBOUNDED PRECEDING".to_string(),
+        1 if measured => format!("{} PRECEDING", last % 3),
+        _ => "CURRENT ROW".to_string(),
+    };
+    let end = match last % 4 {
+        0 => "UNBOUNDED FOLLOWING".to_string(),
+        1 if measured => format!("{} FOLLOWING", first % 3),
+        _ => "CURRENT ROW".to_string(),
+    };
+    Some(format!("{units} BETWEEN {start} AND {end}"))
 }
 
 fn window(from: &str, mut kinds: Vec<Kind>, column: usize, size: u8, slide: u8) -> Query {

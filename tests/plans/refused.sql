@@ -21,9 +21,9 @@ SELECT b.auction FROM bids AS b FULL JOIN auctions AS a ON b.auction = a.id EMIT
 SELECT auction FROM bids WHERE auction IN (SELECT id FROM auctions) EMIT CHANGES;
 SELECT auction FROM bids AS b WHERE EXISTS (SELECT 1 FROM auctions AS a WHERE a.id = b.auction) EMIT CHANGES;
 SELECT auction, (SELECT max(price) FROM bids) AS top FROM bids EMIT CHANGES;
-SELECT auction, price, lag(price) OVER (PARTITION BY auction ORDER BY at) FROM bids EMIT CHANGES;
-SELECT auction, ROW_NUMBER() OVER (PARTITION BY auction ORDER BY at) AS n FROM bids EMIT CHANGES;
-SELECT * FROM (SELECT auction, ROW_NUMBER() OVER (PARTITION BY auction ORDER BY at) AS n FROM bids) WHERE n > 3 EMIT CHANGES;
+SELECT auction, price, lead(price) OVER (PARTITION BY auction ORDER BY at) FROM bids EMIT ON WINDOW CLOSE;
+SELECT auction, sum(price) OVER (ORDER BY at ROWS BETWEEN 1 PRECEDING AND 2 PRECEDING) AS n FROM bids EMIT CHANGES;
+SELECT auction, string_agg(channel, ',') OVER (ORDER BY at ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS n FROM bids EMIT CHANGES;
 SELECT DISTINCT ON (auction) auction, price FROM bids EMIT CHANGES;
 SELECT auction, bidder, count(*) FROM bids GROUP BY ROLLUP (auction, bidder) EMIT CHANGES;
 SELECT array_agg(price) FROM bids EMIT CHANGES;

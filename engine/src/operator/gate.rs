@@ -7,7 +7,8 @@
 //! A row without time (NULL) would be held for ever, so it is dropped and counted. A change for a
 //! time that the watermark had passed before the step is late, dropped and counted. At just that
 //! time rows may still come (the watermark is a lower bound of what comes), and are let out at
-//! once; only a delete of what was let out then comes too late.
+//! once; only a delete of what was let out then comes too late. A gate of whole times holds them
+//! until the watermark is above, and none come then.
 
 use arrow::array::{AsArray, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
@@ -31,6 +32,8 @@ const BATCH_ROWS: usize = 8192;
 /// One task's part of a [`GateSpec`] node.
 pub struct Gate {
     column: usize,
+    /// How far the watermark has to be above a time.
+    above_us: i64,
     /// Of the time alone.
     keys: RowCodec,
     /// Of the other columns.
@@ -89,6 +92,7 @@ impl Gate {
         let rest: Vec<usize> = (0..fields.len()).filter(|column| *column != spec.column).collect();
         Ok(Self {
             column: spec.column,
+            above_us: i64::from(spec.whole_times),
             keys: RowCodec::for_types(&[time])?,
             rest: RowCodec::for_schema(&input.schema.project(&rest)?)?,
             schema: node.schema.clone(),
@@ -102,14 +106,14 @@ impl Gate {
 
     fn sort(&mut self, batch: &ChangeBatch, watermark: Watermark) -> Sorted {
         let times = batch.column(self.column).as_primitive::<TimestampMicrosecondType>();
-        let passed = closed_through(self.watermark, 0);
-        let due = closed_through(watermark, 0);
+        let passed = closed_through(self.watermark, self.above_us);
+        let due = closed_through(watermark, self.above_us);
         let mut sorted = Sorted::default();
         for (row, time) in times.iter().enumerate() {
             let bucket = bucket_of(time);
             if bucket == NEVER {
                 self.without_event_time += 1;
-            } else if passed.is_some_and(|passed| bucket < passed) {
+            } else if passed.is_some_and(|passed| bucket < passed || self.above_us > 0 && bucket == passed) {
                 self.late_dropped += 1;
             } else if passed == Some(bucket) {
                 sorted.again.push(row as u32);
@@ -166,7 +170,7 @@ impl Gate {
     }
 
     fn let_out_due(&mut self, output: &mut Vec<ChangeBatch>) -> Result<()> {
-        let Some(due) = closed_through(self.watermark, 0) else {
+        let Some(due) = closed_through(self.watermark, self.above_us) else {
             return Ok(());
         };
         let mut out = Out::default();

@@ -105,7 +105,8 @@ fn operand(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> String {
     }
 }
 
-fn value(value: &ScalarValue) -> String {
+/// A constant.
+pub fn value(value: &ScalarValue) -> String {
     if value.is_null() {
         return "NULL".to_string();
     }

@@ -5,7 +5,7 @@
 //! entries as something else.
 
 use arrow::datatypes::Schema;
-use weir_engine::graph::{Graph, Node, NodeKind};
+use weir_engine::graph::{Graph, Node, NodeKind, OrderKey, Ranking};
 
 /// A line for each stateful node, and one for the result's columns.
 pub fn shape(graph: &Graph) -> String {
@@ -56,22 +56,35 @@ fn kept(graph: &Graph, node: &Node) -> String {
             join.residual.is_some()
         ),
         NodeKind::TopN(top) => {
-            let order = top
-                .order
-                .iter()
-                .map(|key| (key.column, key.descending, key.nulls_first));
-            format!(
-                "{name} by {:?} order {:?} closes {:?}",
-                top.partition,
-                order.collect::<Vec<_>>(),
-                top.close.map(|close| close.column)
-            )
+            let ranking = match top.ranking {
+                Ranking::RowNumber => String::new(),
+                ranking => format!(" {ranking:?}"),
+            };
+            let closes = top.close.map(|close| close.column);
+            format!("{name}{ranking} {} closes {closes:?}", sorted(&top.partition, &top.order))
         }
-        NodeKind::Gate(gate) => format!("{name} by {}", gate.column),
+        NodeKind::Over(over) => {
+            // What is forgotten depends on what the functions reach.
+            let kept = match over.in_order {
+                true => format!(" in order {:?}", over.calls.iter().map(|call| call.reach.before).collect::<Vec<_>>()),
+                false => String::new(),
+            };
+            let closes = over.close.map(|close| close.column);
+            format!("{name} {} closes {closes:?}{kept}", sorted(&over.partition, &over.order))
+        }
+        NodeKind::Gate(gate) => {
+            let whole = if gate.whole_times { " whole times" } else { "" };
+            format!("{name} by {}{whole}", gate.column)
+        }
         NodeKind::Recurse(recurse) => format!("{name} distinct {}", recurse.distinct),
         NodeKind::Upsert(upsert) => format!("{name} by {:?}", upsert.keys),
         _ => name.to_string(),
     }
+}
+
+fn sorted(partition: &[usize], order: &[OrderKey]) -> String {
+    let order = order.iter().map(|key| (key.column, key.descending, key.nulls_first));
+    format!("by {partition:?} order {:?}", order.collect::<Vec<_>>())
 }
 
 fn types(schema: &Schema) -> String {

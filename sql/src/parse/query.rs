@@ -246,12 +246,6 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["TABLESAMPLE", "SYSTEM"],
         "TABLESAMPLE is not there: filter with random() < 0.1",
     ),
-    (&["FETCH", "FIRST"], "FETCH is not there: write LIMIT"),
-    (&["FETCH", "NEXT"], "FETCH is not there: write LIMIT"),
-    (
-        &["WITH", "ORDINALITY"],
-        "WITH ORDINALITY is not there: number the rows with ROW_NUMBER() OVER ()",
-    ),
     (&["LATERAL", "VIEW"], "LATERAL VIEW is not there: write UNNEST(…)"),
     (
         &["WINDOW", "TUMBLING"],

@@ -6,8 +6,6 @@ use super::session;
 
 /// Aggregates that have an incremental form.
 const KEPT_AGGREGATES: [&str; 5] = ["avg", "count", "max", "min", "sum"];
-/// Window functions that a continuous query takes.
-const KEPT_WINDOWS: [&str; 1] = ["row_number"];
 
 /// A function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +38,7 @@ pub fn all() -> Vec<Function> {
         described(name, "aggregate", kept, function.documentation())
     }));
     all.extend(state.window_functions().iter().map(|(name, function)| {
-        let kept = KEPT_WINDOWS.contains(&name.as_str());
-        described(name, "window", kept, function.documentation())
+        described(name, "window", true, function.documentation())
     }));
     all.sort_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
     all
@@ -73,7 +70,7 @@ mod tests {
         assert!(!find("random").continuous && !find("now").continuous);
         assert_eq!((find("sum").kind, find("sum").continuous), ("aggregate", true));
         assert!(!find("median").continuous);
-        assert!(find("row_number").continuous && !find("lag").continuous);
+        assert!(find("row_number").continuous && find("lag").continuous);
         assert!(all.iter().all(|function| !function.name.starts_with("weir_")));
     }
 }

@@ -25,9 +25,11 @@ use crate::{Error, Result, explain};
 mod closing;
 mod join;
 mod order;
+mod over;
 mod recursion;
 mod scan;
 mod union;
+mod unnest;
 mod windowed;
 
 pub use closing::Closing;
@@ -172,21 +174,16 @@ impl Builder {
             }
             LogicalPlan::Projection(projection) => {
                 let (filter, input) = match projection.input.as_ref() {
-                    LogicalPlan::Filter(f) if !is_row_number(&f.input) => (Some(&f.predicate), &f.input),
+                    LogicalPlan::Filter(f) if order::first_rows(f).is_none() => (Some(&f.predicate), &f.input),
                     _ => (None, &projection.input),
                 };
                 let input = self.build(input, want_hidden)?;
                 self.map(input, filter, &projection.expr, projection.schema.as_ref())
             }
-            LogicalPlan::Filter(filter) if is_row_number(&filter.input) => match filter.input.as_ref() {
-                // A projection between the two only renames or leaves out.
-                LogicalPlan::Projection(projection) => {
-                    let numbered = self.numbered(&order::below(filter, projection)?)?;
-                    self.map(numbered, None, &projection.expr, projection.schema.as_ref())
-                }
-                _ => self.numbered(filter),
-            },
             LogicalPlan::Filter(filter) => {
+                if let Some(first) = order::first_rows(filter) {
+                    return self.first_rows(first?);
+                }
                 let input = self.build(&filter.input, want_hidden)?;
                 let columns: Vec<Expr> = input.schema.columns().into_iter().map(Expr::Column).collect();
                 let schema = input.schema.clone();
@@ -194,6 +191,8 @@ impl Builder {
             }
             LogicalPlan::Union(union) => self.union(&union.inputs, union.schema.as_ref(), want_hidden),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Window(window) => self.over(window),
+            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::RecursiveQuery(query) => self.recursion(query),
             LogicalPlan::Limit(limit) => self.limit(limit),
@@ -500,16 +499,6 @@ pub(super) fn single(input: &Built) -> Exchange {
         Exchange::Local
     } else {
         Exchange::Single
-    }
-}
-
-fn is_row_number(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Window(window) => refuse::row_number(window).is_some(),
-        LogicalPlan::Projection(projection) => {
-            matches!(projection.input.as_ref(), LogicalPlan::Window(window) if refuse::row_number(window).is_some())
-        }
-        _ => false,
     }
 }
 

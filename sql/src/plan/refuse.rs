@@ -7,6 +7,8 @@ use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, LogicalPlan, Operator, Volatility, Window, utils::split_conjunction,
 };
 
+use weir_engine::graph::Ranking;
+
 use super::query::column_of;
 use crate::{Error, Result};
 
@@ -43,18 +45,11 @@ fn volatile(function: &str) -> Error {
 /// The error for a plan node that has no streaming form.
 pub fn plan(plan: &LogicalPlan) -> Error {
     Error::new(match plan {
-        LogicalPlan::Window(window) if row_number(window).is_some() => return unbounded_row_number(),
-        LogicalPlan::Window(_) => {
-            "of window functions only ROW_NUMBER() with a filter on it (… <= n) is supported yet in a continuous \
-             query; or ask ad hoc with SELECT"
-                .to_string()
-        }
         LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
             "a continuous query must read a source, a table or a view; constants never change: use INSERT INTO a \
              table, or SELECT"
                 .to_string()
         }
-        LogicalPlan::Unnest(_) => "UNNEST is not supported yet in a continuous query".to_string(),
         LogicalPlan::Distinct(_) => "DISTINCT ON is not supported yet; use ROW_NUMBER() OVER (…) = 1".to_string(),
         LogicalPlan::Sort(_) => {
             "ORDER BY without LIMIT has no meaning for a kept answer; add LIMIT, or leave it out here and order when \
@@ -110,8 +105,8 @@ pub fn subqueries<'a>(exprs: impl Iterator<Item = &'a Expr>) -> Result<()> {
     Ok(())
 }
 
-/// The call of a window that is a single ROW_NUMBER().
-pub fn row_number(window: &Window) -> Option<&WindowFunction> {
+/// The call of a window that is a single ROW_NUMBER(), RANK() or DENSE_RANK().
+pub fn ranking(window: &Window) -> Option<(&WindowFunction, Ranking)> {
     let [expr] = &window.window_expr[..] else {
         return None;
     };
@@ -119,22 +114,40 @@ pub fn row_number(window: &Window) -> Option<&WindowFunction> {
         Expr::Alias(alias) => alias.expr.as_ref(),
         other => other,
     };
-    match expr {
-        Expr::WindowFunction(call) if call.fun.name() == "row_number" => Some(call),
-        _ => None,
-    }
+    let Expr::WindowFunction(call) = expr else {
+        return None;
+    };
+    let ranking = match call.fun.name() {
+        "row_number" => Ranking::RowNumber,
+        "rank" => Ranking::Rank,
+        "dense_rank" => Ranking::DenseRank,
+        _ => return None,
+    };
+    Some((call, ranking))
 }
 
-/// The error for ROW_NUMBER() whose rows nothing limits.
-pub fn unbounded_row_number() -> Error {
+/// The error for lists within lists that stand beside other lists.
+pub fn nested_unnest() -> Error {
+    Error::new("UNNEST of an array's arrays stands alone in a continuous query; unnest the others in a query around it")
+}
+
+/// The error for an aggregate that can't take a row out again.
+pub fn frame(function: &str) -> Error {
+    Error::new(format!(
+        "{function}() can't be kept over a frame that leaves rows behind; begin the frame at UNBOUNDED PRECEDING"
+    ))
+}
+
+/// The error for values that later rows still change.
+pub fn looks_ahead() -> Error {
     Error::new(
-        "ROW_NUMBER() in a continuous query needs a filter on it right outside: SELECT * FROM (SELECT …, ROW_NUMBER() \
-         OVER (PARTITION BY … ORDER BY …) AS n FROM …) WHERE n <= 10",
+        "EMIT ON WINDOW CLOSE gives each row once, and this OVER looks at later rows than the row's own; end its frame \
+         at CURRENT ROW (LAG, ROW_NUMBER, RANK and DENSE_RANK look back as well), or leave EMIT ON WINDOW CLOSE out",
     )
 }
 
-/// How many rows of each partition a predicate on the row number in column `number` lets pass.
-pub fn row_number_limit(predicate: &Expr, schema: &DFSchema, number: usize) -> Option<u64> {
+/// How many rows or ranks of each partition a predicate on the number in column `number` lets pass.
+pub fn number_limit(predicate: &Expr, schema: &DFSchema, number: usize) -> Option<u64> {
     split_conjunction(predicate)
         .into_iter()
         .filter_map(|part| limit_of(part, schema, number))

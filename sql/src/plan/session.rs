@@ -36,7 +36,7 @@ use sqlparser::ast;
 
 use super::checked::{self, CheckedValues};
 use super::scalars::{self, StableTypes};
-use super::{errors, extremes, names, refuse, sums, window};
+use super::{errors, extremes, fetch, names, refuse, sums, unnest, window};
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
 use crate::read::apart;
@@ -59,6 +59,13 @@ pub fn state() -> &'static SessionState {
         // the plan says.
         let mut rules = Optimizer::new().rules;
         rules.retain(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+        // These compute ahead, below windows and LIMITs, in the place of columns that break ties there.
+        let ahead = [
+            "common_sub_expression_eliminate",
+            "extract_leaf_expressions",
+            "push_down_leaf_projections",
+        ];
+        rules.retain(|rule| !ahead.contains(&rule.name()));
         let mut analyzing = Analyzer::new().rules;
         analyzing.insert(0, Arc::new(StableTypes));
         analyzing.push(Arc::new(CheckedValues));
@@ -139,7 +146,7 @@ impl<'a> Provider<'a> {
         }
         let mut inner = Provider::new(self.catalog);
         inner.within = self.within.iter().copied().chain([relation.name.as_str()]).collect();
-        let plan = inner.plan(statement(&query.ast))?;
+        let plan = inner.plan(statement(&query.ast)?)?;
         let columns: Vec<Column> = plan.schema().columns();
         let named = columns.into_iter().zip(relation.schema.fields());
         if named.clone().all(|(column, field)| column.name == *field.name()) {
@@ -153,10 +160,12 @@ impl<'a> Provider<'a> {
 }
 
 /// A query as the planner takes it, its columns named.
-fn statement(query: &ast::Query) -> ast::Statement {
+fn statement(query: &ast::Query) -> datafusion::common::Result<ast::Statement> {
     let mut query = query.clone();
     names::as_written(&mut query);
-    ast::Statement::Query(Box::new(query))
+    unnest::numbered(&mut query);
+    fetch::as_limits(&mut query).map_err(|error| DataFusionError::External(Box::new(error)))?;
+    Ok(ast::Statement::Query(Box::new(query)))
 }
 
 impl ContextProvider for Provider<'_> {
@@ -303,7 +312,9 @@ fn simplifier(rows: &DFSchema) -> ExprSimplifier {
 /// The plan of a continuous query: analyzed, windows made explicit, and brought into the form that
 /// [`super::query`] translates.
 pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
-    let plan = raw_plan(query, catalog)?;
+    let mut query = query.clone();
+    fetch::as_limits_without_order(&mut query)?;
+    let plan = raw_plan(&query, catalog)?;
     refuse::as_written(&plan)?;
     let plan = window::make_explicit(plan).map_err(errors::translate)?;
     let plan = analyzed(plan)?;
@@ -322,7 +333,10 @@ pub fn read_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
 /// DataFusion's plan of a query, as written.
 fn raw_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
     let provider = Provider::new(catalog);
-    provider.plan(statement(query)).map_err(errors::translate)
+    statement(query)
+        .and_then(|statement| provider.plan(statement))
+        .and_then(unnest::beside_rows)
+        .map_err(errors::translate)
 }
 
 /// The plan with types that fit, or the error that says which don't.

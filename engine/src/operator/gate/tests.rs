@@ -10,8 +10,16 @@ const TYPES: [DataType; 3] = [DataType::Int64, TIMESTAMP, DataType::Utf8];
 const TIME: usize = 1;
 
 fn subject(append_only: bool, entry_budget: Option<usize>) -> Subject {
+    gate(append_only, entry_budget, false)
+}
+
+fn gate(append_only: bool, entry_budget: Option<usize>, whole_times: bool) -> Subject {
+    let spec = GateSpec {
+        column: TIME,
+        whole_times,
+    };
     Subject {
-        node: node(NodeKind::Gate(GateSpec { column: TIME }), &TYPES, true),
+        node: node(NodeKind::Gate(spec), &TYPES, true),
         inputs: vec![input(&TYPES, append_only)],
         keys: vec![vec![TIME]],
         domains: vec![Domain::new(&[3, 25, 2], true)],
@@ -51,8 +59,35 @@ fn let_out(history: &[Record]) -> Bag {
     output
 }
 
+/// What has come out of a gate of whole times: rows below the watermark that came in before it had
+/// risen above them.
+fn let_out_whole(history: &[Record]) -> Bag {
+    let mut on_time = Bag::new();
+    let mut watermark = Watermark::MIN;
+    for record in history {
+        for (row, weight) in record.inputs[0].iter().flatten() {
+            if row[TIME].is_some_and(|time| time >= watermark) {
+                add(&mut on_time, row.clone(), *weight);
+            }
+        }
+        watermark = record.watermark;
+    }
+    on_time.retain(|row, _| row[TIME].is_some_and(|time| time < watermark));
+    on_time
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whole_times_come_out_at_once(
+        entry_budget in prop_oneof![Just(None), Just(Some(3))],
+        append_only in any::<bool>(),
+        acts in (acts(1, 3, true), acts(1, 3, false)),
+    ) {
+        let acts = if append_only { acts.1 } else { acts.0 };
+        gate(append_only, entry_budget, true).run(&acts, let_out_whole)?;
+    }
 
     #[test]
     fn what_is_left_comes_out_once(

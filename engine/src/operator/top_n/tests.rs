@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::graph::{CloseSpec, NodeKind, OrderKey};
+use crate::operator::Watermark;
 use crate::operator::trial::{Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node, sum};
 
 /// Value, partition, value, time.
@@ -11,7 +12,7 @@ const TYPES: [DataType; 4] = [DataType::Utf8, DataType::Int64, DataType::Int64, 
 const TIME: usize = 3;
 
 fn subject(spec: &TopNSpec, append_only: bool, entry_budget: Option<usize>) -> Subject {
-    let number = spec.row_number.as_slice();
+    let number = spec.number.as_slice();
     let closes = spec.close.is_some_and(|close| close.emit_on_close);
     Subject {
         node: node(NodeKind::TopN(spec.clone()), &[&TYPES[..], number].concat(), closes),
@@ -61,15 +62,26 @@ fn compare(spec: &TopNSpec, one: &Row, other: &Row) -> std::cmp::Ordering {
 
 fn top(spec: &TopNSpec, bag: &Bag) -> Bag {
     let mut output = Bag::new();
+    let end = spec.offset.saturating_add(spec.limit);
     for rows in partitions(spec, bag) {
-        let places = rows
-            .into_iter()
-            .enumerate()
-            .skip(spec.offset as usize)
-            .take(spec.limit as usize);
-        for (place, mut row) in places {
-            if spec.row_number.is_some() {
-                row.push(Some(place as i64 + 1));
+        let (mut rank, mut dense) = (0, 0);
+        let mut last: Option<Row> = None;
+        for (place, mut row) in rows.into_iter().enumerate() {
+            let order: Row = spec.order.iter().map(|key| row[key.column]).collect();
+            if last.as_ref() != Some(&order) {
+                (rank, dense) = (place as u64 + 1, dense + 1);
+                last = Some(order);
+            }
+            let number = match spec.ranking {
+                Ranking::RowNumber => place as u64 + 1,
+                Ranking::Rank => rank,
+                Ranking::DenseRank => dense,
+            };
+            if number > end || (place as u64) < spec.offset {
+                continue;
+            }
+            if spec.number.is_some() {
+                row.push(Some(number as i64));
             }
             add(&mut output, row, 1);
         }
@@ -89,13 +101,15 @@ fn specs() -> impl Strategy<Value = TopNSpec> {
         prop_oneof![3 => Just(0u64), 1 => 1u64..4],
         prop_oneof![8 => 0u64..5, 1 => Just(u64::MAX)],
         prop_oneof![Just(None), Just(Some(DataType::Int64)), Just(Some(DataType::UInt64))],
+        prop_oneof![2 => Just(Ranking::RowNumber), 1 => Just(Ranking::Rank), 1 => Just(Ranking::DenseRank)],
     )
-        .prop_map(|(partition, order, offset, limit, row_number)| TopNSpec {
+        .prop_map(|(partition, order, offset, limit, number, ranking)| TopNSpec {
             partition,
             order,
             offset,
             limit,
-            row_number,
+            number,
+            ranking,
             close: None,
         })
 }
@@ -175,7 +189,8 @@ fn first_two(close: Option<CloseSpec>) -> TopNSpec {
         }],
         offset: 0,
         limit: 2,
-        row_number: None,
+        number: None,
+        ranking: Ranking::RowNumber,
         close,
     }
 }
@@ -237,8 +252,15 @@ fn a_closing_column_outside_the_partition_is_refused() {
         false,
         None,
     );
-    let NodeKind::TopN(spec) = &subject.node.kind else {
-        unreachable!()
+    let context = TaskContext {
+        relation: weir_state::RelationId(7),
+        node: crate::graph::NodeId(3),
+        task: 0,
+        tasks: 1,
+        shards: crate::shard::shards_of(0, 1),
+        store: std::sync::Arc::new(weir_state::MemoryStore::new()),
+        entry_budget: None,
     };
-    assert!(check(spec, &subject.node, &subject.inputs[0]).is_err());
+    let inputs: Vec<&Node> = subject.inputs.iter().collect();
+    assert!(crate::operator::build(&subject.node, &inputs, &context).is_err());
 }

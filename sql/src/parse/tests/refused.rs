@@ -26,7 +26,6 @@ fn clauses_that_are_not_there_yet() {
 #[test]
 fn clauses_of_other_databases() {
     refuse("SELECT a FROM t ¦FOR UPDATE", "rows are not locked");
-    refuse("SELECT a FROM t ¦FETCH FIRST 3 ROWS ONLY", "write LIMIT");
     refuse("SELECT a FROM t ¦TABLESAMPLE (10)", "TABLESAMPLE is not there");
     refuse(
         "SELECT a FROM t ¦TABLESAMPLE BERNOULLI (10)",

@@ -47,7 +47,7 @@ impl Builder {
             return Ok(root);
         }
         self.emit_at_the_close();
-        if self.is_closed_grouping(root.node) {
+        if self.is_closed_grouping(root.node) || self.comes_in_order(root.node) {
             return Ok(root);
         }
         let root = self.visible(root)?;
@@ -68,7 +68,10 @@ impl Builder {
         // A gate keeps its rows by their time.
         let exchange = exchange_by(&[column], &root);
         let node = self.push(
-            NodeKind::Gate(GateSpec { column }),
+            NodeKind::Gate(GateSpec {
+                column,
+                whole_times: false,
+            }),
             vec![Input {
                 node: root.node,
                 exchange,

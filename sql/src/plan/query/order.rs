@@ -1,18 +1,26 @@
-//! ORDER BY with LIMIT, and ROW_NUMBER() with a filter: top-N.
+//! ORDER BY with LIMIT, and ROW_NUMBER(), RANK() or DENSE_RANK() with a filter: top-N.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SortExpr};
-use weir_engine::graph::{Input, NodeId, NodeKind, OrderKey, TopNSpec};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SortExpr, Window};
+use weir_engine::graph::{Input, NodeId, NodeKind, OrderKey, Ranking, TopNSpec};
 
 use super::{Builder, Built, Facts, TimeBound, exchange_by, single, until};
 use crate::plan::{errors, refuse};
-use crate::{Error, Result};
+use crate::{Error, Result, explain};
 
-const ROW_NUMBER: &str = "row_number()";
+/// A filter that lets the first rows of a window's partitions pass, by their number or rank.
+pub(super) struct FirstRows<'a> {
+    window: &'a Window,
+    /// Over the window's columns.
+    filter: Filter,
+    /// What stands between the two, and only renames or leaves out.
+    projection: Option<&'a Projection>,
+    limit: u64,
+}
 
 impl Builder {
     pub(super) fn limit(&mut self, limit: &datafusion::logical_expr::Limit) -> Result<Built> {
@@ -51,19 +59,14 @@ impl Builder {
         self.map(built, None, &columns, &schema)
     }
 
-    /// `ROW_NUMBER() … <= n` in a filter right above its window.
-    pub(super) fn numbered(&mut self, filter: &Filter) -> Result<Built> {
-        let LogicalPlan::Window(window) = filter.input.as_ref() else {
-            return Err(refuse::plan(&filter.input));
-        };
-        let Some(call) = refuse::row_number(window) else {
-            return Err(refuse::plan(&filter.input));
+    /// `ROW_NUMBER() … <= n` and the like.
+    pub(super) fn first_rows(&mut self, first: FirstRows) -> Result<Built> {
+        let window = first.window;
+        let Some((call, ranking)) = refuse::ranking(window) else {
+            return Err(refuse::plan(&LogicalPlan::Window(window.clone())));
         };
         let schema = window.schema.as_ref().clone();
         let number = schema.fields().len() - 1;
-        let Some(limit) = refuse::row_number_limit(&filter.predicate, &schema, number) else {
-            return Err(refuse::unbounded_row_number());
-        };
         let input = self.build(&window.input, false)?;
         let visible = input.schema.fields().len();
         let partition_exprs: Vec<&Expr> = call.params.partition_by.iter().collect();
@@ -73,7 +76,8 @@ impl Builder {
         let (partition, order_places) = places.split_at(partition_exprs.len());
         let order = order_keys(&call.params.order_by, order_places);
         let kind = schema.field(number).data_type().clone();
-        let built = self.push_top_n(input, partition.to_vec(), order, (0, limit), Some(kind))?;
+        let numbered = Some((ranking, kind));
+        let built = self.push_top_n(input, partition.to_vec(), order, (0, first.limit), numbered)?;
         let width = built.schema.fields().len();
         let columns: Vec<usize> = (0..visible).chain([width - 1]).collect();
         let mut built = if width == visible + 1 {
@@ -84,17 +88,20 @@ impl Builder {
         built.time = columns.iter().map(|c| built.time.get(*c).copied().flatten()).collect();
         built.schema = schema.clone();
         let all: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
-        let built = self.map(built, Some(&filter.predicate), &all, &schema)?;
-        self.call_row_number(built.node, number);
-        Ok(built)
+        let built = self.map(built, Some(&first.filter.predicate), &all, &schema)?;
+        self.call_number(built.node, number, ranking);
+        match first.projection {
+            Some(projection) => self.map(built, None, &projection.expr, projection.schema.as_ref()),
+            None => Ok(built),
+        }
     }
 
-    /// DataFusion's name of the row number is its whole OVER clause.
-    fn call_row_number(&mut self, node: NodeId, column: usize) {
+    /// DataFusion's name of the number is its whole OVER clause.
+    fn call_number(&mut self, node: NodeId, column: usize, ranking: Ranking) {
         let node = &mut self.graph.nodes[node.0 as usize];
         let fields = node.schema.fields().iter().enumerate();
         let named = fields.map(|(index, field)| match index == column {
-            true => Arc::new(field.as_ref().clone().with_name(ROW_NUMBER)),
+            true => Arc::new(field.as_ref().clone().with_name(explain::ranking_text(ranking))),
             false => field.clone(),
         });
         node.schema = Arc::new(Schema::new(named.collect::<Vec<_>>()));
@@ -106,7 +113,7 @@ impl Builder {
         partition: Vec<usize>,
         order: Vec<OrderKey>,
         (offset, limit): (u64, u64),
-        row_number: Option<DataType>,
+        numbered: Option<(Ranking, DataType)>,
     ) -> Result<Built> {
         let below = self.graph.node(input.node);
         let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
@@ -118,12 +125,16 @@ impl Builder {
         let windows = |bound: &Option<TimeBound>| bound.filter(|bound| closes.is_some() && *bound != TimeBound::Event);
         let mut time: Vec<Option<TimeBound>> = input.time.iter().map(windows).collect();
         let mut key = below.key.clone();
-        if let Some(kind) = &row_number {
-            let field = Arc::new(Field::new(ROW_NUMBER, kind.clone(), true));
+        let ranking = numbered.as_ref().map_or(Ranking::RowNumber, |(ranking, _)| *ranking);
+        let number = numbered.map(|(_, kind)| kind);
+        if let Some(kind) = &number {
+            let field = Arc::new(Field::new(explain::ranking_text(ranking), kind.clone(), true));
             fields.push(field.clone());
             qualified.push((None, field));
             time.push(None);
-            key = Some(partition.iter().copied().chain([fields.len() - 1]).collect());
+            if ranking == Ranking::RowNumber {
+                key = Some(partition.iter().copied().chain([fields.len() - 1]).collect());
+            }
         }
         let close = closes.and_then(|column| self.closing.spec(*column));
         let names: Vec<&str> = partition
@@ -153,7 +164,8 @@ impl Builder {
                 order,
                 offset,
                 limit,
-                row_number,
+                ranking,
+                number,
                 close,
             }),
             vec![Input {
@@ -174,8 +186,34 @@ impl Builder {
     }
 }
 
+/// What of a filter is to be known where it lets only the first rows of a window's partitions pass.
+pub(super) fn first_rows(filter: &Filter) -> Option<Result<FirstRows<'_>>> {
+    let (window, projection) = match filter.input.as_ref() {
+        LogicalPlan::Window(window) => (window, None),
+        LogicalPlan::Projection(projection) => match projection.input.as_ref() {
+            LogicalPlan::Window(window) => (window, Some(projection)),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    refuse::ranking(window)?;
+    let filter = match projection.map(|projection| below(filter, projection)) {
+        None => filter.clone(),
+        Some(Ok(filter)) => filter,
+        Some(Err(error)) => return Some(Err(error)),
+    };
+    let number = window.schema.fields().len() - 1;
+    let limit = refuse::number_limit(&filter.predicate, &window.schema, number)?;
+    Some(Ok(FirstRows {
+        window,
+        filter,
+        projection,
+        limit,
+    }))
+}
+
 /// The filter as it would stand below a projection.
-pub(super) fn below(filter: &Filter, projection: &Projection) -> Result<Filter> {
+fn below(filter: &Filter, projection: &Projection) -> Result<Filter> {
     let place = |expr: Expr| -> datafusion::common::Result<Transformed<Expr>> {
         match &expr {
             Expr::Column(column) => {
@@ -193,7 +231,7 @@ pub(super) fn below(filter: &Filter, projection: &Projection) -> Result<Filter> 
     Filter::try_new(predicate.data, projection.input.clone()).map_err(errors::translate)
 }
 
-fn order_keys(order: &[SortExpr], places: &[usize]) -> Vec<OrderKey> {
+pub(super) fn order_keys(order: &[SortExpr], places: &[usize]) -> Vec<OrderKey> {
     let key = |(sort, column): (&SortExpr, &usize)| OrderKey {
         column: *column,
         descending: !sort.asc,

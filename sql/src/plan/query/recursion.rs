@@ -184,7 +184,7 @@ fn work_table(scan: &TableScan) -> Option<String> {
 /// Refuses what isn't linear in the recursion's own rows, as the standard does.
 fn allowed(node: &Node, graph: &Graph, name: &str) -> Result<()> {
     let what = match &node.kind {
-        NodeKind::Port(_) | NodeKind::Map(_) | NodeKind::Union => return Ok(()),
+        NodeKind::Port(_) | NodeKind::Map(_) | NodeKind::Unnest(_) | NodeKind::Union => return Ok(()),
         NodeKind::Join(join) if join.kind == JoinKind::Inner => return Ok(()),
         NodeKind::Join(join) if join.kind == JoinKind::Left && !is_port(node, 1, graph) => {
             "on the right side of a LEFT JOIN"
@@ -193,6 +193,7 @@ fn allowed(node: &Node, graph: &Graph, name: &str) -> Result<()> {
         NodeKind::Join(_) => "in such a join",
         NodeKind::Aggregate(_) => "under GROUP BY, DISTINCT or an aggregate",
         NodeKind::TopN(_) => "under ORDER BY … LIMIT",
+        NodeKind::Over(_) => "under OVER",
         _ => "here",
     };
     Err(Error::new(format!(

@@ -1,0 +1,347 @@
+//! OVER: window functions, kept up to date.
+//!
+//! For each of the [`Partitions`] that a step touches, the functions are computed over its rows as
+//! they were and as they are, and the difference is emitted. So nothing of the output is kept: a
+//! value is a function of the rows, and comes out the same when it has to be taken back.
+//!
+//! Not all of a partition is computed anew. Between the rows that are the same at its begin and at
+//! its end lies what has changed. A value changes only where that is within the functions' *reach*:
+//! `lag(x)` rests on one row before, a frame of `ROWS 2 PRECEDING` on two, a rank on all before.
+//! What lies further away is neither computed nor, unless something there reaches it, decoded.
+//!
+//! Where rows come in order and no value rests on later ones, nothing ever changes: the rows that
+//! came are emitted with their values, and rows that no later one reaches are forgotten.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute;
+use arrow::datatypes::{DataType, SchemaRef};
+use weir_state::WriteBatch;
+
+use crate::change::{ChangeBatch, Weights, record_batch};
+use crate::graph::{Node, OverSpec, Reach};
+use crate::operator::arrangement::RowId;
+use crate::operator::partitions::{Changes, Partitions, inserts_first};
+use crate::operator::{Operator, OperatorStats, Step, TaskContext};
+use crate::row::{RowCodec, Rows};
+use crate::table::Slot;
+use crate::{Error, Result};
+
+#[cfg(test)]
+mod tests;
+
+/// So many rows, or a partition more, are computed at once.
+const BATCH_ROWS: usize = 8192;
+/// More rows in a partition can't be numbered.
+const MOST_ROWS: u64 = i32::MAX as u64;
+
+/// One task's part of an [`OverSpec`] node.
+pub struct Over {
+    spec: OverSpec,
+    input: SchemaRef,
+    schema: SchemaRef,
+    /// Of all functions together.
+    reach: Reach,
+    /// Of their values.
+    values: RowCodec,
+    partitions: Partitions,
+}
+
+/// The rows of a partition, each as often as its weight says, and what of them is computed.
+struct Part {
+    rows: Vec<RowId>,
+    /// Whose values may have changed.
+    core: Range<usize>,
+    /// What those rest on.
+    around: Range<usize>,
+}
+
+/// A partition before and after the step.
+struct Change {
+    slot: Slot,
+    before: Part,
+    after: Part,
+}
+
+/// Rows of a batch to be emitted.
+#[derive(Default)]
+struct Emit {
+    rows: Vec<u32>,
+    weights: Vec<i64>,
+}
+
+impl Over {
+    /// An operator over `input` whose output has the columns of `node.schema`: the input's, and the
+    /// functions' values.
+    ///
+    /// # Errors
+    /// If the plan doesn't fit together, a column can't be kept in state, or the store can't be
+    /// read.
+    pub fn new(spec: &OverSpec, node: &Node, input: &Node, context: &TaskContext) -> Result<Self> {
+        check(spec, node, input)?;
+        let types: Vec<DataType> = spec.calls.iter().map(|call| call.output_type.clone()).collect();
+        let mut reach = spec.calls.iter().map(|call| call.reach).reduce(Reach::with).unwrap_or(Reach {
+            before: Some(0),
+            behind: Some(0),
+        });
+        if spec.in_order {
+            // Peers of a row may stand behind it, but all of them come with it.
+            reach.behind = Some(0);
+        }
+        Ok(Self {
+            input: input.schema.clone(),
+            schema: node.schema.clone(),
+            reach,
+            values: RowCodec::for_types(&types)?,
+            partitions: Partitions::open(&spec.partition, &spec.order, spec.close, input, context)?,
+            spec: spec.clone(),
+        })
+    }
+
+    /// Puts changes into the state. Returns the partitions that they touch, with their rows as they
+    /// were.
+    fn apply(&mut self, changes: &[Changes]) -> Result<Vec<(Slot, Vec<RowId>)>> {
+        let mut touched = Vec::new();
+        for (slot, row, weight) in inserts_first(changes) {
+            if self.partitions.is_untouched(slot) {
+                touched.push((slot, self.rows_of(slot)?));
+            }
+            self.partitions.state.add(slot, row, weight)?;
+        }
+        Ok(touched)
+    }
+
+    fn rows_of(&self, slot: Slot) -> Result<Vec<RowId>> {
+        let rows = &self.partitions.state.rows;
+        let total = rows.total(slot).unsigned_abs();
+        if total > MOST_ROWS {
+            return Err(Error::Data(format!(
+                "a partition of OVER has {total} rows, more than the {MOST_ROWS} that it can have"
+            )));
+        }
+        let mut all = Vec::with_capacity(total as usize);
+        for row in rows.of(slot) {
+            all.extend(std::iter::repeat_n(row, rows.weight(row).unsigned_abs() as usize));
+        }
+        Ok(all)
+    }
+
+    /// What the step's changes make of the output.
+    fn settle(&mut self, touched: Vec<(Slot, Vec<RowId>)>) -> Result<Vec<ChangeBatch>> {
+        let mut output = Vec::new();
+        let mut due = Vec::new();
+        let mut rows = 0;
+        for (slot, before) in touched {
+            let change = Change::new(slot, before, self.rows_of(slot)?, self.reach);
+            if self.spec.in_order {
+                self.forget(&change);
+            }
+            rows += change.before.around.len() + change.after.around.len();
+            due.push(change);
+            if rows >= BATCH_ROWS {
+                output.extend(self.compute(&std::mem::take(&mut due))?);
+                rows = 0;
+            }
+        }
+        output.extend(self.compute(&due)?);
+        Ok(output)
+    }
+
+    /// Drops the rows that nothing behind those that are there reaches.
+    fn forget(&mut self, change: &Change) {
+        let (Some(reach), rows) = (self.reach.before, &change.after.rows) else {
+            return;
+        };
+        let (old, kept) = rows.split_at(rows.len().saturating_sub(reach));
+        let mut last = kept.first();
+        for row in old.iter().rev() {
+            if last != Some(row) {
+                self.partitions.state.rows.remove(change.slot, *row);
+                last = Some(row);
+            }
+        }
+    }
+
+    /// The difference that changes make, as rows of the output.
+    fn compute(&self, changes: &[Change]) -> Result<Option<ChangeBatch>> {
+        let (mut slots, mut rows) = (Vec::new(), Vec::new());
+        for change in changes {
+            for part in [&change.before, &change.after] {
+                rows.extend_from_slice(&part.rows[part.around.clone()]);
+                slots.resize(rows.len(), change.slot);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let mut columns = self.partitions.columns_of(&slots, &rows)?;
+        let batch = record_batch(self.input.clone(), columns.clone(), rows.len())?;
+        let values = self.evaluate(&batch, changes)?;
+        let encoded = self.values.encode(&values, rows.len())?;
+        let emit = self.difference(changes, &encoded)?;
+        if emit.rows.is_empty() {
+            return Ok(None);
+        }
+        columns.extend(values);
+        let indices = UInt32Array::from(emit.rows);
+        let columns: Vec<ArrayRef> = columns
+            .iter()
+            .map(|column| compute::take(column, &indices, None))
+            .collect::<Result<_, _>>()?;
+        let rows = record_batch(self.schema.clone(), columns, indices.len())?;
+        Ok(Some(ChangeBatch::new(rows, Weights::Each(emit.weights.into()))))
+    }
+
+    /// The functions' values for the rows of a batch, which are those around the changes' cores, one
+    /// part after the other.
+    fn evaluate(&self, batch: &RecordBatch, changes: &[Change]) -> Result<Vec<ArrayRef>> {
+        let parts = || changes.iter().flat_map(|change| [&change.before, &change.after]);
+        let mut values = Vec::with_capacity(self.spec.calls.len());
+        for call in &self.spec.calls {
+            let mut begin = 0;
+            let mut arrays = Vec::with_capacity(2 * changes.len());
+            for part in parts().filter(|part| !part.around.is_empty()) {
+                let rows = batch.slice(begin, part.around.len());
+                begin += rows.num_rows();
+                let array = call.function.evaluate(&rows)?;
+                arrays.push(match *array.data_type() == call.output_type {
+                    true => array,
+                    false => compute::cast(&array, &call.output_type)?,
+                });
+            }
+            let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+            values.push(compute::concat(&arrays)?);
+        }
+        Ok(values)
+    }
+
+    /// The rows to be emitted, by place in the batch of all parts.
+    fn difference(&self, changes: &[Change], values: &Rows) -> Result<Emit> {
+        let mut emit = Emit::default();
+        let mut begin = 0;
+        for Change { before, after, .. } in changes {
+            if self.spec.in_order && !before.core.is_empty() {
+                return Err(Error::internal("a row came behind its time to a window function in order"));
+            }
+            let behind = begin + before.around.len();
+            let old_at = |row: usize| begin + row - before.around.start;
+            let new_at = |row: usize| behind + row - after.around.start;
+            let (mut old, mut new) = (before.core.clone(), after.core.clone());
+            loop {
+                let order = match (old.is_empty(), new.is_empty()) {
+                    (true, true) => break,
+                    (false, true) => Ordering::Less,
+                    (true, false) => Ordering::Greater,
+                    (false, false) => self.compare(before.rows[old.start], after.rows[new.start]),
+                };
+                if order.is_eq() && values.row(old_at(old.start)) == values.row(new_at(new.start)) {
+                    (old.start, new.start) = (old.start + 1, new.start + 1);
+                    continue;
+                }
+                if order.is_le() {
+                    emit.push(old_at(old.start), -1);
+                    old.start += 1;
+                }
+                if order.is_ge() {
+                    emit.push(new_at(new.start), 1);
+                    new.start += 1;
+                }
+            }
+            begin = behind + after.around.len();
+        }
+        Ok(emit)
+    }
+
+    fn compare(&self, one: RowId, other: RowId) -> Ordering {
+        let rows = &self.partitions.state.rows;
+        match one == other {
+            true => Ordering::Equal,
+            // One that went and came again has another number.
+            false => rows.bytes_of(one).cmp(rows.bytes_of(other)),
+        }
+    }
+}
+
+impl Change {
+    fn new(slot: Slot, before: Vec<RowId>, after: Vec<RowId>, reach: Reach) -> Self {
+        let head = same(before.iter().zip(&after));
+        let tail = same(before[head..].iter().rev().zip(after[head..].iter().rev()));
+        Self {
+            slot,
+            before: Part::new(before, head, tail, reach),
+            after: Part::new(after, head, tail, reach),
+        }
+    }
+}
+
+/// How many pairs are of the same row, up to the first that isn't.
+fn same<'a>(pairs: impl Iterator<Item = (&'a RowId, &'a RowId)>) -> usize {
+    pairs.take_while(|(one, other)| one == other).count()
+}
+
+impl Part {
+    /// A partition whose first `head` and last `tail` rows are as they were.
+    fn new(rows: Vec<RowId>, head: usize, tail: usize, reach: Reach) -> Self {
+        let end = rows.len();
+        let back = |from: usize, by: Option<usize>| by.map_or(0, |by| from.saturating_sub(by));
+        let forth = |from: usize, by: Option<usize>| by.map_or(end, |by| from.saturating_add(by).min(end));
+        let core = back(head, reach.behind)..forth(end - tail, reach.before);
+        let around = match core.is_empty() {
+            true => core.start..core.start,
+            false => back(core.start, reach.before)..forth(core.end, reach.behind),
+        };
+        Self { rows, core, around }
+    }
+}
+
+impl Emit {
+    fn push(&mut self, row: usize, weight: i64) {
+        self.rows.push(row as u32);
+        self.weights.push(weight);
+    }
+}
+
+impl Operator for Over {
+    fn step(&mut self, step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>> {
+        let changes = self.partitions.begin_step(inputs)?;
+        let touched = self.apply(&changes)?;
+        let output = self.settle(touched)?;
+        self.partitions.rise(step.watermark);
+        if let Some(through) = self.partitions.closed_through() {
+            self.partitions.state.close_through(through);
+        }
+        Ok(output)
+    }
+
+    fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {
+        self.partitions.checkpoint(batch)
+    }
+
+    fn committed(&mut self) -> Result<()> {
+        self.partitions.committed()
+    }
+
+    fn complete(&mut self, entries: usize) -> Result<bool> {
+        self.partitions.complete(entries)
+    }
+
+    fn stats(&self) -> OperatorStats {
+        self.partitions.stats()
+    }
+}
+
+/// What the planner has to have seen to.
+fn check(spec: &OverSpec, node: &Node, input: &Node) -> Result<()> {
+    let values = spec.calls.iter().map(|call| &call.output_type);
+    let expected = input.schema.fields().iter().map(|field| field.data_type()).chain(values);
+    let fits = node.schema.fields().iter().map(|field| field.data_type()).eq(expected);
+    let closes = spec.close.is_none_or(|close| !close.emit_on_close);
+    match (fits, closes, spec.in_order && !input.append_only) {
+        (true, true, false) => Ok(()),
+        (false, ..) => Err(Error::internal("the columns of OVER are not its input's and its functions'")),
+        (_, false, _) => Err(Error::internal("OVER emits changes; a gate holds them until the close")),
+        (.., true) => Err(Error::internal("rows that come in order are never deleted")),
+    }
+}

@@ -1,0 +1,327 @@
+//! Window functions against computing each of them naively from its partition.
+
+use std::sync::Arc;
+
+use arrow::compute::SortOptions;
+use arrow::datatypes::Schema;
+use datafusion::common::ScalarValue;
+use datafusion::functions_aggregate::{count::count_udaf, sum::sum_udaf};
+use datafusion::functions_window::{lead_lag, ntile, rank, row_number};
+use datafusion::logical_expr::{
+    WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition as Definition,
+};
+use datafusion::physical_expr::expressions::{Column, lit};
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::windows::create_window_expr;
+use proptest::prelude::*;
+
+use super::*;
+use crate::graph::{CloseSpec, NodeKind, OrderKey, OverCall};
+use crate::operator::Watermark;
+use crate::operator::trial::{Act, Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node, sum};
+
+/// Partition, value, order, time.
+const TYPES: [DataType; 4] = [DataType::Int64, DataType::Int64, DataType::Int64, TIMESTAMP];
+const VALUE: usize = 1;
+const ORDER: usize = 2;
+const TIME: usize = 3;
+
+/// The functions that are tried.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Function {
+    RowNumber,
+    Rank,
+    Ntile,
+    Lag(i64),
+    /// A sum of `ROWS BETWEEN a PRECEDING AND b FOLLOWING`; `None`: UNBOUNDED.
+    Sum(Option<u64>, Option<u64>),
+    /// A count up to the row and its peers.
+    Count,
+}
+
+impl Function {
+    fn call(self, order: &[OrderKey]) -> OverCall {
+        let column = |column: usize| Arc::new(Column::new(&format!("c{column}"), column)) as Arc<dyn PhysicalExpr>;
+        let frame = |units, start, end| {
+            WindowFrame::new_bounds(units, WindowFrameBound::Preceding(start), WindowFrameBound::Following(end))
+        };
+        let bound = |rows: Option<u64>| ScalarValue::UInt64(rows);
+        let (function, args, frame, reach) = match self {
+            Function::RowNumber => (Definition::WindowUDF(row_number::row_number_udwf()), vec![], None, (None, Some(0))),
+            Function::Rank => (Definition::WindowUDF(rank::rank_udwf()), vec![], None, (None, Some(0))),
+            Function::Ntile => (Definition::WindowUDF(ntile::ntile_udwf()), vec![lit(2i64)], None, (None, None)),
+            Function::Lag(rows) => {
+                let far = |rows: i64| usize::try_from(rows.max(0)).ok();
+                let args = vec![column(VALUE), lit(rows), lit(-1i64)];
+                (Definition::WindowUDF(lead_lag::lag_udwf()), args, None, (far(rows), far(-rows)))
+            }
+            Function::Sum(before, behind) => {
+                let frame = frame(WindowFrameUnits::Rows, bound(before), bound(behind));
+                let far = |rows: Option<u64>| rows.map(|rows| rows as usize);
+                let function = Definition::AggregateUDF(sum_udaf());
+                (function, vec![column(VALUE)], Some(frame), (far(before), far(behind)))
+            }
+            Function::Count => (Definition::AggregateUDF(count_udaf()), vec![column(VALUE)], None, (None, None)),
+        };
+        let sort = |key: &OrderKey| PhysicalSortExpr {
+            expr: column(key.column),
+            options: SortOptions {
+                descending: key.descending,
+                nulls_first: key.nulls_first,
+            },
+        };
+        let sorts: Vec<PhysicalSortExpr> = order.iter().map(sort).collect();
+        let schema: Arc<Schema> = input(&TYPES, true).schema;
+        let frame = Arc::new(frame.unwrap_or_else(|| WindowFrame::new((!order.is_empty()).then_some(false))));
+        let name = format!("{self:?}");
+        let function =
+            create_window_expr(&function, name.clone(), &args, &[], &sorts, frame, schema, false, false, None).unwrap();
+        OverCall {
+            text: name,
+            output_type: function.field().unwrap().data_type().clone(),
+            function,
+            reach: Reach {
+                before: reach.0,
+                behind: reach.1,
+            },
+        }
+    }
+
+    /// Its value for row `at` of a partition in order.
+    fn value(self, rows: &[Row], at: usize, order: &[OrderKey]) -> Option<i64> {
+        let key = |row: &Row| -> Row { order.iter().map(|key| row[key.column]).collect() };
+        let peer = |row: &&Row| key(row) == key(&rows[at]);
+        match self {
+            Function::RowNumber => Some(at as i64 + 1),
+            Function::Rank => rows.iter().position(|row| peer(&row)).map(|first| first as i64 + 1),
+            Function::Ntile => Some(if at < rows.len().div_ceil(2) { 1 } else { 2 }),
+            Function::Lag(by) => match usize::try_from(at as i64 - by).ok().and_then(|at| rows.get(at)) {
+                Some(row) => row[VALUE],
+                None => Some(-1),
+            },
+            Function::Sum(before, behind) => {
+                let begin = before.map_or(0, |rows| at.saturating_sub(rows as usize));
+                let end = behind.map_or(rows.len(), |behind| (at + behind as usize + 1).min(rows.len()));
+                rows[begin..end].iter().filter_map(|row| row[VALUE]).reduce(|a, b| a + b)
+            }
+            Function::Count => {
+                let end = rows.iter().rposition(|row| peer(&row)).unwrap() + 1;
+                Some(rows[..end].iter().filter(|row| row[VALUE].is_some()).count() as i64)
+            }
+        }
+    }
+}
+
+fn subject(spec: &OverSpec, append_only: bool, entry_budget: Option<usize>) -> Subject {
+    let values: Vec<DataType> = spec.calls.iter().map(|call| call.output_type.clone()).collect();
+    Subject {
+        node: node(NodeKind::Over(spec.clone()), &[&TYPES[..], &values].concat(), spec.in_order),
+        inputs: vec![input(&TYPES, append_only)],
+        keys: vec![spec.partition.clone()],
+        domains: vec![Domain::new(&[3, 4, 4, 12], true)],
+        entry_budget,
+    }
+}
+
+fn compare(order: &[OrderKey], one: &Row, other: &Row) -> Ordering {
+    let rest = (0..TYPES.len()).map(|column| OrderKey {
+        column,
+        descending: false,
+        nulls_first: false,
+    });
+    for key in order.iter().copied().chain(rest) {
+        let order = match (one[key.column], other[key.column]) {
+            (Some(one), Some(other)) if key.descending => other.cmp(&one),
+            (Some(one), Some(other)) => one.cmp(&other),
+            (one, other) if key.nulls_first => one.is_some().cmp(&other.is_some()),
+            (one, other) => other.is_some().cmp(&one.is_some()),
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    Ordering::Equal
+}
+
+fn model(functions: &[Function], partition: &[usize], order: &[OrderKey], bag: &Bag) -> Bag {
+    let mut partitions: Vec<(Row, Vec<Row>)> = Vec::new();
+    for (row, weight) in bag {
+        let key: Row = partition.iter().map(|column| row[*column]).collect();
+        let copies = std::iter::repeat_n(row.clone(), *weight as usize);
+        match partitions.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, rows)) => rows.extend(copies),
+            None => partitions.push((key, copies.collect())),
+        }
+    }
+    let mut output = Bag::new();
+    for (_, mut rows) in partitions {
+        rows.sort_by(|one, other| compare(order, one, other));
+        for (at, row) in rows.iter().enumerate() {
+            let values = functions.iter().map(|function| function.value(&rows, at, order));
+            add(&mut output, row.iter().copied().chain(values).collect(), 1);
+        }
+    }
+    output
+}
+
+fn functions() -> impl Strategy<Value = Vec<Function>> {
+    let far = || prop_oneof![2 => (0u64..3).prop_map(Some), 1 => Just(None)];
+    let function = prop_oneof![
+        1 => Just(Function::RowNumber),
+        1 => Just(Function::Rank),
+        1 => Just(Function::Ntile),
+        1 => Just(Function::Count),
+        2 => (-2i64..3).prop_map(Function::Lag),
+        3 => (far(), far()).prop_map(|(before, behind)| Function::Sum(before, behind)),
+    ];
+    prop::collection::vec(function, 1..3)
+}
+
+fn spec(functions: &[Function], partition: &[usize], order: &[OrderKey]) -> OverSpec {
+    OverSpec {
+        partition: partition.to_vec(),
+        order: order.to_vec(),
+        calls: functions.iter().map(|function| function.call(order)).collect(),
+        close: None,
+        in_order: false,
+    }
+}
+
+fn orders() -> impl Strategy<Value = Vec<OrderKey>> {
+    let key = (1usize..3, any::<bool>(), any::<bool>()).prop_map(|(column, descending, nulls_first)| OrderKey {
+        column,
+        descending,
+        nulls_first,
+    });
+    prop::collection::vec(key, 0..3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_sum_of_changes_is_the_function_of_the_sum(
+        functions in functions(),
+        partition in prop_oneof![Just(vec![]), Just(vec![0]), Just(vec![2, 0])],
+        order in orders(),
+        entry_budget in prop_oneof![Just(None), Just(Some(3))],
+        acts in acts(1, 4, true),
+    ) {
+        let spec = spec(&functions, &partition, &order);
+        subject(&spec, false, entry_budget).run(&acts, |history| {
+            model(&functions, &partition, &order, &sum(history, 0))
+        })?;
+    }
+
+    #[test]
+    fn closed_partitions_take_no_more_rows(
+        functions in functions(),
+        order in orders(),
+        lateness_us in 0i64..3,
+        entry_budget in prop_oneof![Just(None), Just(Some(3))],
+        acts in acts(1, 4, true),
+    ) {
+        let mut spec = spec(&functions, &[0, TIME], &order);
+        spec.close = Some(CloseSpec { column: TIME, emit_on_close: false, lateness_us });
+        subject(&spec, false, entry_budget).run(&acts, |history| {
+            model(&functions, &[0, TIME], &order, &on_time(history, lateness_us))
+        })?;
+    }
+
+    /// Rows whose time is that of the step that brings them, which rises.
+    #[test]
+    fn rows_in_order_have_their_values_at_once(
+        functions in functions(),
+        entry_budget in prop_oneof![Just(None), Just(Some(3))],
+        acts in acts(1, 4, false),
+    ) {
+        let back = |function: &Function| match function {
+            Function::Ntile => Function::Rank,
+            Function::Lag(rows) => Function::Lag(rows.abs()),
+            Function::Sum(before, _) => Function::Sum(*before, Some(0)),
+            other => *other,
+        };
+        let functions: Vec<Function> = functions.iter().map(back).collect();
+        let mut time = 0;
+        let acts: Vec<Act> = acts.into_iter().map(|act| match act {
+            Act::Insert { input, mut values, weight } => {
+                values[TIME] = time;
+                Act::Insert { input, values, weight }
+            }
+            Act::Step { backwards, .. } => {
+                time += 1;
+                Act::Step { rise: 1, backwards }
+            }
+            other => other,
+        }).collect();
+        let order = [OrderKey { column: TIME, descending: false, nulls_first: false }];
+        let mut spec = spec(&functions, &[0], &order);
+        spec.in_order = true;
+        let mut subject = subject(&spec, true, entry_budget);
+        subject.domains = vec![Domain::new(&[3, 4, 4, 255], false)];
+        subject.run(&acts, |history| model(&functions, &[0], &order, &sum(history, 0)))?;
+    }
+}
+
+fn on_time(history: &[Record], lateness_us: i64) -> Bag {
+    let mut bag = Bag::new();
+    let mut watermark = Watermark::MIN;
+    for record in history {
+        for (row, weight) in record.inputs[0].iter().flatten() {
+            let is_late = row[TIME].is_some_and(|time| watermark != Watermark::MIN && time + lateness_us <= watermark);
+            if !is_late {
+                add(&mut bag, row.clone(), *weight);
+            }
+        }
+        watermark = record.watermark;
+    }
+    bag
+}
+
+const BY_ORDER: OrderKey = OrderKey {
+    column: ORDER,
+    descending: false,
+    nulls_first: false,
+};
+
+fn row(order: i64, value: i64) -> Row {
+    vec![Some(0), Some(value), Some(order), None]
+}
+
+#[test]
+fn only_rows_within_reach_change() {
+    let functions = [Function::Sum(Some(1), Some(0))];
+    let subject = subject(&spec(&functions, &[0], &[BY_ORDER]), false, None);
+    let mut over = subject.operator();
+    let rows: Vec<(Row, i64)> = (0..1000).map(|order| (row(order * 2, 1), 1)).collect();
+    assert_eq!(subject.step(&mut *over, 0, &[&rows]).unwrap().len(), 1000);
+    // Between 500 and 502: itself, and the one behind it, whose sum is another.
+    let output = subject.step(&mut *over, 0, &[&[(row(501, 5), 1)]]).unwrap();
+    let with = |mut row: Row, value: i64| {
+        row.push(Some(value));
+        row
+    };
+    let expected = Bag::from([
+        (with(row(501, 5), 6), 1),
+        (with(row(502, 1), 2), -1),
+        (with(row(502, 1), 6), 1),
+    ]);
+    assert_eq!(output, expected);
+}
+
+#[test]
+fn in_order_only_what_is_reached_is_kept() {
+    let mut spec = spec(&[Function::Lag(2)], &[0], &[BY_ORDER]);
+    spec.in_order = true;
+    let subject = subject(&spec, true, None);
+    let mut over = subject.operator();
+    for round in 0..50 {
+        let rows: Vec<(Row, i64)> = (0..1000).map(|order| (row(round * 1000 + order, 1), 1)).collect();
+        subject.step(&mut *over, 0, &[&rows]).unwrap();
+        let mut batch = WriteBatch::new();
+        over.checkpoint(&mut batch).unwrap();
+        assert!(batch.bytes() < 500, "{}", batch.bytes());
+        over.committed().unwrap();
+    }
+    assert!(over.stats().state_bytes < 600_000, "{}", over.stats().state_bytes);
+}

@@ -1,0 +1,401 @@
+//! OVER: window functions.
+
+use std::sync::Arc;
+
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, LogicalPlan, SortExpr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+};
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::expressions as physical_exprs;
+use datafusion::physical_planner::is_window_frame_bound_valid;
+use datafusion::physical_plan::windows::create_window_expr;
+use weir_engine::graph::{GateSpec, Input, NodeId, NodeKind, OrderKey, OverCall, OverSpec, Reach};
+
+use super::order::order_keys;
+use super::{Builder, Built, Closing, Facts, TimeBound, exchange_by, single, until};
+use crate::plan::expr::physical;
+use crate::plan::{errors, refuse};
+use crate::{Error, Result, explain};
+
+/// Partition and order of window functions, as columns of what they are over.
+struct Sorted<'a> {
+    partition: Vec<usize>,
+    order: Vec<OrderKey>,
+    /// What `order` is of.
+    order_by: &'a [SortExpr],
+}
+
+impl Builder {
+    pub(super) fn over(&mut self, window: &Window) -> Result<Built> {
+        refuse::subqueries(window.window_expr.iter())?;
+        let input = self.build(&window.input, false)?;
+        let visible = input.schema.fields().len();
+        let calls = window.window_expr.iter().map(call_of).collect::<Result<Vec<_>>>()?;
+        let [first, ..] = &calls[..] else {
+            return Err(refuse::plan(&LogicalPlan::Window(window.clone())));
+        };
+        // The planner gives those that are sorted alike a node together.
+        let params = &first.params;
+        let order_exprs = params.order_by.iter().map(|sort| &sort.expr);
+        let exprs: Vec<&Expr> = params.partition_by.iter().chain(order_exprs).collect();
+        let (input, places) = self.with_columns(input, &exprs)?;
+        let (partition, order_places) = places.split_at(params.partition_by.len());
+        let sorted = Sorted {
+            partition: partition.to_vec(),
+            order: order_keys(&params.order_by, order_places),
+            order_by: &params.order_by,
+        };
+        let types = window.schema.fields()[visible..].iter().map(|field| field.data_type());
+        let planned = calls
+            .iter()
+            .zip(types)
+            .map(|(call, kind)| self.over_call(call, kind.clone(), &sorted, &input))
+            .collect::<Result<Vec<_>>>()?;
+        let looks_back = calls.iter().all(|call| looks_back(call));
+        let width = input.schema.fields().len();
+        let built = self.push_over(input, sorted, planned, looks_back)?;
+        let columns: Vec<usize> = (0..visible).chain(width..width + calls.len()).collect();
+        let mut built = match width == visible {
+            true => built,
+            false => {
+                let time = columns.iter().map(|column| built.time[*column]).collect();
+                Built {
+                    time,
+                    ..self.select(built, &columns)?
+                }
+            }
+        };
+        built.schema = window.schema.as_ref().clone();
+        Ok(built)
+    }
+
+    fn over_call(&self, call: &WindowFunction, kind: DataType, sorted: &Sorted, input: &Built) -> Result<OverCall> {
+        let params = &call.params;
+        let frame = &params.window_frame;
+        if !is_window_frame_bound_valid(frame) {
+            return Err(Error::new(format!("the frame {frame} ends before it begins")));
+        }
+        let below = &self.graph.node(input.node).schema;
+        let column = |column: usize| -> Arc<dyn PhysicalExpr> {
+            Arc::new(physical_exprs::Column::new(below.field(column).name(), column))
+        };
+        let args = params.args.iter().map(|arg| physical(arg, &input.schema));
+        let args = args.collect::<Result<Vec<_>>>()?;
+        let filter = params.filter.as_ref().map(|filter| physical(filter, &input.schema));
+        let filter = filter.transpose()?;
+        let partition: Vec<Arc<dyn PhysicalExpr>> = sorted.partition.iter().map(|c| column(*c)).collect();
+        let key = |key: &OrderKey| PhysicalSortExpr {
+            expr: column(key.column),
+            options: SortOptions {
+                descending: key.descending,
+                nulls_first: key.nulls_first,
+            },
+        };
+        let order: Vec<PhysicalSortExpr> = sorted.order.iter().map(key).collect();
+        let ignores_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
+        let mut text = format!(
+            "{}({}{})",
+            call.fun.name(),
+            if params.distinct { "DISTINCT " } else { "" },
+            explained(&call.fun, &params.args, &args, below)
+        );
+        if let Some(filter) = &filter {
+            text += &format!(" FILTER (WHERE {})", explain::expr_text(filter, below));
+        }
+        if ignores_nulls {
+            text += " IGNORE NULLS";
+        }
+        if uses_frame(call) && *frame != default_frame(sorted.order_by) {
+            text += &format!(" {}", frame_text(frame));
+        }
+        let function = create_window_expr(
+            &call.fun,
+            text.clone(),
+            &args,
+            &partition,
+            &order,
+            Arc::new(frame.clone()),
+            below.clone(),
+            ignores_nulls,
+            params.distinct,
+            filter,
+        )
+        .map_err(errors::translate)?;
+        if function.create_window_fn().is_err() {
+            return Err(refuse::frame(call.fun.name()));
+        }
+        Ok(OverCall {
+            text,
+            function,
+            output_type: kind,
+            reach: reach(call, &input.schema),
+        })
+    }
+
+    fn push_over(&mut self, input: Built, sorted: Sorted, calls: Vec<OverCall>, looks_back: bool) -> Result<Built> {
+        let Sorted { partition, order, .. } = sorted;
+        let closes = partition
+            .iter()
+            .find(|column| input.time[**column] == Some(TimeBound::WindowEnd));
+        let close = closes.and_then(|column| self.closing.spec(*column));
+        let is_closed = closes.is_some();
+        let (input, in_order) = match is_closed {
+            true => (input, false),
+            false => self.in_order(input, &order, looks_back)?,
+        };
+        let below = self.graph.node(input.node);
+        // A row that is old may get another value, unless its partition is closed.
+        let kept = |bound: &Option<TimeBound>| {
+            bound.filter(|bound| in_order || is_closed && *bound != TimeBound::Event)
+        };
+        let mut time: Vec<Option<TimeBound>> = input.time.iter().map(kept).collect();
+        time.resize(time.len() + calls.len(), None);
+        let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
+        let mut qualified: Vec<_> = input.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
+        for call in &calls {
+            let mut name = call.text.clone();
+            while fields.iter().any(|field| *field.name() == name) {
+                name.push('\'');
+            }
+            let field = Arc::new(Field::new(name, call.output_type.clone(), true));
+            fields.push(field.clone());
+            qualified.push((None, field));
+        }
+        let names: Vec<&str> = partition
+            .iter()
+            .map(|c| below.schema.field(*c).name().as_str())
+            .collect();
+        let reach = calls.iter().map(|call| call.reach).reduce(Reach::with);
+        let bound = match (&close, reach.and_then(|reach| reach.before)) {
+            (Some(close), _) => until(below.schema.field(close.column).name(), close.lateness_us),
+            (None, Some(rows)) if in_order => match names.is_empty() {
+                true => format!("the last {rows} rows"),
+                false => format!("the last {rows} rows of each; grows with distinct {}", names.join(", ")),
+            },
+            _ => "all rows".to_string(),
+        };
+        let facts = Facts {
+            append_only: in_order,
+            key: below.key.clone(),
+            has_watermark: below.has_watermark,
+            bound: Some(bound),
+        };
+        let exchange = match partition.is_empty() {
+            true => single(&input),
+            false => exchange_by(&partition, &input),
+        };
+        let dealt = Some(partition.clone());
+        let spec = OverSpec {
+            partition,
+            order,
+            calls,
+            close,
+            in_order,
+        };
+        let node = input.node;
+        let node = self.push(
+            NodeKind::Over(spec),
+            vec![Input { node, exchange }],
+            Arc::new(Schema::new(fields)),
+            facts,
+        );
+        let schema = DFSchema::new_with_metadata(qualified, Default::default()).map_err(errors::translate)?;
+        Ok(Built {
+            node,
+            schema,
+            hidden: false,
+            time,
+            dealt,
+        })
+    }
+
+    /// For EMIT ON WINDOW CLOSE over rows ordered by their event time: has them come in that order,
+    /// from a gate, so that each has its values when it comes.
+    fn in_order(&mut self, input: Built, order: &[OrderKey], looks_back: bool) -> Result<(Built, bool)> {
+        let below = self.graph.node(input.node);
+        let by_time = order
+            .first()
+            .filter(|key| !key.descending && input.time[key.column] == Some(TimeBound::Event));
+        let Some(key) = by_time.filter(|_| self.closing == Closing::Emit && below.append_only && below.has_watermark)
+        else {
+            return Ok((input, false));
+        };
+        if !looks_back {
+            return Err(refuse::looks_ahead());
+        }
+        if self.comes_in_order(input.node) {
+            return Ok((input, true));
+        }
+        let facts = Facts {
+            append_only: true,
+            key: below.key.clone(),
+            has_watermark: true,
+            bound: Some(until(below.schema.field(key.column).name(), 0)),
+        };
+        let (schema, exchange) = (below.schema.clone(), exchange_by(&[key.column], &input));
+        let spec = GateSpec {
+            column: key.column,
+            whole_times: true,
+        };
+        let node = input.node;
+        let node = self.push(NodeKind::Gate(spec), vec![Input { node, exchange }], schema, facts);
+        let dealt = Some(vec![key.column]);
+        Ok((Built { node, dealt, ..input }, true))
+    }
+
+    /// Whether a node's rows come in the order of their event time, those of a time in one step.
+    pub(super) fn comes_in_order(&self, node: NodeId) -> bool {
+        let node = self.graph.node(node);
+        match &node.kind {
+            NodeKind::Over(over) => over.in_order,
+            NodeKind::Gate(gate) => gate.whole_times,
+            NodeKind::Map(_) => self.comes_in_order(node.inputs[0].node),
+            _ => false,
+        }
+    }
+}
+
+fn call_of(expr: &Expr) -> Result<&WindowFunction> {
+    match expr {
+        Expr::Alias(alias) => call_of(&alias.expr),
+        Expr::WindowFunction(call) => Ok(call),
+        other => Err(Error::new(format!("{other} is no window function"))),
+    }
+}
+
+/// A call's arguments as SQL writes them.
+fn explained(
+    function: &WindowFunctionDefinition,
+    given: &[Expr],
+    args: &[Arc<dyn PhysicalExpr>],
+    schema: &Schema,
+) -> String {
+    match given {
+        [Expr::Literal(..)] if function.name() == "count" => "*".to_string(),
+        _ => {
+            let texts = args.iter().map(|arg| explain::expr_text(arg, schema));
+            texts.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// What a frame is where none is written.
+fn default_frame(order_by: &[SortExpr]) -> WindowFrame {
+    WindowFrame::new((!order_by.is_empty()).then_some(false))
+}
+
+fn frame_text(frame: &WindowFrame) -> String {
+    let bound = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::CurrentRow => "CURRENT ROW".to_string(),
+        WindowFrameBound::Preceding(value) => format!("{} PRECEDING", distance(value)),
+        WindowFrameBound::Following(value) => format!("{} FOLLOWING", distance(value)),
+    };
+    let (start, end) = (bound(&frame.start_bound), bound(&frame.end_bound));
+    format!("{} BETWEEN {start} AND {end}", frame.units)
+}
+
+fn distance(value: &ScalarValue) -> String {
+    match value.is_null() {
+        true => "UNBOUNDED".to_string(),
+        false => explain::value_text(value),
+    }
+}
+
+/// Whether a function is of its frame, or of the partition as a whole.
+fn uses_frame(call: &WindowFunction) -> bool {
+    matches!(call.fun, WindowFunctionDefinition::AggregateUDF(_))
+        || matches!(call.fun.name(), "first_value" | "last_value" | "nth_value")
+}
+
+/// Which rows a call's value rests on.
+fn reach(call: &WindowFunction, schema: &DFSchema) -> Reach {
+    let ignores_nulls = call.params.null_treatment == Some(NullTreatment::IgnoreNulls);
+    match call.fun.name() {
+        "row_number" | "rank" | "dense_rank" => Reach {
+            before: None,
+            behind: Some(0),
+        },
+        "lag" | "lead" => match shift(call) {
+            Some(rows) => {
+                let far = |rows: i64| match (rows > 0, ignores_nulls) {
+                    (false, _) => Some(0),
+                    (true, true) => None,
+                    (true, false) => usize::try_from(rows).ok(),
+                };
+                Reach {
+                    before: far(rows),
+                    behind: far(rows.saturating_neg()),
+                }
+            }
+            None => Reach::ALL,
+        },
+        _ if uses_frame(call) => frame_reach(call, schema),
+        _ => Reach::ALL,
+    }
+}
+
+/// How many rows back `lag` or `lead` looks.
+fn shift(call: &WindowFunction) -> Option<i64> {
+    let rows = match call.params.args.get(1) {
+        None => 1,
+        Some(Expr::Literal(value, _)) => match value.cast_to(&DataType::Int64) {
+            Ok(ScalarValue::Int64(Some(rows))) => rows,
+            _ => return None,
+        },
+        Some(_) => return None,
+    };
+    Some(if call.fun.name() == "lead" { rows.checked_neg()? } else { rows })
+}
+
+fn frame_reach(call: &WindowFunction, schema: &DFSchema) -> Reach {
+    let frame = &call.params.window_frame;
+    if frame.units != WindowFrameUnits::Rows {
+        return Reach::ALL;
+    }
+    let rows = |value: &ScalarValue| match value.cast_to(&DataType::UInt64) {
+        Ok(ScalarValue::UInt64(Some(rows))) => usize::try_from(rows).ok(),
+        _ => None,
+    };
+    let before = match &frame.start_bound {
+        WindowFrameBound::Preceding(value) => rows(value),
+        _ => Some(0),
+    };
+    let behind = match &frame.end_bound {
+        WindowFrameBound::Following(value) => rows(value),
+        _ => Some(0),
+    };
+    // What is taken out of a sum of floats leaves a trace, so that it isn't the same wherever the
+    // frame began to slide.
+    Reach {
+        before: before.filter(|_| is_exact(call, schema)),
+        behind,
+    }
+}
+
+/// Whether a function's value is the same however its frame came to be where it is.
+fn is_exact(call: &WindowFunction, schema: &DFSchema) -> bool {
+    let WindowFunctionDefinition::AggregateUDF(function) = &call.fun else {
+        return true;
+    };
+    let mut kinds = call.params.args.iter().map(|arg| arg.get_type(schema));
+    match function.name() {
+        "count" => true,
+        "min" | "max" => kinds.all(|kind| kind.is_ok_and(|kind| !kind.is_floating())),
+        "sum" | "avg" => kinds.all(|kind| kind.is_ok_and(|kind| kind.is_integer() || kind.is_decimal())),
+        _ => false,
+    }
+}
+
+/// Whether a call's value rests on rows up to its row and its peers only.
+fn looks_back(call: &WindowFunction) -> bool {
+    match call.fun.name() {
+        "row_number" | "rank" | "dense_rank" => true,
+        "lag" | "lead" => shift(call).is_some_and(|rows| rows >= 0),
+        _ if uses_frame(call) => !matches!(call.params.window_frame.end_bound, WindowFrameBound::Following(_)),
+        _ => false,
+    }
+}
