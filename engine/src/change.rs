@@ -283,6 +283,22 @@ pub fn consolidate(batches: &[ChangeBatch]) -> Result<ChangeBatch> {
     Ok(ChangeBatch::new(whole.take(&indices)?.rows, Weights::Each(weights)))
 }
 
+/// The changes of one epoch summed up, deletes before inserts: so the last change of a key is what
+/// becomes of it, in whatever order the tasks wrote them down.
+///
+/// # Errors
+/// As [`consolidate`].
+pub fn deletes_first(epoch: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
+    if epoch.iter().all(ChangeBatch::is_append_only) {
+        return Ok(epoch);
+    }
+    let summed = consolidate(&epoch)?;
+    let (deletes, inserts): (Vec<u32>, Vec<u32>) =
+        (0..summed.num_rows() as u32).partition(|row| summed.weight(*row as usize) < 0);
+    let order: UInt32Array = deletes.into_iter().chain(inserts).collect::<Vec<_>>().into();
+    Ok(vec![summed.take(&order)?])
+}
+
 /// For each distinct row the index of its first appearance, ascending, and its summed weight.
 fn sum_equal(rows: &Rows, batch: &ChangeBatch) -> Result<Vec<(u32, i64)>> {
     let hashes = hash_rows(rows);

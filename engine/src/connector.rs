@@ -254,11 +254,44 @@ pub fn source(spec: &ConnectorSpec, declared: &SchemaRef) -> Result<Arc<dyn Sour
     }
 }
 
+/// Checks positions that a user has named: each is of a split that exists, and lies in it, not
+/// beyond its end where `ends` are given. `noun` is what the connector calls a split.
+fn check_named(named: &Positions, splits: &[Split], ends: Option<&Positions>, noun: &str) -> Result<()> {
+    for (id, position) in named {
+        if !splits.iter().any(|split| split.id == *id) {
+            let known: Vec<&str> = splits.iter().map(|split| &*split.id.0).collect();
+            return Err(Error::Config(format!(
+                "there is no {noun} '{id}'; there are {}",
+                known.join(", ")
+            )));
+        }
+        if *position < 0 {
+            return Err(Error::Config(format!("offset {position} of '{id}' is below zero")));
+        }
+        if let Some(end) = ends.and_then(|ends| ends.get(id)).filter(|end| position > *end) {
+            return Err(Error::Config(format!(
+                "offset {position} of '{id}' lies beyond its end, which is {end}: nothing is there to begin with"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What positions of a connector's splits count: `records`, or `bytes`.
+pub fn position_unit(spec: &ConnectorSpec) -> &'static str {
+    match spec.connector.as_str() {
+        "file" => "bytes",
+        _ => "records",
+    }
+}
+
 /// Delivers a relation's changes outside. Used by one thread, epoch after epoch.
 pub trait SinkConnector: Send {
     /// Delivers the changes of the epochs after the last delivered one, up to and including
-    /// `epoch`, and returns when they are safely there. A repeat of the same epochs must be
-    /// harmless for an upsert sink and at most duplicates for an append sink (at-least-once).
+    /// `epoch`, and returns when they are safely there. The changes are those of one epoch after
+    /// the other, within each the deletes first. A repeat of the same epochs, with more behind
+    /// them, must be harmless for an upsert sink and at most duplicates for an append sink
+    /// (at-least-once).
     fn deliver(&mut self, epoch: u64, changes: &[ChangeBatch]) -> Result<()>;
 
     /// Rows delivered since opening.

@@ -133,7 +133,8 @@ pub struct OutRecord {
 /// Turns the changes of one delivery into records: PLAIN writes every insert (a delete is an
 /// error unless `force_append_only`), UPSERT writes one record per key, the last state of it.
 pub trait EnvelopeWriter: Send {
-    /// Consolidates `changes` and appends the records to write.
+    /// Appends the records to write for `changes`, which come in the order of
+    /// [`crate::connector::SinkConnector::deliver`].
     fn write(&mut self, changes: &[ChangeBatch], out: &mut Vec<OutRecord>) -> Result<()>;
 
     /// Deletes that the last write left out, because the sink only appends.

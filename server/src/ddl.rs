@@ -22,8 +22,11 @@ pub fn run(context: &Context, statement: &Statement, sql: &str) -> Result<Answer
         Statement::CreateSource(_)
         | Statement::CreateTable(_)
         | Statement::CreateView(_)
-        | Statement::CreateMaterializedView(_)
-        | Statement::CreateSink(_) => create::create(instance, statement, sql),
+        | Statement::CreateMaterializedView(_) => create::create(instance, statement, sql),
+        Statement::CreateSink(sink) => {
+            create::wait_for_content(context, sink)?;
+            create::create(instance, statement, sql)
+        }
         Statement::Drop {
             kind,
             name,

@@ -9,3 +9,4 @@ mod push;
 mod read;
 mod restart;
 mod rig;
+mod sinks;

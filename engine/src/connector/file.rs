@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    Bound, ConnectorSpec, Position, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId,
-    Start, Wanted,
+    Bound, ConnectorSpec, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId, Start,
+    Wanted, check_named,
 };
 use crate::{Error, Result};
 
@@ -146,18 +146,6 @@ impl FileSource {
         Ok(files)
     }
 
-    fn named(&self, splits: &[Split], named: &BTreeMap<SplitId, Position>) -> Result<Positions> {
-        for (id, position) in named {
-            if !splits.iter().any(|split| split.id == *id) {
-                return Err(Error::Config(format!("there is no file '{id}' in '{}'", self.path)));
-            }
-            if *position < 0 {
-                return Err(Error::Config(format!("offset {position} of '{id}' is below zero")));
-            }
-        }
-        Ok(named.clone())
-    }
-
     fn ends(&self, splits: &[Split]) -> Result<Positions> {
         splits
             .iter()
@@ -190,7 +178,10 @@ impl SourceConnector for FileSource {
         match start {
             Start::Earliest => {}
             Start::Latest => positions = self.ends(&splits)?,
-            Start::Offsets(named) => positions.extend(self.named(&splits, named)?),
+            Start::Offsets(named) => {
+                check_named(named, &splits, Some(&self.ends(&splits)?), "file")?;
+                positions.extend(named.clone());
+            }
             Start::Timestamp(_) => return Err(unsupported("scan.startup.mode = 'timestamp'")),
             Start::Group => return Err(unsupported("scan.startup.mode = 'group'")),
         }
@@ -201,7 +192,10 @@ impl SourceConnector for FileSource {
         match bound {
             Bound::Unbounded => Ok(None),
             Bound::Latest => Ok(Some(self.ends(&self.splits()?)?)),
-            Bound::Offsets(named) => Ok(Some(self.named(&self.splits()?, named)?)),
+            Bound::Offsets(named) => {
+                check_named(named, &self.splits()?, None, "file")?;
+                Ok(Some(named.clone()))
+            }
             Bound::Timestamp(_) => Err(unsupported("scan.bounded.mode = 'timestamp'")),
         }
     }

@@ -21,8 +21,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::{
-    Bound, ConnectorSpec, Position, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId,
-    Start, Wanted,
+    Bound, ConnectorSpec, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId, Start,
+    Wanted, check_named,
 };
 use crate::{Error, Result};
 
@@ -261,23 +261,6 @@ impl KafkaSource {
         }
         Ok(positions)
     }
-
-    /// Named positions, after a check that they name partitions which exist.
-    fn named(&self, splits: &[Split], named: &BTreeMap<SplitId, Position>) -> Result<Positions> {
-        for (id, position) in named {
-            if !splits.iter().any(|split| split.id == *id) {
-                let known: Vec<&str> = splits.iter().map(|split| &*split.id.0).collect();
-                return Err(Error::Config(format!(
-                    "there is no partition '{id}'; there are {}",
-                    known.join(", ")
-                )));
-            }
-            if *position < 0 {
-                return Err(Error::Config(format!("offset {position} of '{id}' is below zero")));
-            }
-        }
-        Ok(named.clone())
-    }
 }
 
 const UNKNOWN_TOPIC: &str = "there is no such topic; create it, or correct the name";
@@ -347,7 +330,9 @@ impl SourceConnector for KafkaSource {
             Start::Group => self.committed(&consumer, &splits),
             Start::Offsets(named) => {
                 let mut positions = self.offsets(&consumer, &splits, Offset::Beginning)?;
-                positions.extend(self.named(&splits, named)?);
+                let ends = self.offsets(&consumer, &splits, Offset::End)?;
+                check_named(named, &splits, Some(&ends), "partition")?;
+                positions.extend(named.clone());
                 Ok(positions)
             }
         }
@@ -362,7 +347,8 @@ impl SourceConnector for KafkaSource {
         let consumer = self.consumer()?;
         let splits = self.partitions(&consumer, PATIENCE)?;
         if let Bound::Offsets(named) = bound {
-            return Ok(Some(self.named(&splits, named)?));
+            check_named(named, &splits, None, "partition")?;
+            return Ok(Some(named.clone()));
         }
         if splits.is_empty() {
             return Ok(Some(Positions::new()));

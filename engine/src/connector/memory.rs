@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{
     Bound, ConnectorSpec, Payload, Position, Positions, Records, SourceConnector, SourceReader, Split, SplitId,
-    SplitRead, Start, Wanted,
+    SplitRead, Start, Wanted, check_named,
 };
 use crate::{Error, Result};
 
@@ -188,18 +188,6 @@ impl Topic {
         at_topic(&self.name, cause)
     }
 
-    /// The partition that a split names.
-    fn partition(&self, log: &Log, id: &SplitId) -> Result<usize> {
-        let number = id.0.parse().ok().filter(|number| *number < log.partitions.len());
-        number.ok_or_else(|| {
-            Error::Config(format!(
-                "memory topic '{}' has no partition '{id}'; it has 0 to {}",
-                self.name,
-                log.partitions.len() - 1
-            ))
-        })
-    }
-
     fn positions(&self, log: &Log, of: impl Fn(&Partition) -> Position) -> Positions {
         let numbered = log.partitions.iter().enumerate();
         numbered.map(|(number, p)| (self.split(number).id, of(p))).collect()
@@ -224,14 +212,9 @@ impl MemorySource {
         Ok(topic)
     }
 
-    fn named(&self, topic: &Topic, log: &Log, named: &Positions) -> Result<()> {
-        for (id, position) in named {
-            topic.partition(log, id)?;
-            if *position < 0 {
-                return Err(Error::Config(format!("offset {position} of '{id}' is below zero")));
-            }
-        }
-        Ok(())
+    fn named(&self, topic: &Topic, log: &Log, named: &Positions, ends: Option<&Positions>) -> Result<()> {
+        let splits: Vec<Split> = (0..log.partitions.len()).map(|number| topic.split(number)).collect();
+        check_named(named, &splits, ends, "partition")
     }
 }
 
@@ -261,7 +244,8 @@ impl SourceConnector for MemorySource {
             Start::Latest => topic.positions(&log, Partition::end),
             Start::Timestamp(time_ms) => topic.positions(&log, since(*time_ms)),
             Start::Offsets(named) => {
-                self.named(&topic, &log, named)?;
+                let ends = topic.positions(&log, Partition::end);
+                self.named(&topic, &log, named, Some(&ends))?;
                 let mut positions = topic.positions(&log, |partition| partition.first);
                 positions.extend(named.clone());
                 positions
@@ -282,7 +266,7 @@ impl SourceConnector for MemorySource {
             Bound::Latest => Some(topic.positions(&log, Partition::end)),
             Bound::Timestamp(time_ms) => Some(topic.positions(&log, since(*time_ms))),
             Bound::Offsets(named) => {
-                self.named(&topic, &log, named)?;
+                self.named(&topic, &log, named, None)?;
                 Some(named.clone())
             }
         })
@@ -291,7 +275,7 @@ impl SourceConnector for MemorySource {
     fn open(&self, from: &Positions, until: Option<&Positions>, wanted: &Wanted) -> Result<Box<dyn SourceReader>> {
         let topic = self.topic()?;
         let log = topic.log.lock();
-        self.named(&topic, &log, from)?;
+        self.named(&topic, &log, from, None)?;
         let cursor = |number: usize| {
             let split = topic.split(number);
             Cursor {

@@ -3,7 +3,9 @@
 //! PLAIN writes each insert as a record; who reads it can't take anything back. UPSERT writes one
 //! record per key and delivery, the last state of it: the row, or no value where it was deleted.
 //! So an upsert delivery may be repeated, or follow another one that got stuck half-way, and the
-//! reader by key still ends with the right rows.
+//! reader by key still ends with the right rows. That holds for keys that came and went within the
+//! delivery too: part of it may have been delivered before, with the key's row. So changes are not
+//! summed up over epochs, which would leave no trace of such a key.
 
 use std::sync::Arc;
 
@@ -72,8 +74,8 @@ struct Key {
     schema: SchemaRef,
     codec: RowCodec,
     encoder: Box<dyn Encoder>,
-    /// An encoding that has no bytes for NULL.
-    needs_values: bool,
+    /// Why no column may be NULL, where none may.
+    needs_values: Option<&'static str>,
 }
 
 impl Key {
@@ -95,13 +97,20 @@ impl Key {
             options: Default::default(),
         };
         let encoding = spec.format.key.as_ref().unwrap_or(&by_default);
-        let needs_values = matches!(encoding.kind, EncodingKind::Text | EncodingKind::Bytes);
-        if needs_values && !single {
+        let without_null = matches!(encoding.kind, EncodingKind::Text | EncodingKind::Bytes);
+        if without_null && !single {
             return Err(Error::Config(format!(
                 "sink '{name}': a key of {} columns can't be TEXT or BYTES; use KEY ENCODE JSON",
                 spec.key.len()
             )));
         }
+        // NULL equals nothing, itself included, so it tells no rows apart: a table and an UPSERT
+        // source refuse it in a key too.
+        let needs_values = if spec.format.envelope == Envelope::Upsert {
+            Some("FORMAT UPSERT tells rows apart by it: filter such rows out, or give it a value with coalesce")
+        } else {
+            without_null.then_some("use KEY ENCODE JSON, or filter such rows out")
+        };
         Ok(Some(Self {
             columns: spec.key.clone(),
             codec: RowCodec::for_schema(&schema)?,
@@ -118,10 +127,12 @@ impl Key {
 
     fn encode(&mut self, rows: &RecordBatch, sink: &str) -> Result<Encoded> {
         let keys = self.of_rows(rows)?;
-        if self.needs_values && keys.columns().iter().any(|column| column.null_count() > 0) {
+        if let Some(why) = self.needs_values
+            && let Some(column) = keys.columns().iter().position(|column| column.null_count() > 0)
+        {
+            let name = self.schema.field(column).name();
             return Err(Error::Data(format!(
-                "sink '{sink}': the key '{}' is NULL in a row; use KEY ENCODE JSON, or filter such rows out",
-                self.names()
+                "sink '{sink}': the key column '{name}' is NULL in a row; {why}"
             )));
         }
         Encoded::of(self.encoder.as_mut(), &keys)
@@ -235,7 +246,7 @@ impl EnvelopeWriter for Upsert {
         if changes.is_empty() {
             return Ok(());
         }
-        let changes = change::consolidate(changes)?;
+        let changes = ChangeBatch::concat(&changes[0].schema(), changes)?;
         let last = self.last_states(&changes)?;
         let rows: UInt32Array = last.iter().map(|state| state.row).collect::<Vec<_>>().into();
         let rows = changes.take(&rows)?;
@@ -266,7 +277,7 @@ struct LastState {
 }
 
 impl Upsert {
-    /// For each key of consolidated changes its last state, in order of first appearance.
+    /// For each key of the changes its last state, in order of first appearance.
     fn last_states(&self, changes: &ChangeBatch) -> Result<Vec<LastState>> {
         let key_columns: Vec<ArrayRef> = self
             .key
@@ -294,12 +305,10 @@ impl Upsert {
                 Entry::Occupied(entry) => {
                     let state = &mut states[*entry.get() as usize];
                     let twice = inserted && (state.inserted || changes.weight(row) > 1);
-                    if inserted {
-                        *state = LastState {
-                            row: row as u32,
-                            inserted,
-                        };
-                    }
+                    *state = LastState {
+                        row: row as u32,
+                        inserted,
+                    };
                     twice
                 }
             };
@@ -312,6 +321,9 @@ impl Upsert {
                 )));
             }
         }
+        // Its row was never written, so there is nothing to take back.
+        let is_null = |row: u32| key_columns.iter().any(|column| column.is_null(row as usize));
+        states.retain(|state| state.inserted || !is_null(state.row));
         Ok(states)
     }
 }

@@ -1,7 +1,9 @@
 //! Delivery: one thread per sink that reads a relation's changelog and hands it outside.
 //!
 //! At least once: what is delivered is noted after it has arrived, so a crash in between repeats
-//! it. A sink that can't deliver goes on trying; its relation's changelog waits for it.
+//! it, together with what has come since. An upsert sink then writes the last state of every key
+//! that occurs in it, also of one that came and went: its record may be outside from before the
+//! crash. A sink that can't deliver goes on trying; its relation's changelog waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,6 +100,32 @@ pub fn follower_name(sink: RelationId) -> String {
     format!("sink {sink}")
 }
 
+/// Has a new sink begin behind the present content of what it delivers: whatever changes once this
+/// has returned is delivered. Waits for a right epoch of the relation.
+pub fn begin_behind(shared: &Shared, run: &SinkRun) -> Result<()> {
+    let name = follower_name(run.relation);
+    let epoch = match shared.follow_stopped(run.follow, &name) {
+        Some(epoch) => epoch,
+        None => shared.follow_from_snapshot(run.follow, &name, || false)?.1,
+    };
+    note(shared, run, epoch)
+}
+
+/// Notes how far a sink has delivered.
+fn note(shared: &Shared, run: &SinkRun, delivered: Epoch) -> Result<()> {
+    let name = follower_name(run.relation);
+    let mut batch = WriteBatch::new();
+    Follower {
+        name: name.clone(),
+        relation: run.follow,
+        delivered,
+    }
+    .put(&mut batch);
+    shared.store.commit(batch)?;
+    shared.publication.advance(run.follow, &name, delivered);
+    Ok(())
+}
+
 struct Work {
     shared: Arc<Shared>,
     run: SinkRun,
@@ -137,24 +165,11 @@ impl Work {
         self.status.lock().delivered = delivered;
         let mut noted = Instant::now();
         let mut noted_epoch = delivered;
-        // What lies between the last note and now may have been delivered before a crash, epoch by
-        // epoch. Taken as one change, a key that came and went in it would be no change at all, and
-        // its record would stay outside for ever. So it is delivered once more, each epoch apart.
-        let mut again_upto: Option<Epoch> = None;
         while !self.stopped() {
             let nap = if delivered > noted_epoch { NOTE_EVERY } else { NAP };
-            let upto = self.shared.publication.wait(Instant::now() + nap, |publication| {
-                if self.stopped() {
-                    return Some(delivered);
-                }
-                let host = publication.host(self.run.follow)?;
-                (host.right > delivered).then_some(host.right)
-            });
-            if let Some(upto) = upto.filter(|upto| *upto > delivered) {
-                let again_upto = *again_upto.get_or_insert(upto);
-                let apart = delivered < again_upto;
-                let upto = if apart { again_upto } else { upto };
-                delivered = self.deliver(sink.as_mut(), &relation, delivered, upto, apart)?;
+            let upto = self.next_upto(delivered, nap);
+            if let Some(upto) = upto {
+                delivered = self.deliver(sink.as_mut(), &relation, delivered, upto)?;
                 *pause = PAUSE.0;
                 let mut status = self.status.lock();
                 status.delivered = delivered;
@@ -172,6 +187,19 @@ impl Work {
         } else {
             Ok(())
         }
+    }
+
+    /// The epoch to deliver up to: the followed relation's last right one, waited for as long as
+    /// `nap` where that is delivered already.
+    fn next_upto(&self, delivered: Epoch, nap: Duration) -> Option<Epoch> {
+        let found = self.shared.publication.wait(Instant::now() + nap, |publication| {
+            if self.stopped() {
+                return Some(None);
+            }
+            let host = publication.host(self.run.follow)?;
+            (host.right > delivered).then_some(Some(host.right))
+        });
+        found.flatten()
     }
 
     fn followed(&self) -> Result<StoredRelation> {
@@ -203,6 +231,7 @@ impl Work {
         }
         let follow = self.run.follow;
         let (snapshot, epoch) = self.shared.follow_from_snapshot(follow, &name, || self.stopped())?;
+        // Without it, CREATE noted where to begin, unless it was cut short.
         if self.run.snapshot {
             let mut part = Vec::new();
             for batch in snapshot.scan(relation, &relation.all_columns())? {
@@ -217,35 +246,34 @@ impl Work {
         Ok(epoch)
     }
 
-    /// Delivers epochs after `delivered`, whole ones, until there are enough rows; only the first
-    /// one that has any where they are to be `apart`.
+    /// Delivers epochs after `delivered`, whole ones, until there are enough rows.
     fn deliver(
         &self,
         sink: &mut dyn SinkConnector,
         relation: &StoredRelation,
         delivered: Epoch,
         upto: Epoch,
-        apart: bool,
     ) -> Result<Epoch> {
         let store = self.shared.store.clone();
         let mut changes = Vec::new();
         let mut rows = 0;
         let mut reached = upto;
-        let mut last: Option<Epoch> = None;
+        let mut of_epoch: (Epoch, Vec<ChangeBatch>) = (delivered, Vec::new());
         for entry in changelog::read(store.as_ref(), self.run.follow, delivered, upto)? {
             let (epoch, _, bytes) = entry?;
-            if let Some(before) = last
-                && epoch != before
-                && (apart || rows >= DELIVERY_ROWS)
-            {
-                reached = before;
-                break;
+            if epoch != of_epoch.0 {
+                if rows >= DELIVERY_ROWS {
+                    reached = of_epoch.0;
+                    break;
+                }
+                changes.extend(change::deletes_first(std::mem::take(&mut of_epoch.1))?);
+                of_epoch.0 = epoch;
             }
-            last = Some(epoch);
             let batches = change::from_bytes(&bytes, &relation.schema)?;
             rows += batches.iter().map(ChangeBatch::num_rows).sum::<usize>();
-            changes.extend(batches);
+            of_epoch.1.extend(batches);
         }
+        changes.extend(change::deletes_first(of_epoch.1)?);
         if !changes.is_empty() {
             sink.deliver(reached.0, &changes)?;
         }
@@ -253,16 +281,6 @@ impl Work {
     }
 
     fn note(&self, delivered: Epoch) -> Result<()> {
-        let name = follower_name(self.run.relation);
-        let mut batch = WriteBatch::new();
-        Follower {
-            name: name.clone(),
-            relation: self.run.follow,
-            delivered,
-        }
-        .put(&mut batch);
-        self.shared.store.commit(batch)?;
-        self.shared.publication.advance(self.run.follow, &name, delivered);
-        Ok(())
+        note(&self.shared, &self.run, delivered)
     }
 }

@@ -148,13 +148,15 @@ impl Engine {
     }
 
     /// Resolves what is to be fixed at CREATE SOURCE: `latest`, `timestamp` and `group` starts and
-    /// the bound become positions. Talks to the source.
+    /// the bound become positions; positions that were named are checked. Talks to the source.
     pub fn fix_start(&self, spec: &mut SourceSpec) -> Result<()> {
         let connector = connector::source(&spec.connector, &spec.value_schema())?;
-        if !matches!(spec.start, Start::Earliest | Start::Offsets(_)) {
-            spec.start = Start::Offsets(connector.resolve(&spec.start)?);
+        match &spec.start {
+            Start::Earliest => {}
+            Start::Offsets(_) => drop(connector.resolve(&spec.start)?),
+            _ => spec.start = Start::Offsets(connector.resolve(&spec.start)?),
         }
-        if !matches!(spec.bound, Bound::Unbounded | Bound::Offsets(_))
+        if spec.bound != Bound::Unbounded
             && let Some(positions) = connector.resolve_bound(&spec.bound)?
         {
             spec.bound = Bound::Offsets(positions);
@@ -298,6 +300,26 @@ impl Engine {
         supervisor::start_stopped(&self.shared)
     }
 
+    /// Has a relation go by another name in what is said of it.
+    pub fn rename(&self, relation: RelationId, name: &str) -> Result<()> {
+        if let Some(entry) = self.shared.relations.write().views.get_mut(&relation) {
+            entry.spec.name = name.to_string();
+        }
+        let mut sinks = self.sinks.lock();
+        let Some(sink) = sinks.get_mut(&relation) else {
+            return Ok(());
+        };
+        sink.spec.name = name.to_string();
+        let sink = sink.clone();
+        drop(sinks);
+        // A running delivery names its sink in its own words.
+        if !is_volatile(&sink) && self.sink_runs(&sink) {
+            self.stop_sink(relation);
+            self.start_sink(sink)?;
+        }
+        Ok(())
+    }
+
     /// Opens a sink that is to be created, and closes it again: what can't be opened for its options
     /// or its place is refused, and not tried for ever.
     pub fn check_sink(&self, spec: &SinkSpec) -> Result<()> {
@@ -307,6 +329,9 @@ impl Engine {
     /// Starts a new sink; a query of its own is started with it.
     pub fn create_sink(&self, sink: SinkRun, query: Option<ViewSpec>) -> Result<()> {
         let volatile = is_volatile(&sink);
+        if !sink.snapshot && sink.follow != sink.relation {
+            delivery::begin_behind(&self.shared, &sink)?;
+        }
         self.sinks.lock().insert(sink.relation, sink.clone());
         // Nothing of its own query may pass a sink by.
         if volatile {

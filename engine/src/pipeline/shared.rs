@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, unbounded};
 use parking_lot::{Mutex, RwLock};
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch};
+use weir_state::{DmlCommit, Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch};
 
 use super::EngineOptions;
 use super::committer::{CommitJob, VolatileSinks};
@@ -63,8 +63,8 @@ pub struct SourceStatus {
     pub name: String,
     pub splits: BTreeMap<SplitId, SplitState>,
     pub ends: Positions,
-    pub rows: u64,
-    pub skipped: u64,
+    /// What positions count.
+    pub unit: &'static str,
     pub trouble: Option<String>,
 }
 
@@ -111,6 +111,8 @@ pub struct Shared {
     pub relations: RwLock<Relations>,
     pub pipelines: RwLock<BTreeMap<PipelineId, PipelineHandle>>,
     pub dml_lock: Mutex<()>,
+    /// The last DML commit of each table that was changed since the engine was opened.
+    pub table_changes: Mutex<HashMap<RelationId, DmlCommit>>,
     /// Held while views move between pipelines: one cut, pause or drop at a time.
     pub moves: Mutex<()>,
     pub stopping: AtomicBool,
@@ -141,6 +143,7 @@ impl Shared {
             relations: RwLock::default(),
             pipelines: RwLock::default(),
             dml_lock: Mutex::default(),
+            table_changes: Mutex::default(),
             moves: Mutex::default(),
             stopping: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -428,6 +431,22 @@ impl Shared {
             Err(_) => self.publication.unfollow(view, follower),
         }
         outcome
+    }
+
+    /// Registers a follower of a view that has stopped at a right epoch, which it gives: nothing
+    /// changes until the view starts again, and its changelog begins with that. `None` if the view
+    /// runs, or has no such epoch.
+    pub fn follow_stopped(&self, view: RelationId, follower: &str) -> Option<Epoch> {
+        // Held meanwhile, so that the view doesn't start in between.
+        let relations = self.relations.read();
+        let parked = relations.parked.iter().find(|parked| parked.views.contains(&view))?;
+        let record = parked.record.as_ref()?;
+        let right = record::right(record, view) == record.epoch;
+        let epoch = record.epoch;
+        (right && epoch > Epoch::ZERO).then(|| {
+            self.publication.follow(view, follower, Some(epoch), None);
+            epoch
+        })
     }
 
     /// A snapshot in which the view is right, with its epoch.

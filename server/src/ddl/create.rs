@@ -1,15 +1,21 @@
 //! CREATE: planned, noted in the journal, started; or nothing of it.
 
+use std::time::{Duration, Instant};
+
 use weir_engine::relation::RelationId;
 use weir_sql::catalog::{Catalog, Definition, Relation};
-use weir_sql::statement::{Name, RelationKind, Statement};
+use weir_sql::statement::{CreateSink, Name, RelationKind, SinkInput, Statement};
 use weir_sql::{explain, plan};
 use weir_state::WriteBatch;
 
 use crate::answer::Answer;
 use crate::error::ErrorKind;
 use crate::instance::{Instance, Known, kind_word, sink_run};
-use crate::{Error, Result, journal};
+use crate::session::Context;
+use crate::{Error, Result, journal, read};
+
+/// How long a CREATE waits for a view to catch up.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What all CREATE statements have.
 struct Header<'a> {
@@ -87,6 +93,28 @@ pub fn create(instance: &Instance, statement: &Statement, sql: &str) -> Result<A
     let notices = relation.graph().map(explain::notes).unwrap_or_default();
     instance.publish(|known| known.catalog.insert(relation));
     Ok(Answer::done(tag).with_notices(notices))
+}
+
+/// A sink that leaves out the present content begins behind it, so that content must be there
+/// first: it is waited for as before a SELECT, but not for ever.
+pub fn wait_for_content(context: &Context, sink: &CreateSink) -> Result<()> {
+    let SinkInput::From(name) = &sink.input else {
+        return Ok(());
+    };
+    let known = context.instance.known();
+    let view = known.catalog.find(&name.value);
+    let Some(view) = view.filter(|_| sink.options.get("snapshot").is_some_and(|snapshot| snapshot == "false")) else {
+        return Ok(());
+    };
+    let until = Instant::now() + PATIENCE;
+    match read::until_ready(context, &[view.id], &|| Instant::now() >= until) {
+        Err(error) if error.kind == ErrorKind::Cancelled => Err(Error::unavailable(format!(
+            "view '{}' is still catching up, so snapshot = 'false' has nothing to begin behind yet; create the sink \
+             when the view is RUNNING in weir.pipelines, or leave snapshot out",
+            name.value
+        ))),
+        ready => ready.map(drop),
+    }
 }
 
 /// What becomes of a CREATE whose name is taken.

@@ -393,6 +393,12 @@ pub fn sink(statement: &CreateSink, id: RelationId, catalog: &Catalog) -> Result
         Some("false") => false,
         Some(other) => return Err(Error::new(format!("snapshot = '{other}' must be 'true' or 'false'"))),
     };
+    if !snapshot && query.is_some() {
+        return Err(Error::new(format!(
+            "snapshot = 'false' of sink '{name}' leaves out what a view holds already, and a query of the sink's own \
+             holds nothing yet; create a materialized view, and then a sink FROM it"
+        )));
+    }
     let key = match options.get("key") {
         Some(columns) => columns
             .split(',')

@@ -107,7 +107,7 @@ fn force_append_only_counts_what_it_drops() {
 }
 
 #[test]
-fn upsert_writes_the_last_state_of_each_key() {
+fn upsert_writes_the_last_state_of_each_key_also_of_those_that_came_and_went() {
     let mut writer = writer(&spec(Envelope::Upsert, &[0], None, &[])).unwrap();
     let batches = [
         changes(&[(Some("new"), 1, 1), (Some("changed"), 1, -1), (Some("gone"), 5, -1)]),
@@ -120,7 +120,12 @@ fn upsert_writes_the_last_state_of_each_key() {
     ];
     assert_eq!(
         written(writer.as_mut(), &batches),
-        [r#"new {"k":"new","n":1}"#, r#"changed {"k":"changed","n":3}"#, "gone -"]
+        [
+            r#"new {"k":"new","n":1}"#,
+            r#"changed {"k":"changed","n":3}"#,
+            "gone -",
+            "brief -"
+        ]
     );
     assert!(written(writer.as_mut(), &[]).is_empty());
 }
@@ -146,18 +151,34 @@ fn keys_are_text_or_json() {
     let mut two = writer(&spec(Envelope::Upsert, &[1, 0], None, &[])).unwrap();
     assert_eq!(written(two.as_mut(), &batch()), [r#"{"n":1,"k":"a"} {"k":"a","n":1}"#]);
     let json = Some(EncodingKind::Json);
-    let mut json = writer(&spec(Envelope::Upsert, &[0], json, &[])).unwrap();
+    let mut json = writer(&spec(Envelope::Plain, &[0], json, &[])).unwrap();
     let batch = [changes(&[(Some("a"), 1, 1), (None, 2, 1)])];
     assert_eq!(
         written(json.as_mut(), &batch),
         [r#"{"k":"a"} {"k":"a","n":1}"#, r#"{"k":null} {"k":null,"n":2}"#]
     );
-    let mut text = writer(&spec(Envelope::Upsert, &[0], None, &[])).unwrap();
+    let mut text = writer(&spec(Envelope::Plain, &[0], None, &[])).unwrap();
     let words = text.write(&batch, &mut Vec::new()).unwrap_err().to_string();
     assert!(
         words.contains("'k' is NULL") && words.contains("KEY ENCODE JSON"),
         "{words}"
     );
+}
+
+/// What it would write, an UPSERT source would not take.
+#[test]
+fn upsert_refuses_a_key_that_is_null() {
+    for encoding in [EncodingKind::Json, EncodingKind::Text] {
+        let mut writer = writer(&spec(Envelope::Upsert, &[0], Some(encoding), &[])).unwrap();
+        let batch = [changes(&[(Some("a"), 1, 1), (None, 2, 1)])];
+        let mut out = Vec::new();
+        let words = writer.write(&batch, &mut out).unwrap_err().to_string();
+        assert!(words.contains("'k' is NULL") && words.contains("coalesce"), "{words}");
+        assert!(out.is_empty());
+        // With the row gone again it goes on.
+        let batch = [batch[0].clone(), changes(&[(None, 2, -1)])];
+        assert_eq!(written(writer.as_mut(), &batch).len(), 1);
+    }
 }
 
 #[test]
