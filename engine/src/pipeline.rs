@@ -54,7 +54,7 @@ mod tables;
 
 pub use delivery::{SinkRun, SinkStatus};
 pub use output::moved_rows;
-pub use snapshot::{Batches, Snapshot, errors_relation};
+pub use snapshot::{Batches, Pending, Snapshot, errors_relation};
 pub use status::{LagRow, OperatorRow, PipelineRow, ViewState};
 pub use subscription::{Delivery, Subscription};
 pub use tables::TableWrite;

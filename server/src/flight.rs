@@ -27,6 +27,7 @@ mod service;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 pub use metadata::{KIND_METADATA, NOTICES_METADATA, ROWS_METADATA, TAG_METADATA, kind_word};
 

@@ -26,6 +26,7 @@ mod stack;
 mod system;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod write;
 
 pub use answer::{

@@ -20,7 +20,7 @@ use weir_sql::statement::RelationKind;
 use crate::answer::{Answer, RowStream};
 use crate::error::ErrorKind;
 use crate::session::Context;
-use crate::{Error, Result, stack};
+use crate::{Error, Result, stack, transaction};
 
 mod catch_up;
 mod rows;
@@ -41,7 +41,11 @@ pub async fn run(context: Context, plan: ReadPlan, sql: Arc<str>) -> Result<Answ
     stack::spawn(move || {
         let started = stack::guarded(|| {
             let notices = wait::until_ready(&context, &plan.reads(), &|| opened.is_closed())?;
-            let rows = SnapshotRows::consistent(&context, &plan.reads())?;
+            let reads = plan.reads();
+            let rows = match transaction::snapshot(&context, &reads)? {
+                Some(snapshot) => SnapshotRows::present(&context, snapshot),
+                None => SnapshotRows::consistent(&context, &reads)?,
+            };
             let stream = handle
                 .block_on(plan.execute(Arc::new(rows)))
                 .map_err(|error| Error::new(ErrorKind::Data, error.render(&sql)))?;

@@ -14,6 +14,7 @@ use crate::answer::{Answer, Prepared};
 use crate::instance::Instance;
 use crate::plan::{self, Plan};
 use crate::settings::Settings;
+use crate::transaction::{self, Transaction};
 use crate::{Error, Result, ddl, push, read, show, stack, write};
 
 /// One client's hold on an instance. Statements of one session may run at the same time.
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub written: Mutex<BTreeMap<RelationId, DmlCommit>>,
     /// What a statement is waiting for.
     pub waiting: Mutex<Option<String>>,
+    /// The transaction that is open.
+    pub transaction: Mutex<Option<Transaction>>,
 }
 
 /// A session as the threads of its statements have it.
@@ -87,7 +90,10 @@ impl Session {
                 read::run(context, plan, sql).await
             }
             Plan::Dml(plan, verb) => write::run(context, plan, verb, values, sql).await,
-            Plan::Push(plan) => push::run(context, plan).await,
+            Plan::Push(plan) => {
+                transaction::refuse_within(&context, "a query that keeps running")?;
+                push::run(context, plan).await
+            }
             Plan::Table(statement) => {
                 let schema = prepared.schema.clone();
                 stack::call(move || show::run(&context, &statement, &sql, schema)).await
@@ -156,8 +162,14 @@ impl Session {
                 self.state.settings.lock().set(name, value)?;
                 Ok(Answer::done("SET"))
             }
+            Statement::Begin => transaction::begin(&context),
+            Statement::Commit => stack::call(move || transaction::commit(&context)).await,
+            Statement::Rollback => Ok(transaction::rollback(&context)),
             Statement::Flush => read::flush(context).await,
-            _ => stack::call(move || ddl::run(&context, &statement, &sql)).await,
+            _ => {
+                transaction::refuse_within(&context, "a statement that changes the catalog or what runs")?;
+                stack::call(move || ddl::run(&context, &statement, &sql)).await
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! INSERT, UPDATE and DELETE: one statement, one commit.
+//! INSERT, UPDATE and DELETE: one statement, one commit, but where a transaction is open.
 //!
 //! The statement holds all tables from its first read to its commit, so that what it has checked
 //! still holds when it commits.
@@ -38,6 +38,9 @@ pub async fn run(context: Context, plan: Dml, verb: String, values: Vec<ScalarVa
 fn change(context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<(u64, Vec<String>)> {
     let table = plan.table();
     let notices = until_ready(context, &plan.reads(), &|| false)?;
+    if let Some(transaction) = context.state.transaction.lock().as_mut() {
+        return Ok((transaction.change(context, plan, handle, sql)?, notices));
+    }
     let write = context.instance.engine().begin_write();
     // Nobody drops a table while it is held: either it is gone by now, or it stays.
     let known = context.instance.known();

@@ -2,7 +2,8 @@
 //!
 //! Each is planned as a query ([`crate::read`]) that gives the rows concerned: of an INSERT the new
 //! ones, of a DELETE the old ones, of an UPDATE the old ones with the new values of the columns that
-//! it sets. What comes is brought to the table's types ([`assign`]), checked against NOT NULL and the
+//! it sets; other relations may be joined to these ([`matched`]), and new rows whose key is there may
+//! become updates ([`conflict`]). What comes is brought to the table's types ([`assign`]), checked against NOT NULL and the
 //! key ([`key`]), and becomes one change batch. Nothing is changed here: the server commits it.
 
 use std::collections::BTreeMap;
@@ -25,8 +26,12 @@ use crate::statement::Name;
 use crate::{Error, Result};
 
 mod assign;
+mod conflict;
 mod key;
+mod matched;
 mod values;
+
+use conflict::Conflict;
 
 /// A planned statement.
 #[derive(Clone, Debug)]
@@ -39,11 +44,12 @@ pub struct Dml {
 #[derive(Clone, Debug)]
 enum Action {
     /// The query gives the table's columns.
-    Insert,
-    /// The query gives the table's columns, then these columns' new values.
-    Update(Vec<usize>),
-    /// The query gives the table's columns.
-    Delete,
+    Insert(Option<Conflict>),
+    /// The query gives the table's columns, the row's number where others are joined to it, and then
+    /// these columns' new values.
+    Update { set: Vec<usize>, joined: bool },
+    /// The query gives the table's columns, and the row's number where others are joined to it.
+    Delete { joined: bool },
 }
 
 /// Plans an INSERT, UPDATE or DELETE.
@@ -64,18 +70,56 @@ impl Dml {
 
     /// The relations that the statement reads to know its rows.
     pub fn reads(&self) -> Vec<RelationId> {
-        self.read.reads()
+        let mut reads = self.read.reads();
+        reads.extend(self.conflict_update().into_iter().flat_map(conflict::Update::reads));
+        reads
+    }
+
+    fn conflict_update(&self) -> Option<&conflict::Update> {
+        match &self.action {
+            Action::Insert(Some(Conflict::Update(update))) => Some(update),
+            _ => None,
+        }
     }
 
     /// Its parameters, `$1` first. One whose type nothing tells is TEXT.
     pub fn parameters(&self) -> Result<Vec<Field>> {
-        self.read.parameters()
+        let mut known = self.read.parameter_types()?;
+        if let Some(update) = self.conflict_update() {
+            for (number, kind) in update.read.parameter_types()? {
+                let both = known.entry(number).or_default();
+                *both = both.take().or(kind);
+            }
+        }
+        Ok(read::parameter_fields(&known))
     }
 
     /// The statement with values for its parameters, as many as there are.
     pub fn bind(&self, values: Vec<ScalarValue>) -> Result<Dml> {
+        let Some(update) = self.conflict_update() else {
+            return Ok(Dml {
+                read: self.read.bind(values)?,
+                ..self.clone()
+            });
+        };
+        let wanted = self.parameters()?.len();
+        if values.len() != wanted {
+            return Err(Error::new(format!(
+                "the statement has {wanted} parameters, and {} values were given",
+                values.len()
+            )));
+        }
+        let bound = |read: &ReadPlan| {
+            let own = read::parameter_count(&read.parameter_types()?);
+            read.bind(values[..own].to_vec())
+        };
+        let update = conflict::Update {
+            read: bound(&update.read)?,
+            ..update.clone()
+        };
         Ok(Dml {
-            read: self.read.bind(values)?,
+            read: bound(&self.read)?,
+            action: Action::Insert(Some(Conflict::Update(update))),
             ..self.clone()
         })
     }
@@ -83,7 +127,7 @@ impl Dml {
     /// An INSERT … VALUES with many rows of values for its parameters, as one statement; `None` for
     /// any other, which has to run once for each row.
     pub fn bind_rows(&self, rows: &[Vec<ScalarValue>]) -> Result<Option<Dml>> {
-        let Action::Insert = self.action else {
+        let Action::Insert(None | Some(Conflict::Skip)) = self.action else {
             return Ok(None);
         };
         let read = self.read.bind_rows(rows)?;
@@ -97,36 +141,72 @@ impl Dml {
     /// If a value doesn't fit its column, a NOT NULL column would be NULL, or a key would not be
     /// unique.
     pub async fn changes(&self, rows: Arc<dyn Rows>) -> Result<(ChangeBatch, u64)> {
-        let (physical, context) = self.read.physical(rows.clone()).await?;
-        let found = collect(physical, context).await.map_err(read::error)?;
-        let schema = match found.first() {
-            Some(batch) => batch.schema(),
-            None => return Ok((ChangeBatch::empty(self.table.schema.clone()), 0)),
+        let Some(found) = found(&self.read, rows.clone()).await? else {
+            return Ok((ChangeBatch::empty(self.table.schema.clone()), 0));
         };
-        let found = concat_batches(&schema, &found).map_err(|error| Error::new(error.to_string()))?;
-        let count = found.num_rows() as u64;
-        let changes = match &self.action {
-            Action::Insert => self.inserted(found, rows.as_ref())?,
-            Action::Update(columns) => self.updated(found, columns, rows.as_ref())?,
-            Action::Delete => ChangeBatch::deletes(self.rows(found.columns().to_vec())?),
-        };
-        Ok((changes, count))
+        let width = self.table.schema.fields().len();
+        match &self.action {
+            Action::Insert(conflict) => self.inserted(found, conflict.as_ref(), rows).await,
+            Action::Update { set, joined } => {
+                let found = match joined {
+                    true => matched::update_once(&self.table, found)?,
+                    false => found,
+                };
+                Ok((self.updated(&found, set, rows.as_ref())?, found.num_rows() as u64))
+            }
+            Action::Delete { joined } => {
+                let found = match joined {
+                    true => matched::once(&self.table, found)?,
+                    false => found,
+                };
+                let old = self.rows(found.columns()[..width].to_vec())?;
+                Ok((ChangeBatch::deletes(old), found.num_rows() as u64))
+            }
+        }
     }
 
-    fn inserted(&self, found: RecordBatch, rows: &dyn Rows) -> Result<ChangeBatch> {
+    async fn inserted(
+        &self,
+        found: RecordBatch,
+        conflict: Option<&Conflict>,
+        rows: Arc<dyn Rows>,
+    ) -> Result<(ChangeBatch, u64)> {
         let columns: Vec<usize> = (0..found.num_columns()).collect();
         let new = self.rows(self.assigned(&columns, found.columns())?)?;
         self.check_not_null(&columns, &new, "INSERT")?;
-        if let Some(key) = &self.table.key {
-            key::check_insert(&self.table, key, &new, rows)?;
+        let count = new.num_rows() as u64;
+        let Some(key) = &self.table.key else {
+            return Ok((ChangeBatch::inserts(new), count));
+        };
+        let Some(conflict) = conflict else {
+            key::check_insert(&self.table, key, &new, rows.as_ref())?;
+            return Ok((ChangeBatch::inserts(new), count));
+        };
+        let parted = key::part(
+            &self.table,
+            key,
+            &new,
+            rows.as_ref(),
+            matches!(conflict, Conflict::Skip),
+        )?;
+        let count = parted.fresh.num_rows() as u64;
+        let fresh = ChangeBatch::inserts(parted.fresh);
+        match conflict {
+            Conflict::Update(update) if parted.present.num_rows() > 0 => {
+                let found = update.rows(parted.present, parted.conflicting, rows.clone()).await?;
+                let updated = self.updated(&found, &update.set, rows.as_ref())?;
+                let changes = ChangeBatch::concat(&self.table.schema, &[updated, fresh])?;
+                Ok((changes, count + found.num_rows() as u64))
+            }
+            _ => Ok((fresh, count)),
         }
-        Ok(ChangeBatch::inserts(new))
     }
 
-    fn updated(&self, found: RecordBatch, set: &[usize], rows: &dyn Rows) -> Result<ChangeBatch> {
+    /// The changes of rows that come as they are, with the new values of `set` in the last columns.
+    fn updated(&self, found: &RecordBatch, set: &[usize], rows: &dyn Rows) -> Result<ChangeBatch> {
         let width = self.table.schema.fields().len();
         let old = found.columns()[..width].to_vec();
-        let values = self.assigned(set, &found.columns()[width..])?;
+        let values = self.assigned(set, &found.columns()[found.num_columns() - set.len()..])?;
         let mut new = old.clone();
         for (column, value) in set.iter().zip(values) {
             new[*column] = value;
@@ -173,6 +253,17 @@ impl Dml {
     }
 }
 
+/// What a query gives, as one batch; `None` where it is no row at all.
+async fn found(query: &ReadPlan, rows: Arc<dyn Rows>) -> Result<Option<RecordBatch>> {
+    let (physical, context) = query.physical(rows).await?;
+    let found = collect(physical, context).await.map_err(read::error)?;
+    let Some(schema) = found.first().map(RecordBatch::schema) else {
+        return Ok(None);
+    };
+    let found = concat_batches(&schema, &found).map_err(|error| Error::new(error.to_string()))?;
+    Ok(Some(found))
+}
+
 fn insert(statement: &ast::Insert, catalog: &Catalog) -> Result<Dml> {
     let ast::TableObject::TableName(name) = &statement.table else {
         return Err(Error::new("INSERT INTO takes a table's name"));
@@ -210,9 +301,13 @@ fn insert(statement: &ast::Insert, catalog: &Catalog) -> Result<Dml> {
         assign::check(&table, *column, kind.data_type(), None)?;
     }
     let plan = with_defaults(source, &table, &columns, catalog)?;
+    let conflict = match &statement.on {
+        Some(ast::OnInsert::OnConflict(on)) => Some(conflict::plan(on, &table, catalog)?),
+        _ => None,
+    };
     Ok(Dml {
         table,
-        action: Action::Insert,
+        action: Action::Insert(conflict),
         read: ReadPlan::new(plan, BTreeMap::new())?,
     })
 }
@@ -260,13 +355,36 @@ fn with_defaults(
 
 fn update(statement: &ast::Update, catalog: &Catalog) -> Result<Dml> {
     let table = target(&statement.table, catalog)?;
-    let mut items = vec![ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
-    let mut set = Vec::with_capacity(statement.assignments.len());
-    for (number, assignment) in statement.assignments.iter().enumerate() {
+    let (set, items) = assignments(&statement.assignments, &table)?;
+    let condition = statement.selection.clone();
+    let (query, joined) = match &statement.from {
+        Some(ast::UpdateTableFromKind::AfterSet(others)) => {
+            let query = matched::query(&table, &statement.table, others, items, condition)?;
+            (query, true)
+        }
+        _ => {
+            let all = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
+            let items = std::iter::once(all).chain(items).collect();
+            (rows_of(&statement.table, items, condition)?, false)
+        }
+    };
+    let read = set_plan(&query, &table, &set, &statement.assignments, catalog)?;
+    Ok(Dml {
+        table,
+        action: Action::Update { set, joined },
+        read,
+    })
+}
+
+/// The columns that assignments set, and their values as the last columns of a query.
+fn assignments(assignments: &[ast::Assignment], table: &Relation) -> Result<(Vec<usize>, Vec<ast::SelectItem>)> {
+    let mut set = Vec::with_capacity(assignments.len());
+    let mut items = Vec::with_capacity(assignments.len());
+    for (number, assignment) in assignments.iter().enumerate() {
         let ast::AssignmentTarget::ColumnName(name) = &assignment.target else {
             return Err(Error::new("assign one column at a time: SET a = 1, b = 2"));
         };
-        let column = column(name, &table)?;
+        let column = column(name, table)?;
         if set.contains(&column) {
             let message = format!("column '{}' is assigned twice", table.schema.field(column).name());
             return Err(errors::at(message, name.span().start));
@@ -277,20 +395,25 @@ fn update(statement: &ast::Update, catalog: &Catalog) -> Result<Dml> {
             alias: ast::Ident::with_quote('"', format!("weir_set_{number}")),
         });
     }
-    let query = rows_of(&statement.table, items, statement.selection.clone())?;
-    let plan = session::read_plan(&query, catalog)?;
-    let plan = typed_parameters(plan, &table, &set)?;
-    let width = table.schema.fields().len();
+    Ok((set, items))
+}
+
+/// Plans a query whose last columns are the new values of `set`.
+fn set_plan(
+    query: &ast::Query,
+    table: &Relation,
+    set: &[usize],
+    assignments: &[ast::Assignment],
+    catalog: &Catalog,
+) -> Result<ReadPlan> {
+    let plan = typed_parameters(session::read_plan(query, catalog)?, table, set)?;
     let analyzed = session::analyzed(plan.clone())?;
-    for (number, (column, assignment)) in set.iter().zip(&statement.assignments).enumerate() {
-        let kind = analyzed.schema().field(width + number).data_type();
-        assign::check(&table, *column, kind, Some(assignment.value.span().start))?;
+    let first = analyzed.schema().fields().len() - set.len();
+    for (number, (column, assignment)) in set.iter().zip(assignments).enumerate() {
+        let kind = analyzed.schema().field(first + number).data_type();
+        assign::check(table, *column, kind, Some(assignment.value.span().start))?;
     }
-    Ok(Dml {
-        table,
-        action: Action::Update(set),
-        read: ReadPlan::new(plan, BTreeMap::new())?,
-    })
+    ReadPlan::new(plan, BTreeMap::new())
 }
 
 /// `SET column = $1`: the parameter has the column's type.
@@ -313,14 +436,24 @@ fn delete(statement: &ast::Delete, catalog: &Catalog) -> Result<Dml> {
         ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from) => from,
     };
     let [from] = &from[..] else {
-        return Err(Error::new("write DELETE FROM table [WHERE condition]"));
+        return Err(Error::new(
+            "write DELETE FROM table [USING relation, …] [WHERE condition]",
+        ));
     };
     let table = target(from, catalog)?;
-    let all = vec![ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
-    let query = rows_of(from, all, statement.selection.clone())?;
+    let condition = statement.selection.clone();
+    let query = match &statement.using {
+        Some(others) => matched::query(&table, from, others, Vec::new(), condition)?,
+        None => {
+            let all = vec![ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())];
+            rows_of(from, all, condition)?
+        }
+    };
     Ok(Dml {
         table,
-        action: Action::Delete,
+        action: Action::Delete {
+            joined: statement.using.is_some(),
+        },
         read: ReadPlan::new(session::read_plan(&query, catalog)?, BTreeMap::new())?,
     })
 }
@@ -331,17 +464,26 @@ fn rows_of(
     items: Vec<ast::SelectItem>,
     condition: Option<ast::Expr>,
 ) -> Result<ast::Query> {
-    let skeleton = crate::parse::parse_one("SELECT * FROM skeleton")?;
-    let crate::statement::Statement::Query(skeleton) = skeleton else {
-        return Err(Error::new("internal error (please report): a SELECT is no query"));
-    };
-    let mut query = *skeleton.ast;
+    let mut query = parsed("SELECT * FROM skeleton")?;
     if let ast::SetExpr::Select(select) = query.body.as_mut() {
         select.projection = items;
         select.from = vec![table.clone()];
         select.selection = condition;
     }
     Ok(query)
+}
+
+/// A query from its text.
+fn parsed(text: &str) -> Result<ast::Query> {
+    match crate::parse::parse_one(text)? {
+        crate::statement::Statement::Query(query) => Ok(*query.ast),
+        _ => Err(Error::new("internal error (please report): a SELECT is no query")),
+    }
+}
+
+/// A name in quotes, so that it is read as it stands.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The table of UPDATE and DELETE.

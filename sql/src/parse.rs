@@ -31,7 +31,7 @@ use source::{Source, error_at, is_word, starts_with};
 
 /// The statements that exist, for the error about those that don't.
 const STATEMENTS: &str = "SELECT, CREATE, DROP, ALTER, INSERT, UPDATE, DELETE, SHOW, DESCRIBE, EXPLAIN, \
-     SUBSCRIBE TO, PAUSE, RESUME, SET, COMMENT ON, FLUSH";
+     SUBSCRIBE TO, PAUSE, RESUME, SET, COMMENT ON, FLUSH, BEGIN, COMMIT, ROLLBACK";
 
 /// Reads all statements of `text`, which semicolons separate; empty ones don't count.
 pub fn parse(text: &str) -> Result<Vec<Statement>> {
@@ -93,16 +93,28 @@ fn statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement> {
             cursor.end("")?;
             Ok(Statement::Flush)
         }
+        "BEGIN" => transaction(&mut cursor, Statement::Begin),
+        "COMMIT" => transaction(&mut cursor, Statement::Commit),
+        "ROLLBACK" => transaction(&mut cursor, Statement::Rollback),
         other => Err(unknown(other, first)),
     }
+}
+
+/// `BEGIN [TRANSACTION | WORK]` and what ends that.
+fn transaction(cursor: &mut Cursor, statement: Statement) -> Result<Statement> {
+    cursor.advance();
+    if cursor.is("TRANSACTION") || cursor.is("WORK") {
+        cursor.advance();
+    }
+    cursor.end("")?;
+    Ok(statement)
 }
 
 /// The error for a statement that doesn't exist.
 fn unknown(word: &str, first: &TokenWithSpan) -> Error {
     let message = match word {
-        "BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "SAVEPOINT" => {
-            format!("{word} is not there yet: each statement commits by itself")
-        }
+        "START" | "ABORT" => format!("{word} is not there: write BEGIN, COMMIT or ROLLBACK"),
+        "SAVEPOINT" | "RELEASE" => format!("{word} is not there: a transaction commits or is rolled back as a whole"),
         "TRUNCATE" => "TRUNCATE is not there: write DELETE FROM table".into(),
         "COPY" => "COPY is not there: a source or a sink with connector = 'file' reads or writes files".into(),
         "MERGE" | "UPSERT" | "REPLACE" => {

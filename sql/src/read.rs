@@ -105,13 +105,12 @@ impl ReadPlan {
 
     /// Its parameters, `$1` first. One whose type nothing tells is TEXT.
     pub fn parameters(&self) -> Result<Vec<Field>> {
-        let known = parameter_types(&self.plan)?;
-        let count = known.keys().next_back().copied().unwrap_or(0);
-        let field = |number: usize| {
-            let kind = known.get(&number).cloned().flatten().unwrap_or(DataType::Utf8);
-            Field::new(format!("${number}"), kind, true)
-        };
-        Ok((1..=count).map(field).collect())
+        Ok(parameter_fields(&self.parameter_types()?))
+    }
+
+    /// The types of its parameters by number, where they are known.
+    pub(crate) fn parameter_types(&self) -> Result<ParameterTypes> {
+        parameter_types(&self.plan)
     }
 
     /// The query with values for its parameters, as many as there are.
@@ -164,6 +163,23 @@ impl ReadPlan {
     }
 }
 
+/// Types of parameters by number, where they are known.
+pub(crate) type ParameterTypes = BTreeMap<usize, Option<DataType>>;
+
+/// All parameters up to the last one. One whose type nothing tells is TEXT.
+pub(crate) fn parameter_fields(known: &ParameterTypes) -> Vec<Field> {
+    let field = |number: usize| {
+        let kind = known.get(&number).cloned().flatten().unwrap_or(DataType::Utf8);
+        Field::new(format!("${number}"), kind, true)
+    };
+    (1..=parameter_count(known)).map(field).collect()
+}
+
+/// How many parameters there are.
+pub(crate) fn parameter_count(known: &ParameterTypes) -> usize {
+    known.keys().next_back().copied().unwrap_or(0)
+}
+
 /// The plan with `rows` behind its relations.
 fn over(plan: LogicalPlan, rows: &Arc<dyn Rows>) -> datafusion::common::Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| {
@@ -184,8 +200,8 @@ fn over(plan: LogicalPlan, rows: &Arc<dyn Rows>) -> datafusion::common::Result<L
 }
 
 /// Values for all of a plan's parameters, of their types.
-fn fitting(known: &BTreeMap<usize, Option<DataType>>, values: Vec<ScalarValue>) -> Result<Vec<ScalarValue>> {
-    let count = known.keys().next_back().copied().unwrap_or(0);
+fn fitting(known: &ParameterTypes, values: Vec<ScalarValue>) -> Result<Vec<ScalarValue>> {
+    let count = parameter_count(known);
     if values.len() != count {
         return Err(Error::new(format!(
             "the statement has {count} parameters, and {} values were given",
@@ -209,8 +225,8 @@ fn fitting(known: &BTreeMap<usize, Option<DataType>>, values: Vec<ScalarValue>) 
 }
 
 /// The types of the plan's parameters by number, where they are known.
-fn parameter_types(plan: &LogicalPlan) -> Result<BTreeMap<usize, Option<DataType>>> {
-    let mut found: BTreeMap<usize, Option<DataType>> = BTreeMap::new();
+fn parameter_types(plan: &LogicalPlan) -> Result<ParameterTypes> {
+    let mut found = ParameterTypes::new();
     let mut wrong = None;
     plan.apply_with_subqueries(|node| {
         let counts_rows = matches!(node, LogicalPlan::Limit(_));

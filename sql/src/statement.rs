@@ -63,6 +63,12 @@ pub enum Statement {
     Rename { kind: RelationKind, name: Name, to: Name },
     /// `FLUSH`.
     Flush,
+    /// `BEGIN`.
+    Begin,
+    /// `COMMIT`.
+    Commit,
+    /// `ROLLBACK`.
+    Rollback,
 }
 
 /// A relation's name as written (folded to lower case unless quoted), and where.

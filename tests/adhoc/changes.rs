@@ -172,7 +172,7 @@ fn keys_stay_unique() {
     let database = database();
     assert_eq!(
         database.refused("INSERT INTO rates (currency, rate) VALUES ('GBP', 1), ('USD', 2)"),
-        "key (currency) = ('USD') exists already in table 'rates'; UPDATE changes its row"
+        "key (currency) = ('USD') exists already in table 'rates'; UPDATE changes its row, and so does ON CONFLICT"
     );
     assert_eq!(
         database.refused("INSERT INTO rates (currency, rate) VALUES ('GBP', 1), ('GBP', 2)"),
@@ -183,7 +183,7 @@ fn keys_stay_unique() {
         .unwrap();
     assert_eq!(
         database.refused("INSERT INTO seats VALUES (2, 'a', true)"),
-        "key (line, place) = (2, 'a') exists already in table 'seats'; UPDATE changes its row"
+        "key (line, place) = (2, 'a') exists already in table 'seats'; UPDATE changes its row, and so does ON CONFLICT"
     );
     assert_eq!(
         database.refused("UPDATE seats SET place = 'b' WHERE taken"),

@@ -4,7 +4,7 @@
 //! run ahead of the pipelines that read them; where both are read together, a table is shown as of
 //! the DML commit at which the pipeline's epoch ends: what the log says came after is taken back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatchOptions};
@@ -34,13 +34,30 @@ pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 pub struct Snapshot {
     reader: Arc<dyn Reader>,
     dml: DmlCommit,
+    /// Changes of tables that are not committed yet.
+    pending: Arc<Pending>,
 }
+
+/// Changes by table, in their order.
+pub type Pending = BTreeMap<RelationId, Vec<ChangeBatch>>;
 
 impl Snapshot {
     /// A snapshot over a reader of the store.
     pub fn new(reader: Arc<dyn Reader>) -> Result<Snapshot> {
         let dml = dml::last(reader.as_ref())?;
-        Ok(Snapshot { reader, dml })
+        Ok(Snapshot {
+            reader,
+            dml,
+            pending: Arc::default(),
+        })
+    }
+
+    /// The same with changes of tables that are yet to be committed.
+    pub fn with_pending(&self, pending: Pending) -> Snapshot {
+        Snapshot {
+            pending: Arc::new(pending),
+            ..self.clone()
+        }
     }
 
     /// The store as it was.
@@ -95,7 +112,7 @@ impl Snapshot {
 
     /// A table as of an earlier DML commit than the snapshot's.
     pub fn scan_table_at(&self, table: &StoredRelation, columns: &[usize], at: DmlCommit) -> Result<Batches> {
-        let mut changes = self.taken_back(table, at)?;
+        let mut changes = self.differences(table, at)?;
         if changes.is_empty() {
             return self.scan(table, columns);
         }
@@ -114,7 +131,7 @@ impl Snapshot {
         keys_columns: &[ArrayRef],
         at: DmlCommit,
     ) -> Result<Vec<RecordBatch>> {
-        let later = self.taken_back(table, at)?;
+        let later = self.differences(table, at)?;
         let present = self.get(table, keys_columns)?;
         let Storage::Keyed(key) = &table.storage else {
             return Ok(present);
@@ -135,9 +152,10 @@ impl Snapshot {
         Ok(vec![repeat_rows(&change::consolidate(&changes)?)?])
     }
 
-    /// What was changed in a table after a DML commit, the other way round.
-    fn taken_back(&self, table: &StoredRelation, at: DmlCommit) -> Result<Vec<ChangeBatch>> {
-        let mut changes = Vec::new();
+    /// By what a table as of a DML commit differs from what is stored: its pending changes, and what
+    /// was changed after that commit, the other way round.
+    fn differences(&self, table: &StoredRelation, at: DmlCommit) -> Result<Vec<ChangeBatch>> {
+        let mut changes = self.pending.get(&table.relation).cloned().unwrap_or_default();
         if at >= self.dml {
             return Ok(changes);
         }

@@ -48,12 +48,18 @@ impl TableWrite<'_> {
         Snapshot::new(self.store.snapshot())
     }
 
+    /// The last commit that changed a table since the engine was opened.
+    pub fn last_change(&self, table: RelationId) -> DmlCommit {
+        let last = self.shared.table_changes.lock().get(&table).copied();
+        last.unwrap_or(DmlCommit::ZERO)
+    }
+
     /// Makes the changes durable as one commit. Without any change the last commit is returned.
     pub fn commit(self, changes: &[(RelationId, ChangeBatch)]) -> Result<DmlCommit> {
         let last = dml::last(self.store.as_ref())?;
         let commit = last.next();
         let (mut batch, mut present) = (WriteBatch::new(), WriteBatch::new());
-        let mut any = false;
+        let mut changed = Vec::new();
         for (seq, (relation, rows)) in changes.iter().enumerate() {
             let spec = self
                 .tables
@@ -68,13 +74,14 @@ impl TableWrite<'_> {
             let writer = RowWriter::new(*relation, &spec.name, &stored.storage, &stored.schema)?;
             writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch, &mut present)?;
             dml::append(&mut batch, commit, *relation, seq as u32, &change::to_bytes(&[rows])?);
-            any = true;
+            changed.push((*relation, commit));
         }
-        if !any {
+        if changed.is_empty() {
             return Ok(last);
         }
         batch.append(present);
         self.store.commit(batch)?;
+        self.shared.table_changes.lock().extend(changed);
         self.shared.publication.publish_dml(commit);
         self.shared.ring_all();
         Ok(commit)

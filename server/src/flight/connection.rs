@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use parking_lot::Mutex;
 use serde::de;
@@ -180,6 +181,8 @@ pub struct Connection {
     id: ConnectionId,
     /// Its session.
     pub session: Arc<Session>,
+    /// What the client was told of its transaction, if it has begun one by a call.
+    pub transaction: Mutex<Option<Bytes>>,
     last: AtomicU64,
     planned: Mutex<VecDeque<(u64, Statement)>>,
     prepared: Mutex<HashMap<u64, PreparedStatement>>,
@@ -198,6 +201,7 @@ impl Connection {
         Connection {
             id,
             session,
+            transaction: Mutex::default(),
             last: AtomicU64::new(0),
             planned: Mutex::default(),
             prepared: Mutex::default(),

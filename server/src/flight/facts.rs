@@ -18,7 +18,7 @@ pub static SQL_INFO: LazyLock<SqlInfoData> = LazyLock::new(|| {
     facts.append(SqlInfo::FlightSqlServerSubstrait, false);
     facts.append(
         SqlInfo::FlightSqlServerTransaction,
-        SqlSupportedTransaction::None as i32,
+        SqlSupportedTransaction::Transaction as i32,
     );
     facts.append(SqlInfo::FlightSqlServerCancel, true);
     facts.append(SqlInfo::FlightSqlServerBulkIngestion, false);

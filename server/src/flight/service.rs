@@ -11,10 +11,11 @@ use arrow_flight::sql::server::{DoPutError, FlightSqlService, PeekableFlightData
 use arrow_flight::sql::{
     ActionBeginTransactionRequest, ActionBeginTransactionResult, ActionCancelQueryRequest, ActionCancelQueryResult,
     ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
-    Any, Command, CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
-    CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
-    CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest,
-    CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult, SqlInfo, TicketStatementQuery,
+    ActionEndTransactionRequest, Any, Command, CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas,
+    CommandGetExportedKeys, CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes,
+    CommandGetTables, CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate,
+    CommandStatementIngest, CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult, SqlInfo,
+    TicketStatementQuery,
 };
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor,
@@ -30,7 +31,7 @@ use super::connection::{Connection, ConnectionId, Connections, PreparedStatement
 use super::handle::{Handle, Place};
 use super::metadata::{self, internal};
 use super::statements::{self, FlightStream};
-use super::{CANCEL_FLIGHT_INFO, WAITING, binding, catalog, facts};
+use super::{CANCEL_FLIGHT_INFO, WAITING, binding, catalog, facts, transactions};
 use crate::{Prepared, PreparedKind};
 
 /// Flight SQL over the connections of a server.
@@ -139,18 +140,6 @@ fn catalog_rows(batch: Result<RecordBatch, FlightError>) -> Answer<FlightStream>
     )))
 }
 
-/// Transactions of several statements are not there yet; whoever asks for one is told.
-fn refuse_transaction(id: &Option<Bytes>) -> Result<(), Status> {
-    match id {
-        Some(id) if !id.is_empty() => Err(no_transactions()),
-        _ => Ok(()),
-    }
-}
-
-fn no_transactions() -> Status {
-    Status::unimplemented("there are no transactions of several statements yet; each statement commits by itself")
-}
-
 /// The number of changed rows of something that ran by DoPut.
 async fn update(
     connection: &Connection,
@@ -179,8 +168,8 @@ impl FlightSqlService for SqlService {
         command: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
-        refuse_transaction(&command.transaction_id)?;
         let connection = self.connection(&request)?;
+        transactions::check(&connection, &command.transaction_id)?;
         let prepared = statements::prepare(&connection, command.query).await?;
         let info = statements::info(&connection, prepared, &[]).await?;
         Ok(Response::new(info.with_descriptor(request.into_inner())))
@@ -218,8 +207,8 @@ impl FlightSqlService for SqlService {
         command: CommandStatementUpdate,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        refuse_transaction(&command.transaction_id)?;
         let connection = self.connection(&request)?;
+        transactions::check(&connection, &command.transaction_id)?;
         let prepared = statements::prepare(&connection, command.query).await?;
         update(&connection, &prepared, &[]).await
     }
@@ -261,8 +250,8 @@ impl FlightSqlService for SqlService {
         command: ActionCreatePreparedStatementRequest,
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        refuse_transaction(&command.transaction_id)?;
         let connection = self.connection(&request)?;
+        transactions::check(&connection, &command.transaction_id)?;
         let prepared = statements::prepare(&connection, command.query).await?;
         let dataset_schema = dataset_schema(&prepared)
             .map(|schema| ipc_schema(&schema))
@@ -328,9 +317,21 @@ impl FlightSqlService for SqlService {
     async fn do_action_begin_transaction(
         &self,
         _: ActionBeginTransactionRequest,
-        _: Request<Action>,
+        request: Request<Action>,
     ) -> Result<ActionBeginTransactionResult, Status> {
-        Err(no_transactions())
+        let connection = self.connection(&request)?;
+        Ok(ActionBeginTransactionResult {
+            transaction_id: transactions::begin(&connection).await?,
+        })
+    }
+
+    async fn do_action_end_transaction(
+        &self,
+        command: ActionEndTransactionRequest,
+        request: Request<Action>,
+    ) -> Result<(), Status> {
+        let connection = self.connection(&request)?;
+        transactions::end(&connection, &command.transaction_id, command.action).await
     }
 
     async fn list_custom_actions(&self) -> Option<Vec<Result<ActionType, Status>>> {

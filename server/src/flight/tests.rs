@@ -9,8 +9,8 @@ use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{
-    CommandGetPrimaryKeys, CommandGetTables, CommandGetXdbcTypeInfo, CommandStatementQuery, ProstMessageExt, SqlInfo,
-    XdbcDataType,
+    CommandGetPrimaryKeys, CommandGetTables, CommandGetXdbcTypeInfo, CommandStatementQuery, EndTransaction,
+    ProstMessageExt, SqlInfo, XdbcDataType,
 };
 use arrow_flight::{
     Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor, FlightInfo,
@@ -247,19 +247,38 @@ async fn errors_say_what_and_where() {
     let unprepared = refusal(&mut client, "SELECT id FROM t WHERE id = $1").await;
     assert_eq!(unprepared.code(), Code::InvalidArgument);
     assert!(unprepared.message().contains("prepare"), "{unprepared}");
-    let transaction = client
-        .begin_transaction()
-        .await
-        .err()
-        .map(tonic_status)
-        .expect("none yet");
-    assert_eq!(transaction.code(), Code::Unimplemented);
     let update = client
         .execute_update("SELECT 1".to_string(), None)
         .await
         .err()
         .map(tonic_status);
     assert_eq!(update.expect("a query is no update").code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_begun_and_ended_by_calls() {
+    let server = Server::start();
+    let (mut client, mut other) = (server.client().await, server.client().await);
+    info(&mut client, "CREATE TABLE t (id BIGINT PRIMARY KEY)").await;
+    let first = client.begin_transaction().await.unwrap();
+    let insert = |id: i64| format!("INSERT INTO t VALUES ({id})");
+    assert_eq!(client.execute_update(insert(1), Some(first.clone())).await.unwrap(), 1);
+    assert_eq!(client.execute_update(insert(2), Some(first.clone())).await.unwrap(), 1);
+    let count = "SELECT count(*) AS n FROM t";
+    assert_eq!(number(&mut client, count).await, 2);
+    assert_eq!(number(&mut other, count).await, 0);
+    client
+        .end_transaction(first.clone(), EndTransaction::Commit)
+        .await
+        .unwrap();
+    assert_eq!(number(&mut other, count).await, 2);
+
+    let ended = client.execute_update(insert(3), Some(first)).await;
+    assert_eq!(ended.err().map(tonic_status).unwrap().code(), Code::FailedPrecondition);
+    let second = client.begin_transaction().await.unwrap();
+    client.execute_update(insert(3), Some(second.clone())).await.unwrap();
+    client.end_transaction(second, EndTransaction::Rollback).await.unwrap();
+    assert_eq!(number(&mut client, count).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,7 +44,7 @@ impl SnapshotRows {
         })
     }
 
-    /// For a statement that holds the tables: they are shown as they are.
+    /// For a statement that holds the tables, or is in a transaction: they are shown as they are.
     pub fn present(context: &Context, snapshot: Snapshot) -> SnapshotRows {
         SnapshotRows {
             context: context.clone(),

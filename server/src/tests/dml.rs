@@ -150,3 +150,49 @@ fn prepared_statements_take_values() {
         .unwrap_err();
     assert!(changed.message.contains("prepare it anew"), "{}", changed.message);
 }
+
+/// Nobody is held up by an open transaction; but what it rests on must still hold when it commits.
+#[test]
+fn a_transaction_commits_only_over_tables_that_others_left_alone() {
+    let rig = Rig::new();
+    rig.all(
+        "CREATE TABLE a (n INT PRIMARY KEY);
+         CREATE TABLE b (n INT PRIMARY KEY);
+         CREATE TABLE c (n INT PRIMARY KEY);
+         INSERT INTO a VALUES (1);\n",
+    );
+    // Read only, or written only, it may not change.
+    for (own, others) in [
+        ("INSERT INTO b SELECT n FROM a", "INSERT INTO a VALUES (2)"),
+        ("INSERT INTO b VALUES (3)", "DELETE FROM b"),
+    ] {
+        rig.elsewhere("INSERT INTO b VALUES (100)");
+        rig.done("BEGIN");
+        rig.done(own);
+        rig.elsewhere(others);
+        let error = rig.error("COMMIT");
+        assert_eq!(error.kind, ErrorKind::Conflict);
+        assert!(
+            error.message.contains("another session has changed table"),
+            "{}",
+            error.message
+        );
+        rig.elsewhere("DELETE FROM b");
+    }
+    rig.done("BEGIN");
+    rig.done("INSERT INTO b SELECT n FROM a");
+    rig.elsewhere("INSERT INTO c VALUES (1)");
+    assert_eq!(rig.sorted("SELECT n FROM b"), ["1", "2"]);
+    // It reads what was there when it began.
+    assert!(rig.rows("SELECT n FROM c").is_empty());
+    rig.done("ROLLBACK");
+    rig.done("BEGIN");
+    rig.done("INSERT INTO b SELECT n FROM a");
+    rig.elsewhere("INSERT INTO c VALUES (2)");
+    rig.done("COMMIT");
+    assert_eq!(rig.sorted("SELECT n FROM b"), ["1", "2"]);
+    rig.done("BEGIN");
+    rig.done("INSERT INTO b VALUES (7)");
+    rig.elsewhere("DROP TABLE b");
+    assert!(rig.error("COMMIT").message.contains("was dropped"));
+}

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take};
 use weir_engine::row::{RowCodec, Rows as EncodedRows};
 
 use super::assign::shown;
@@ -41,13 +41,58 @@ pub fn check_insert(table: &Arc<Relation>, key: &[usize], new: &RecordBatch, row
     for found in rows.get(table, &keys.columns)? {
         if found.num_rows() > 0 {
             return Err(Error::new(format!(
-                "key {} exists already in table '{}'; UPDATE changes its row",
+                "key {} exists already in table '{}'; UPDATE changes its row, and so does ON CONFLICT",
                 pair(table, key, &Keys::of(&found, key)?, 0),
                 table.name
             )));
         }
     }
     Ok(())
+}
+
+/// New rows by whether their key is there.
+pub struct Parted {
+    /// Those whose key is not there.
+    pub fresh: RecordBatch,
+    /// Those whose key is.
+    pub conflicting: RecordBatch,
+    /// The rows that are there with these keys.
+    pub present: RecordBatch,
+}
+
+/// Parts new rows by whether the table has their keys. Of rows with the same key the first counts
+/// where `first_counts`; else they are an error.
+pub fn part(
+    table: &Arc<Relation>,
+    key: &[usize],
+    new: &RecordBatch,
+    rows: &dyn Rows,
+    first_counts: bool,
+) -> Result<Parted> {
+    let keys = Keys::of(new, key)?;
+    if !first_counts {
+        check_once(table, key, &keys)?;
+    }
+    let found = rows.get(table, &keys.columns)?;
+    let present = concat_batches(&table.schema, &found).map_err(weir_engine::Error::from)?;
+    let mut seen = HashSet::new();
+    let first: Vec<bool> = keys.bytes.iter().map(|bytes| seen.insert(bytes)).collect();
+    let known = Keys::of(&present, key)?;
+    let known: HashSet<&[u8]> = known.bytes.iter().collect();
+    let there: Vec<bool> = keys.bytes.iter().map(|bytes| known.contains(bytes)).collect();
+    let those = |wanted: bool| {
+        let mask = there
+            .iter()
+            .zip(&first)
+            .map(|(there, first)| *first && *there == wanted);
+        let mask: BooleanArray = mask.map(Some).collect();
+        filter_record_batch(new, &mask).map_err(weir_engine::Error::from)
+    };
+    Ok(Parted {
+        fresh: those(false)?,
+        conflicting: those(true)?,
+        present,
+    })
 }
 
 /// Fails if the keys would not be unique after the update. Rows may swap their keys.

@@ -1,11 +1,11 @@
 //! INSERT, UPDATE and DELETE: sqlparser's trees, less what other databases add to them.
 //!
-//! What is left is INSERT INTO t [(columns)] query, UPDATE t SET column = expression [WHERE] and
-//! DELETE FROM t [WHERE].
+//! What is left is INSERT INTO t [(columns)] query [ON CONFLICT …], UPDATE t SET column = expression
+//! [FROM] [WHERE] and DELETE FROM t [USING] [WHERE].
 
 use sqlparser::ast::{
-    AssignmentTarget, Delete, FromTable, Insert, SetExpr, Spanned, Statement, TableFactor, TableObject, TableWithJoins,
-    Update,
+    Assignment, AssignmentTarget, ConflictTarget, Delete, FromTable, Insert, OnConflict, OnConflictAction, OnInsert,
+    SetExpr, Spanned, Statement, TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind,
 };
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -19,32 +19,22 @@ const ONCE: &str = "this statement runs once, without EMIT: CREATE MATERIALIZED 
 /// Clauses at the outermost level that aren't there.
 const REFUSED: &[(&[&str], &str)] = &[
     (
-        &["ON", "CONFLICT"],
-        "ON CONFLICT is not there yet: an INSERT of a key that exists fails; UPDATE changes the row",
-    ),
-    (
         &["ON", "DUPLICATE"],
-        "ON DUPLICATE KEY is not there: an INSERT of a key that exists fails; UPDATE changes the row",
+        "ON DUPLICATE KEY is not there: write ON CONFLICT (key) DO UPDATE SET column = excluded.column",
     ),
     (
         &["RETURNING"],
         "RETURNING is not there yet: SELECT the rows afterwards, it waits for your own writes",
-    ),
-    (
-        &["USING"],
-        "USING is not there in DELETE: write WHERE column IN (SELECT …)",
     ),
 ];
 
 /// Reads the statement that `tokens` are.
 pub(super) fn dml(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement> {
     refuse_emit(tokens, ONCE)?;
-    let is_delete = starts_with(tokens, &["DELETE"]);
     for ((at, token), depth) in tokens.iter().enumerate().zip(depths(tokens)) {
         let refused = REFUSED
             .iter()
-            .find(|(words, _)| depth == 0 && starts_with(&tokens[at..], words))
-            .filter(|(words, _)| is_delete || words != &["USING"]);
+            .find(|(words, _)| depth == 0 && starts_with(&tokens[at..], words));
         if let Some((_, message)) = refused {
             return Err(error_at(*message, token));
         }
@@ -62,7 +52,16 @@ pub(super) fn dml(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement
         None => Error::new(message),
     };
     match &statement {
-        Statement::Insert(insert) => check_insert(insert).map_err(|m| at_first(&m))?,
+        Statement::Insert(insert) => {
+            check_insert(insert).map_err(|m| at_first(&m))?;
+            if let Some(OnInsert::OnConflict(OnConflict {
+                action: OnConflictAction::DoUpdate(update),
+                ..
+            })) = &insert.on
+            {
+                check_assignments(&update.assignments, at_first)?;
+            }
+        }
         Statement::Update(update) => check_update(update, at_first)?,
         Statement::Delete(delete) => check_delete(delete).map_err(|m| at_first(&m))?,
         _ => return Err(at_first("only INSERT INTO a table is there")),
@@ -95,6 +94,13 @@ fn check_insert(insert: &Insert) -> Result<(), String> {
     if !plain {
         return Err("write INSERT INTO table [(columns)] VALUES … or SELECT …".into());
     }
+    if let Some(OnInsert::OnConflict(OnConflict { conflict_target, .. })) = &insert.on
+        && matches!(conflict_target, Some(ConflictTarget::OnConstraint(_)))
+    {
+        return Err(
+            "constraints have no names: write ON CONFLICT (column, …) with the columns of the PRIMARY KEY".into(),
+        );
+    }
     let Some(source) = &insert.source else {
         return Err("INSERT needs VALUES (…) or a SELECT".into());
     };
@@ -108,17 +114,23 @@ fn check_insert(insert: &Insert) -> Result<(), String> {
 
 fn check_update(update: &Update, at_first: impl Fn(&str) -> Error) -> Result<()> {
     if !is_plain_table(&update.table) || update.or.is_some() || update.output.is_some() {
-        return Err(at_first("write UPDATE table SET column = expression [WHERE condition]"));
-    }
-    if update.from.is_some() {
         return Err(at_first(
-            "UPDATE … FROM is not there yet: write SET column = (SELECT …)",
+            "write UPDATE table SET column = expression [FROM relation, …] [WHERE condition]",
+        ));
+    }
+    if matches!(update.from, Some(UpdateTableFromKind::BeforeSet(_))) {
+        return Err(at_first(
+            "FROM stands behind SET: UPDATE table SET column = expression FROM relation",
         ));
     }
     if update.limit.is_some() || !update.order_by.is_empty() {
         return Err(at_first("UPDATE has no ORDER BY and no LIMIT"));
     }
-    for assignment in &update.assignments {
+    check_assignments(&update.assignments, at_first)
+}
+
+fn check_assignments(assignments: &[Assignment], at_first: impl Fn(&str) -> Error) -> Result<()> {
+    for assignment in assignments {
         if let AssignmentTarget::Tuple(columns) = &assignment.target {
             let message = "assign one column at a time: SET a = 1, b = 2";
             return Err(match columns.first().map(|column| column.span().start) {
@@ -138,7 +150,7 @@ fn check_delete(delete: &Delete) -> Result<(), String> {
         FromTable::WithoutKeyword(_) => false,
     };
     if !plain || !delete.tables.is_empty() || delete.output.is_some() {
-        return Err("write DELETE FROM table [WHERE condition]".into());
+        return Err("write DELETE FROM table [USING relation, …] [WHERE condition]".into());
     }
     if delete.limit.is_some() || !delete.order_by.is_empty() {
         return Err("DELETE has no ORDER BY and no LIMIT".into());

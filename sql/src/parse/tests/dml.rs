@@ -13,6 +13,10 @@ fn dml_is_plain() {
         "UPDATE t AS x SET a = 1",
         "DELETE FROM t",
         "DELETE FROM t AS x WHERE x.a > 3",
+        "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
+        "INSERT INTO t SELECT a FROM u ON CONFLICT(a) DO UPDATE SET b = t.b + excluded.b WHERE excluded.b > 1",
+        "UPDATE t SET a = u.a FROM u WHERE t.b = u.b",
+        "DELETE FROM t USING u JOIN v USING(a) WHERE t.a = u.a",
         "INSERT INTO session (a) VALUES (1)",
         "INSERT INTO hop (a, b) VALUES (1, 2)",
     ] {
@@ -34,8 +38,16 @@ fn dml_is_plain() {
 #[test]
 fn what_dml_has_not_is_refused() {
     refuse(
-        "INSERT INTO t VALUES (1) ¦ON CONFLICT DO NOTHING",
-        "ON CONFLICT is not there yet",
+        "¦INSERT INTO t VALUES (1) ON CONFLICT ON CONSTRAINT c DO NOTHING",
+        "constraints have no names",
+    );
+    refuse(
+        "INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET (¦a, b) = (1, 2)",
+        "assign one column at a time",
+    );
+    refuse(
+        "INSERT INTO t VALUES (1) ¦ON DUPLICATE KEY UPDATE a = 1",
+        "write ON CONFLICT (key) DO UPDATE",
     );
     refuse("INSERT INTO t VALUES (1) ¦RETURNING a", "RETURNING is not there yet");
     refuse("INSERT INTO t VALUES (1, ¦DEFAULT)", "DEFAULT is not there as a value");
@@ -43,13 +55,9 @@ fn what_dml_has_not_is_refused() {
     refuse("¦INSERT t VALUES (1)", "write INSERT INTO table");
     refuse("¦INSERT INTO t DEFAULT VALUES", "INSERT needs VALUES (…) or a SELECT");
     refuse("INSERT INTO t SELECT 1 ¦EMIT CHANGES", "runs once, without EMIT");
-    refuse(
-        "¦UPDATE t SET a = 1 FROM u WHERE t.a = u.a",
-        "UPDATE … FROM is not there yet",
-    );
+    refuse("¦UPDATE t FROM u SET a = 1 WHERE t.a = u.a", "FROM stands behind SET");
     refuse("UPDATE t SET (¦a, b) = (1, 2)", "assign one column at a time");
     refuse("¦UPDATE t JOIN u ON t.a = u.a SET a = 1", "write UPDATE table SET");
-    refuse("DELETE FROM t ¦USING u WHERE t.a = u.a", "USING is not there in DELETE");
     refuse("¦DELETE FROM t, u", "write DELETE FROM table");
     refuse("¦DELETE FROM t WHERE a = 1 LIMIT 3", "no LIMIT");
     refuse(

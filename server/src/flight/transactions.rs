@@ -1,0 +1,45 @@
+//! Transactions by Flight SQL's own calls, as drivers make them where autocommit is off.
+//!
+//! A connection is a session, and a session has one transaction at a time: BEGIN and COMMIT as
+//! statements are the same as these calls.
+
+use arrow_flight::sql::EndTransaction;
+use bytes::Bytes;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::connection::Connection;
+use super::metadata::status;
+
+/// Begins one; its id.
+pub async fn begin(connection: &Connection) -> Result<Bytes, Status> {
+    connection.session.run("BEGIN").await.map_err(status)?;
+    let id = Bytes::from(Uuid::new_v4().to_string());
+    *connection.transaction.lock() = Some(id.clone());
+    Ok(id)
+}
+
+/// Ends the one of this id.
+pub async fn end(connection: &Connection, id: &Bytes, action: i32) -> Result<(), Status> {
+    let statement = match EndTransaction::try_from(action) {
+        Ok(EndTransaction::Commit) => "COMMIT",
+        Ok(EndTransaction::Rollback) => "ROLLBACK",
+        _ => return Err(Status::invalid_argument("a transaction ends by a commit or a rollback")),
+    };
+    check(connection, &Some(id.clone()))?;
+    *connection.transaction.lock() = None;
+    connection.session.run(statement).await.map(drop).map_err(status)
+}
+
+/// Refuses a statement of a transaction that isn't the connection's.
+pub fn check(connection: &Connection, id: &Option<Bytes>) -> Result<(), Status> {
+    let Some(id) = id.as_ref().filter(|id| !id.is_empty()) else {
+        return Ok(());
+    };
+    if connection.transaction.lock().as_ref() == Some(id) {
+        return Ok(());
+    }
+    Err(Status::failed_precondition(
+        "this transaction has ended, or is another connection's; begin one anew",
+    ))
+}

@@ -1,0 +1,180 @@
+//! Transactions: several changes of a session's that commit as one, or not at all.
+//!
+//! A transaction's first change takes a snapshot. From there to the end the session reads from that,
+//! tables with its own changes on top, and nobody else sees these. COMMIT makes them one DML commit,
+//! and so one epoch of every view, if no table that the transaction has read or changed since then was
+//! changed by others meanwhile. So nobody is held up by a transaction that is open, and what was
+//! checked when its statements ran holds when it commits.
+//!
+//! Before its first change a transaction is nothing: drivers keep one open all the time where
+//! autocommit is off, and whoever only looks wants to see the present.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use weir_engine::change::ChangeBatch;
+use weir_engine::pipeline::{Pending, Snapshot};
+use weir_engine::relation::RelationId;
+use weir_sql::catalog::Definition;
+use weir_sql::dml::Dml;
+
+use crate::answer::Answer;
+use crate::error::ErrorKind;
+use crate::instance::Known;
+use crate::read::SnapshotRows;
+use crate::session::Context;
+use crate::{Error, Result};
+
+/// A session's open transaction.
+#[derive(Default)]
+pub struct Transaction {
+    /// What was committed before its first change.
+    snapshot: Option<Snapshot>,
+    changes: Pending,
+    /// Tables that it has read or changed since.
+    touched: BTreeSet<RelationId>,
+    /// One of its changes has failed, so it can only be rolled back.
+    failed: bool,
+}
+
+/// BEGIN.
+pub fn begin(context: &Context) -> Result<Answer> {
+    let mut open = context.state.transaction.lock();
+    if open.is_some() {
+        return Err(Error::conflict(
+            "a transaction is open already: COMMIT or ROLLBACK ends it",
+        ));
+    }
+    *open = Some(Transaction::default());
+    Ok(Answer::done("BEGIN"))
+}
+
+/// COMMIT.
+pub fn commit(context: &Context) -> Result<Answer> {
+    let Some(transaction) = context.state.transaction.lock().take() else {
+        return Ok(Answer::done("COMMIT").with_notices(vec![NONE.to_string()]));
+    };
+    if transaction.failed {
+        return Err(Error::conflict(
+            "one of the transaction's changes had failed, so it was rolled back: nothing was changed",
+        ));
+    }
+    let Some(snapshot) = &transaction.snapshot else {
+        return Ok(Answer::done("COMMIT"));
+    };
+    let write = context.instance.engine().begin_write();
+    // Nobody drops a table while it is held.
+    let known = context.instance.known();
+    let rolled_back = |what: String| {
+        Error::conflict(format!(
+            "{what} since its first change, so the transaction was rolled back: nothing was changed; run it again"
+        ))
+    };
+    for id in &transaction.touched {
+        let table = known.catalog.by_id(*id);
+        let Some(table) = table.filter(|relation| matches!(relation.definition, Definition::Table(_))) else {
+            return Err(rolled_back("a table of the transaction was dropped".to_string()));
+        };
+        if write.last_change(*id) > snapshot.dml() {
+            return Err(rolled_back(format!(
+                "another session has changed table '{}'",
+                table.name
+            )));
+        }
+    }
+    let mut changes = Vec::with_capacity(transaction.changes.len());
+    for (table, batches) in &transaction.changes {
+        if let Some(first) = batches.first() {
+            changes.push((*table, ChangeBatch::concat(&first.schema(), batches)?));
+        }
+    }
+    let commit = write.commit(&changes)?;
+    let mut written = context.state.written.lock();
+    written.extend(changes.iter().map(|(table, _)| (*table, commit)));
+    Ok(Answer::done("COMMIT"))
+}
+
+/// ROLLBACK.
+pub fn rollback(context: &Context) -> Answer {
+    let answer = Answer::done("ROLLBACK");
+    match context.state.transaction.lock().take() {
+        Some(_) => answer,
+        None => answer.with_notices(vec![NONE.to_string()]),
+    }
+}
+
+const NONE: &str = "there was no transaction";
+
+/// Refuses a statement that can't be part of a transaction, while one has changed something.
+pub fn refuse_within(context: &Context, what: &str) -> Result<()> {
+    match &*context.state.transaction.lock() {
+        Some(transaction) if transaction.snapshot.is_some() => Err(Error::invalid(format!(
+            "{what} can't be part of a transaction, which takes SELECT, INSERT, UPDATE and DELETE: COMMIT or ROLLBACK \
+             it first"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What a query of `reads` sees in the session's transaction; `None` without one that has changed
+/// something.
+pub fn snapshot(context: &Context, reads: &[RelationId]) -> Result<Option<Snapshot>> {
+    let mut open = context.state.transaction.lock();
+    let Some(transaction) = open.as_mut() else {
+        return Ok(None);
+    };
+    transaction.check()?;
+    let Some(snapshot) = &transaction.snapshot else {
+        return Ok(None);
+    };
+    let present = snapshot.with_pending(transaction.changes.clone());
+    transaction.touch(&context.instance.known(), reads);
+    Ok(Some(present))
+}
+
+impl Transaction {
+    fn check(&self) -> Result<()> {
+        match self.failed {
+            true => Err(Error::conflict(
+                "one of the transaction's changes has failed, so all that is left is ROLLBACK",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn touch(&mut self, known: &Known, reads: &[RelationId]) {
+        let tables = reads.iter().filter(|id| {
+            let relation = known.catalog.by_id(**id);
+            relation.is_some_and(|relation| matches!(relation.definition, Definition::Table(_)))
+        });
+        self.touched.extend(tables);
+    }
+
+    /// Takes in what a statement changes; how many rows those are.
+    pub fn change(&mut self, context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<u64> {
+        self.check()?;
+        let table = plan.table();
+        let known = context.instance.known();
+        self.touch(&known, &plan.reads());
+        self.touched.insert(table.id);
+        let snapshot = match self.snapshot.take() {
+            Some(snapshot) => snapshot,
+            None => context.instance.engine().snapshot()?,
+        };
+        let rows = SnapshotRows::present(context, snapshot.with_pending(self.changes.clone()));
+        self.snapshot = Some(snapshot);
+        match handle.block_on(plan.changes(Arc::new(rows))) {
+            Ok((changes, count)) => {
+                if !changes.is_empty() {
+                    self.changes.entry(table.id).or_default().push(changes);
+                }
+                Ok(count)
+            }
+            Err(error) => {
+                self.failed = true;
+                Err(Error::new(ErrorKind::Data, error.render(sql)))
+            }
+        }
+    }
+}
