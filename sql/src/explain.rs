@@ -58,7 +58,7 @@ fn note(graph: &Graph, node: &Node) -> Option<String> {
         }
         NodeKind::Aggregate(aggregate) if aggregate.close.is_none() => {
             let below = graph.node(node.inputs[0].node);
-            let windowed = aggregate.keys.iter().any(|key| is_window_end(graph, below, *key));
+            let windowed = aggregate.keys.iter().any(|key| is_window_bound(graph, below, *key));
             windowed.then(|| {
                 format!(
                     "the groups by {} are kept for ever, so that late rows correct them; WITH (allowed_lateness = '1 \
@@ -80,27 +80,26 @@ fn note(graph: &Graph, node: &Node) -> Option<String> {
 }
 
 /// True if the column comes from a window that judges late rows, so that closing it is possible.
-fn is_window_end(graph: &Graph, node: &Node, column: usize) -> bool {
+fn is_window_bound(graph: &Graph, node: &Node, column: usize) -> bool {
     let below = |input: usize| node.inputs.get(input).map(|input| graph.node(input.node));
     match (&node.kind, below(0)) {
         (NodeKind::Window(window), Some(input)) => {
             let width = input.schema.fields().len();
             match column {
-                column if column == width + 1 => window.watermark.is_some(),
-                column if column < width => is_window_end(graph, input, column),
-                _ => false,
+                column if column < width => is_window_bound(graph, input, column),
+                _ => window.watermark.is_some(),
             }
         }
         (NodeKind::Map(map), Some(input)) => match expr::column(&map.exprs[column]) {
-            Some(column) => is_window_end(graph, input, column),
+            Some(column) => is_window_bound(graph, input, column),
             None => false,
         },
         (NodeKind::Aggregate(aggregate), Some(input)) => match aggregate.keys.get(column) {
-            Some(key) => is_window_end(graph, input, *key),
+            Some(key) => is_window_bound(graph, input, *key),
             None => false,
         },
         (NodeKind::Union | NodeKind::Gate(_) | NodeKind::TopN(_) | NodeKind::Over(_), Some(input)) => {
-            column < input.schema.fields().len() && is_window_end(graph, input, column)
+            column < input.schema.fields().len() && is_window_bound(graph, input, column)
         }
         _ => false,
     }

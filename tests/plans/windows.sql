@@ -19,3 +19,6 @@ SELECT window_end, count(*) AS n FROM TUMBLE(
   (SELECT at FROM bids UNION ALL SELECT opened FROM auctions), at, INTERVAL '10' SECOND
 ) GROUP BY window_end EMIT ON WINDOW CLOSE;
 SELECT window_end, count(*) AS n FROM TUMBLE(dear, at, INTERVAL '10' SECOND) GROUP BY window_end EMIT CHANGES;
+
+-- The start of a window says as well which one it is.
+SELECT window_start, count(*) FROM TUMBLE(bids, at, INTERVAL '10' SECOND) GROUP BY window_start EMIT ON WINDOW CLOSE;

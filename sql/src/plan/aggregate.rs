@@ -62,10 +62,16 @@ impl Builder {
         aggregate: &Aggregate,
     ) -> Result<Built> {
         let below = self.graph.node(input.node);
-        let window_end = keys
-            .iter()
-            .position(|column| input.time[*column] == Some(TimeBound::WindowEnd));
-        let close = window_end.and_then(|position| self.closing.spec(position));
+        // The start of a window says as well as its end which one it is.
+        let to_the_end_us = |column: &usize| match input.time[*column]? {
+            TimeBound::WindowEnd => Some(0),
+            TimeBound::WindowStart { size_us } => Some(size_us),
+            TimeBound::Event => None,
+        };
+        let bounds = keys.iter().enumerate();
+        let bounds = bounds.filter_map(|(position, column)| Some((to_the_end_us(column)?, position)));
+        let window = bounds.min();
+        let close = window.and_then(|(us, position)| self.closing.spec_after(position, us));
         // Only a grouping by the window as a whole stays bounded: of other columns an old value may
         // come again.
         let time = keys.iter().map(|column| match input.time[*column] {
@@ -74,7 +80,7 @@ impl Builder {
         });
         let time: Vec<_> = time.chain(calls.iter().map(|_| None)).collect();
         let names: Vec<String> = keys.iter().map(|c| below.schema.field(*c).name().clone()).collect();
-        let bound = match (&close, window_end) {
+        let bound = match (&close, window) {
             _ if names.is_empty() => "one group".to_string(),
             (Some(close), _) => until(&names[close.column], close.lateness_us),
             (None, Some(_)) => format!(

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
-use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions as physical_exprs;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
@@ -40,8 +40,9 @@ pub(super) use closing::until;
 pub enum TimeBound {
     /// It is the event time: no on-time row below the watermark will come.
     Event,
-    /// It is the start of a window.
-    WindowStart,
+    /// It is the start of a window of this length, which is so complete when the watermark has come
+    /// that far beyond it.
+    WindowStart { size_us: i64 },
     /// It is the end of a window: complete when the watermark reaches it.
     WindowEnd,
 }
@@ -185,6 +186,9 @@ impl Builder {
                     return self.first_rows(first?);
                 }
                 let input = self.build(&filter.input, want_hidden)?;
+                if condition(&filter.predicate).is_none() {
+                    return Ok(input);
+                }
                 let columns: Vec<Expr> = input.schema.columns().into_iter().map(Expr::Column).collect();
                 let schema = input.schema.clone();
                 self.map(input, Some(&filter.predicate), &columns, &schema)
@@ -212,7 +216,8 @@ impl Builder {
     /// Filter and projection. The hidden column passes.
     pub fn map(&mut self, input: Built, filter: Option<&Expr>, exprs: &[Expr], schema: &DFSchema) -> Result<Built> {
         refuse::subqueries(exprs.iter().chain(filter))?;
-        let filter = filter.map(|filter| physical(filter, &input.schema)).transpose()?;
+        let filter = filter.and_then(condition);
+        let filter = filter.map(|filter| physical(&filter, &input.schema)).transpose()?;
         let mut outputs: Vec<Arc<dyn PhysicalExpr>> = exprs
             .iter()
             .map(|expr| physical(expr, &input.schema))
@@ -454,6 +459,15 @@ impl Builder {
             Some(at) => NodeId(at as u32),
             None => self.graph.push(node),
         }
+    }
+}
+
+/// A condition, unless it always holds. One that is NULL holds as little as one that is false.
+fn condition(predicate: &Expr) -> Option<Expr> {
+    match predicate {
+        Expr::Literal(ScalarValue::Boolean(Some(true)), _) => None,
+        Expr::Literal(value, _) if value.is_null() => Some(lit(false)),
+        other => Some(other.clone()),
     }
 }
 

@@ -30,7 +30,12 @@ impl Closing {
 
     /// The close of a group by the window end at this position; it emits changes.
     pub fn spec(self, column: usize) -> Option<CloseSpec> {
-        let lateness_us = self.drop_late_after_us()?;
+        self.spec_after(column, 0)
+    }
+
+    /// The close of a group by a time at this position that lies so long before its window's end.
+    pub fn spec_after(self, column: usize, to_the_end_us: i64) -> Option<CloseSpec> {
+        let lateness_us = self.drop_late_after_us()?.saturating_add(to_the_end_us);
         Some(CloseSpec {
             column,
             emit_on_close: false,

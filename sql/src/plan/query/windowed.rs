@@ -70,7 +70,8 @@ impl Builder {
         );
         let bound = |bound: TimeBound| bounded.then_some(bound);
         let mut time = input.time.clone();
-        time.extend([bound(TimeBound::WindowStart), bound(TimeBound::WindowEnd)]);
+        let size_us = window.lengths.size_us;
+        time.extend([bound(TimeBound::WindowStart { size_us }), bound(TimeBound::WindowEnd)]);
         let schema = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(window)
             .as_ref()
             .clone();
