@@ -7,7 +7,15 @@ use arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use weir_engine::format::sql_type;
 
+use weir_sql::read::ReadPlan;
+
 use crate::database::{Database, values};
+
+/// What a query's columns are called.
+fn column_names(plan: &ReadPlan) -> Vec<String> {
+    let schema = plan.schema();
+    schema.fields().iter().map(|field| field.name().clone()).collect()
+}
 
 /// Airports, flights between them, and the hours they left.
 fn database() -> Database {
@@ -102,13 +110,7 @@ fn views_give_their_own_names() {
     );
     assert_eq!(database.sorted("SELECT flight FROM later"), ["2"]);
     let plan = database.plan_query("SELECT * FROM late").unwrap();
-    let names: Vec<_> = plan
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
-    assert_eq!(names, ["flight", "minutes"]);
+    assert_eq!(column_names(&plan), ["flight", "minutes"]);
     let flights = database.catalog().find("flights").unwrap().id;
     let late = database.catalog().find("late").unwrap().clone();
     let later = database.catalog().find("later").unwrap();
@@ -263,13 +265,7 @@ fn columns_are_called_as_they_are_written() {
     let plan = database
         .plan_query("SELECT COUNT(*), sum(delay) * 2, max(f.delay) AS most, 'a', \"id\" FROM flights f GROUP BY id")
         .unwrap();
-    let names: Vec<_> = plan
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
-    assert_eq!(names, ["count(*)", "sum(delay) * 2", "most", "'a'", "id"]);
+    assert_eq!(column_names(&plan), ["count(*)", "sum(delay) * 2", "most", "'a'", "id"]);
 }
 
 #[test]
@@ -278,13 +274,10 @@ fn a_name_may_come_twice() {
     let plan = database
         .plan_query("SELECT code, code, lanes AS code, 1, 1, count(*), count(*) FROM airports WHERE code = 'BOS' GROUP BY code, lanes")
         .unwrap();
-    let names: Vec<_> = plan
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
-    assert_eq!(names, ["code", "code", "code", "1", "1", "count(*)", "count(*)"]);
+    assert_eq!(
+        column_names(&plan),
+        ["code", "code", "code", "1", "1", "count(*)", "count(*)"]
+    );
     assert_eq!(database.rows(&plan).unwrap(), [["BOS", "BOS", "6", "1", "1", "1", "1"]]);
     let lines =
         database.query("SELECT a.code, b.code FROM airports a, airports b WHERE a.lanes = b.lanes ORDER BY b.code");

@@ -493,7 +493,9 @@ impl Dataflow {
     /// The watermark of a view's result; `None` if it has no event time.
     pub fn watermark(&self, view: RelationId) -> Option<Watermark> {
         let node = self.plan.iter().find(|node| node.at.view == view && node.is_output)?;
-        node.graph.node(node.at.node).has_watermark.then_some(node.watermark)
+        let has_watermark = node.graph.node(node.at.node).has_watermark;
+        // Below all time: no row has moved it yet.
+        (has_watermark && node.watermark > i64::MIN).then_some(node.watermark)
     }
 
     /// All nodes' watermarks, to be stored with the epoch.

@@ -82,10 +82,11 @@ impl Engine {
                             .copied()
                             .unwrap_or(progress.position),
                         end: state.ends.get(split).copied(),
+                        unit: state.unit,
                         watermark_us: progress.watermark,
                         lag_seconds: progress.watermark.map(behind),
-                        rows: state.rows,
-                        skipped: state.skipped,
+                        rows: progress.rows,
+                        skipped: progress.skipped,
                     });
                 }
             }

@@ -27,6 +27,10 @@ pub struct SplitState {
     pub ended: bool,
     /// Once, it was read to its end.
     pub caught_up: bool,
+    /// Records taken since start.
+    pub rows: u64,
+    /// Of these, bad ones that were passed over.
+    pub skipped: u64,
     /// Since when it is read to its end without a new record; `None` while it isn't.
     quiet_since: Option<Instant>,
     /// It has been quiet for the idle timeout and doesn't hold the watermark.
@@ -40,6 +44,8 @@ impl SplitState {
             watermark: None,
             ended: false,
             caught_up: false,
+            rows: 0,
+            skipped: 0,
             quiet_since: None,
             idle: false,
         }
@@ -148,10 +154,6 @@ pub struct SourceInput {
     pub spec: Arc<SourceSpec>,
     /// How far it has come.
     pub progress: SourceProgress,
-    /// Records passed over since start.
-    pub skipped: u64,
-    /// Rows taken since start.
-    pub rows: u64,
     layout: Layout,
     wanted: Wanted,
     decoders: Vec<SourceDecoder>,
@@ -167,8 +169,6 @@ impl SourceInput {
         SourceInput {
             spec,
             progress,
-            skipped: 0,
-            rows: 0,
             layout: Layout::default(),
             wanted: Wanted::default(),
             decoders: Vec::new(),
@@ -212,7 +212,7 @@ impl SourceInput {
         let opened = self.pump(if limits.is_some() { budget * 64 } else { budget })?;
         let tasks = self.decoders.len();
         let mut taken: Vec<Vec<SplitRead>> = vec![Vec::new(); tasks];
-        let (mut rows, mut events) = (0, 0);
+        let mut events = 0;
         let mut held = VecDeque::new();
         while events < budget {
             let fits = |read: &mut SplitRead| events == 0 || events + read.payload.events() <= budget;
@@ -224,7 +224,6 @@ impl SourceInput {
                 held.push_back(later);
             }
             if let Some(read) = now_part {
-                rows += read.payload.len();
                 events += read.payload.events();
                 let place = self
                     .progress
@@ -255,8 +254,6 @@ impl SourceInput {
         } else {
             None
         };
-        self.rows += rows as u64;
-        self.skipped += step.skipped.len() as u64;
         Ok(step)
     }
 
@@ -323,6 +320,7 @@ impl SourceInput {
             split.ended |= read.ended;
             split.caught_up |= read.at_end || read.ended;
             split.quiet_since = read.at_end.then_some(now);
+            split.rows += read.payload.len() as u64;
         }
         let marks: Vec<Marks> = taken.iter().map(|reads| self.marks(reads)).collect();
         let mut work: Vec<_> = self.decoders.iter_mut().zip(taken).zip(marks).collect();
@@ -350,7 +348,9 @@ impl SourceInput {
                 self.progress.splits.get_mut(&id).expect("it was there").watermark = mark;
             }
             let mut rows = Vec::with_capacity(decoded.len());
-            for read in decoded {
+            for (split, read) in decoded {
+                let split = self.progress.splits.get_mut(&split).expect("it was there");
+                split.skipped += read.skipped.len() as u64;
                 skipped.extend(read.skipped);
                 rows.push(read.rows);
             }
@@ -462,11 +462,11 @@ fn decode_reads(
     decoder: &mut SourceDecoder,
     reads: &[SplitRead],
     mut marks: Marks,
-) -> Result<(Vec<DecodedRead>, Marks)> {
+) -> Result<(Vec<(SplitId, DecodedRead)>, Marks)> {
     let mut decoded = Vec::with_capacity(reads.len());
     for read in reads.iter().filter(|read| !read.payload.is_empty()) {
         let mark = marks.get_mut(&read.split.id).expect("each read's split has a mark");
-        decoded.push(decoder.decode(read, mark)?);
+        decoded.push((read.split.id.clone(), decoder.decode(read, mark)?));
     }
     Ok((decoded, marks))
 }

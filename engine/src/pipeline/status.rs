@@ -81,13 +81,15 @@ pub struct LagRow {
     pub position: i64,
     /// Known end.
     pub end: Option<i64>,
+    /// What position and end count: `records`, or `bytes` of a file.
+    pub unit: &'static str,
     /// The split's watermark, microseconds.
     pub watermark_us: Option<i64>,
     /// How far the watermark is behind the clock, seconds.
     pub lag_seconds: Option<f64>,
-    /// Rows taken since start.
+    /// Records taken from the split since start.
     pub rows: u64,
-    /// Records passed over since start.
+    /// Of these, bad ones that were passed over.
     pub skipped: u64,
 }
 

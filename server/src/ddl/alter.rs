@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_engine::pipeline::ViewState;
+use weir_engine::relation::RelationId;
 use weir_sql::catalog::{Definition, Relation};
 use weir_sql::parse;
 use weir_sql::statement::{Name, RelationKind, Statement};
@@ -12,7 +13,7 @@ use super::{broken, check_kind};
 use crate::answer::Answer;
 use crate::error::ErrorKind;
 use crate::instance::{Instance, Known, kind_word};
-use crate::{Error, Result, journal};
+use crate::{Error, Result, journal, system};
 
 /// PAUSE: noted first, so that a restart finds it paused.
 pub fn pause(instance: &Instance, name: &Name, sql: &str) -> Result<Answer> {
@@ -46,12 +47,16 @@ pub fn resume(instance: &Instance, name: &Name, sql: &str) -> Result<Answer> {
     let relation = runs(&known, name, sql, "resumed")?;
     let answer = Answer::done("RESUME");
     let engine = instance.engine();
-    let runs = matches!(
-        engine.view_state(relation.id),
-        None | Some(ViewState::Running | ViewState::Attaching { .. })
-    );
-    if !relation.paused && runs {
-        let notice = format!("'{}' was not paused", name.value);
+    let runs = match engine.view_state(relation.id) {
+        None | Some(ViewState::Running) => Some("runs"),
+        // A failed view that is tried again by itself is one of these meanwhile.
+        Some(ViewState::Attaching { .. }) => Some("has started again, and catches up"),
+        Some(_) => None,
+    };
+    if let (false, Some(runs)) = (relation.paused, runs) {
+        let trouble = system::standing(instance, &known, &relation).detail;
+        let but = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+        let notice = format!("'{}' is not paused: it {runs}{but}", name.value);
         return Ok(answer.with_notices(vec![notice]));
     }
     change(instance, &relation, |relation| relation.paused = false)?;
@@ -162,7 +167,7 @@ pub fn rename(instance: &Instance, kind: RelationKind, name: &Name, to: &Name, s
         relation.sql = statement;
         set_inner_name(relation);
     })?;
-    tell_engine(instance, &to.value);
+    tell_engine(instance, relation.id, &to.value)?;
     Ok(Answer::done(tag))
 }
 
@@ -235,14 +240,15 @@ fn set_inner_name(relation: &mut Relation) {
     }
 }
 
-/// Errors of sources and tables name them, so the engine is told.
-fn tell_engine(instance: &Instance, name: &str) {
+/// What the engine says of a relation, in errors or of what it waits for, names it.
+fn tell_engine(instance: &Instance, id: RelationId, name: &str) -> Result<()> {
     let known = instance.known();
     match known.catalog.find(name).map(|relation| &relation.definition) {
         Some(Definition::Source(source)) => instance.engine().add_source(source.clone()),
         Some(Definition::Table(table)) => instance.engine().add_table(table.spec.clone()),
-        _ => {}
+        _ => instance.engine().rename(id, name)?,
     }
+    Ok(())
 }
 
 #[cfg(test)]

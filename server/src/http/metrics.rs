@@ -108,13 +108,24 @@ fn sources(page: &mut Page, lag: &[LagRow]) {
             ("pipeline", &row.pipeline),
         ]
     }
-    let mut family = page.gauge(
-        "weir_source_lag_records",
-        "Records between a split's committed position and its end, as far as it is known.",
-    );
-    for row in lag {
-        if let Some(end) = row.end {
-            family.row(&of_split(row), (end - row.position).max(0));
+    let of_lag = [
+        (
+            "records",
+            "weir_source_lag_records",
+            "Records between a split's committed position and its end, as far as it is known.",
+        ),
+        (
+            "bytes",
+            "weir_source_lag_bytes",
+            "Bytes between a file's committed position and its end, as far as it is known.",
+        ),
+    ];
+    for (unit, name, help) in of_lag {
+        let mut family = page.gauge(name, help);
+        for row in lag.iter().filter(|row| row.unit == unit) {
+            if let Some(end) = row.end {
+                family.row(&of_split(row), (end - row.position).max(0));
+            }
         }
     }
     let mut family = page.gauge(
@@ -130,18 +141,16 @@ fn sources(page: &mut Page, lag: &[LagRow]) {
     for row in lag {
         family.row(&of_split(row), row.position);
     }
-    // These two are counted by source and pipeline, and stand in each of its splits' rows.
-    let sources: BTreeMap<(u32, u32), &LagRow> = lag.iter().map(|row| ((row.source.0, row.pipeline.0), row)).collect();
-    let mut family = page.counter("weir_source_rows_total", "Rows taken from a source since start.");
-    for row in sources.values() {
-        family.row(&[("source", &row.name), ("pipeline", &row.pipeline)], row.rows);
+    let mut family = page.counter("weir_source_rows_total", "Records taken from a split since start.");
+    for row in lag {
+        family.row(&of_split(row), row.rows);
     }
     let mut family = page.counter(
         "weir_source_skipped_total",
-        "Bad records of a source passed over since start (on_error = 'skip').",
+        "Bad records of a split passed over since start (on_error = 'skip').",
     );
-    for row in sources.values() {
-        family.row(&[("source", &row.name), ("pipeline", &row.pipeline)], row.skipped);
+    for row in lag {
+        family.row(&of_split(row), row.skipped);
     }
 }
 

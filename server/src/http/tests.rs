@@ -32,6 +32,7 @@ fn split(split: &str, end: Option<i64>) -> LagRow {
         position: 90,
         end,
         watermark_us: None,
+        unit: "records",
         lag_seconds: Some(1.25),
         rows: 180,
         skipped: 3,
@@ -163,8 +164,14 @@ fn the_page_keeps_to_the_format_and_tells_all() {
             format!(r#"weir_source_lag_seconds{{{source},split="bids:1",pipeline="1"}}"#),
             1.25,
         ),
-        (format!(r#"weir_source_rows_total{{{source},pipeline="1"}}"#), 180.0),
-        (format!(r#"weir_source_skipped_total{{{source},pipeline="1"}}"#), 3.0),
+        (
+            format!(r#"weir_source_rows_total{{{source},split="bids:0",pipeline="1"}}"#),
+            180.0,
+        ),
+        (
+            format!(r#"weir_source_skipped_total{{{source},split="bids:1",pipeline="1"}}"#),
+            3.0,
+        ),
         (
             r#"weir_operator_rows_in_total{view="hot",node="1",operator="aggregate"}"#.into(),
             4_294_967_296.0,

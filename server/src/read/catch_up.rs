@@ -59,7 +59,7 @@ impl CatchUp {
 }
 
 /// All that a relation rests on.
-fn below(known: &Known, view: RelationId) -> BTreeSet<RelationId> {
+pub fn below(known: &Known, view: RelationId) -> BTreeSet<RelationId> {
     let mut found = BTreeSet::new();
     let mut left = vec![view];
     while let Some(id) = left.pop() {

@@ -1,15 +1,20 @@
 //! Waiting before a read: for views that are catching up, and for the session's own writes.
 
+use std::time::{Duration, Instant};
+
 use weir_engine::pipeline::ViewState;
 use weir_engine::relation::RelationId;
 use weir_state::DmlCommit;
 
 use super::LOOK;
-use super::catch_up::CatchUp;
+use super::catch_up::{self, CatchUp};
 use crate::error::ErrorKind;
 use crate::instance::Known;
 use crate::session::{Context, State};
 use crate::{Error, Result};
+
+/// How long a view is waited for whose source is out of reach, before it is read as it is.
+const OUT_OF_REACH: Duration = Duration::from_secs(10);
 
 /// Asked while waiting: true if the client has gone.
 type Gone<'a> = &'a dyn Fn() -> bool;
@@ -20,10 +25,11 @@ pub fn until_ready(context: &Context, reads: &[RelationId], gone: Gone<'_>) -> R
     let known = context.instance.known();
     let wait = context.state.settings.lock().wait;
     let mut notices = Vec::new();
+    let mut trouble_since = None;
     for id in reads {
         let view = View::new(context, &known, *id);
         if wait {
-            notices.extend(view.until_ready(gone)?);
+            notices.extend(view.until_ready(gone, &mut trouble_since)?);
         } else {
             notices.extend(view.as_it_is());
         }
@@ -35,12 +41,13 @@ pub fn until_ready(context: &Context, reads: &[RelationId], gone: Gone<'_>) -> R
 pub fn flush(context: &Context, views: &[RelationId], gone: Gone<'_>) -> Result<Vec<String>> {
     let known = context.instance.known();
     let mut notices = Vec::new();
+    let mut trouble_since = None;
     for id in views {
         let view = View::new(context, &known, *id);
         if let Some(stopped) = view.stopped() {
             notices.push(format!("view '{}' {stopped}: it was not waited for", view.name));
         } else {
-            view.until_ready(gone)?;
+            notices.extend(view.until_ready(gone, &mut trouble_since)?);
         }
     }
     Ok(notices)
@@ -106,14 +113,15 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Waits until the view has what it must have. A notice tells of a stopped one.
-    fn until_ready(&self, gone: Gone<'_>) -> Result<Option<String>> {
+    /// Waits until the view has what it must have. A notice tells of one that stands still: stopped,
+    /// or waiting for a source that has been out of reach since a time too long ago.
+    fn until_ready(&self, gone: Gone<'_>, trouble_since: &mut Option<Instant>) -> Result<Option<String>> {
         let waiting = Waiting(&self.context.state);
         let mut catch_up = CatchUp::default();
         // Not a relation that a pipeline keeps: nothing to wait for.
         while self.state().is_some() {
             if let Some(stopped) = self.stopped() {
-                return self.stopped_read(&stopped).map(Some);
+                return self.stopped_read(&stopped, "RESUME it, or ").map(Some);
             }
             let engine = self.context.instance.engine();
             if engine.wait_for(self.id, self.written, LOOK) {
@@ -128,17 +136,30 @@ impl<'a> View<'a> {
             if self.context.instance.is_closed() {
                 return Err(Error::unavailable("this instance has been shut down"));
             }
-            waiting.tell(self.progress());
+            if let Some(trouble) = self.trouble() {
+                if trouble_since.get_or_insert_with(Instant::now).elapsed() >= OUT_OF_REACH {
+                    return self.stopped_read(&format!("waits ({trouble})"), "").map(Some);
+                }
+                waiting.tell(format!("view '{}': {trouble}", self.name));
+            } else {
+                *trouble_since = None;
+                waiting.tell(self.progress());
+            }
         }
         Ok(None)
+    }
+
+    /// What keeps a source from being read, of this view or of one that it rests on.
+    fn trouble(&self) -> Option<String> {
+        let below = catch_up::below(self.known, self.id);
+        let rows = self.context.instance.engine().pipelines().into_iter();
+        let mut rows = rows.filter(|row| row.view == self.id || below.contains(&row.view));
+        rows.find_map(|row| row.trouble)
     }
 
     fn progress(&self) -> String {
         let engine = self.context.instance.engine();
         let row = engine.pipelines().into_iter().find(|row| row.view == self.id);
-        if let Some(trouble) = row.as_ref().and_then(|row| row.trouble.as_ref()) {
-            return format!("view '{}': {trouble}", self.name);
-        }
         if let Some(ViewState::Attaching { progress }) = self.state() {
             return format!("view '{}': {progress}", self.name);
         }
@@ -148,15 +169,15 @@ impl<'a> View<'a> {
         format!("view '{}': {behind} records behind", self.name)
     }
 
-    /// A stopped view can be read, but never in place of what this session wrote.
-    fn stopped_read(&self, stopped: &str) -> Result<String> {
+    /// A view that stands still can be read, but never in place of what this session wrote.
+    fn stopped_read(&self, stopped: &str, remedy: &str) -> Result<String> {
         let snapshot = self.context.instance.engine().snapshot()?;
         let record = snapshot.pipeline_of(self.id)?;
         let holds = record.map_or(DmlCommit::ZERO, |record| record.dml);
         if holds < self.written {
             return Err(Error::unavailable(format!(
-                "view '{}' {stopped}, and does not hold what this session has written; RESUME it, or SET wait = 'off' \
-                 to read it as of its last epoch",
+                "view '{}' {stopped}, and does not hold what this session has written; {remedy}SET wait = 'off' to \
+                 read it as of its last epoch",
                 self.name
             )));
         }

@@ -55,7 +55,7 @@ pub fn live(context: &Context, known: &Known, name: &Name, sql: &str) -> Result<
     }
     if let Some(row) = engine.pipelines().into_iter().find(|row| row.view == relation.id) {
         text.push_str(&format!(" · epoch {}", row.epoch));
-        if let Some(us) = row.watermark_us.filter(|us| *us != i64::MAX) {
+        if let Cell::Time(us) = Cell::watermark(row.watermark_us) {
             text.push_str(&format!(" · watermark {}", moment(us)));
         }
     }

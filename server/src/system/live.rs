@@ -99,17 +99,20 @@ pub fn standing(instance: &Instance, known: &Known, relation: &Relation) -> Stan
     let Some(state) = engine.view_state(kept_by(relation)) else {
         return simple("WAITING", None);
     };
-    let trouble = match of_sink {
-        Some(_) => engine.sink_status(relation.id).and_then(|status| status.trouble),
-        None => engine
-            .pipelines()
-            .into_iter()
-            .find(|row| row.view == relation.id)
-            .and_then(|row| row.trouble),
-    };
+    // A sink that can't deliver, or a source that can't be read.
+    let of_delivery = of_sink
+        .and_then(|_| engine.sink_status(relation.id))
+        .and_then(|status| status.trouble);
+    let of_source = engine
+        .pipelines()
+        .into_iter()
+        .find(|row| row.view == kept_by(relation))
+        .and_then(|row| row.trouble);
+    let trouble = of_delivery.or(of_source);
     match (state, of_sink) {
-        (ViewState::Running, _) => simple("RUNNING", trouble),
-        (ViewState::Attaching { progress }, _) => simple("ATTACHING", trouble.or(Some(progress))),
+        (ViewState::Running | ViewState::Attaching { .. }, _) if trouble.is_some() => simple("WAITING", trouble),
+        (ViewState::Running, _) => simple("RUNNING", None),
+        (ViewState::Attaching { progress }, _) => simple("ATTACHING", Some(progress)),
         (_, Some(sink)) if sink.follow != relation.id => {
             let name = known.name_of(sink.follow).unwrap_or_default();
             simple("WAITING", Some(format!("'{name}', which it delivers, is stopped")))
@@ -140,6 +143,7 @@ pub const LAG: &[(&str, Kind)] = &[
     ("position", Kind::Number),
     ("end", Kind::Number),
     ("lag", Kind::Number),
+    ("unit", Kind::Text),
     ("lag_seconds", Kind::Float),
     ("watermark", Kind::Time),
     ("rows", Kind::Number),
@@ -161,6 +165,7 @@ pub fn lag(context: &Context) -> Vec<Vec<Cell>> {
                 row.position.into(),
                 row.end.into(),
                 row.end.map(|end| (end - row.position).max(0)).into(),
+                row.unit.into(),
                 row.lag_seconds.filter(|_| !ended).into(),
                 Cell::watermark(row.watermark_us),
                 row.rows.into(),

@@ -1,9 +1,10 @@
 //! Views that fail, and what the user is told.
 
 use weir_engine::connector::memory;
+use weir_state::{WriteBatch, pipelines};
 
-use super::rig::Rig;
-use crate::ErrorKind;
+use super::rig::{Rig, lines};
+use crate::{Body, ErrorKind};
 
 #[test]
 fn a_failed_view_says_why_and_disturbs_no_other() {
@@ -123,9 +124,9 @@ fn settings_are_known_or_refused() {
     assert_eq!(rig.rows("SELECT value FROM weir.settings WHERE name = 'wait'"), ["off"]);
     // A setting is of its session.
     let answer = rig.elsewhere("SHOW wait");
-    let crate::Body::Rows(rows) = answer.body else { panic!() };
+    let Body::Rows(rows) = answer.body else { panic!() };
     let batches = rig.block_on(rows.collect()).unwrap();
-    assert_eq!(super::rig::lines(&batches[0]), ["on"]);
+    assert_eq!(lines(&batches[0]), ["on"]);
 }
 
 #[test]
@@ -149,4 +150,68 @@ fn a_shutdown_ends_what_waits() {
     let error = asked.join().unwrap().unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
     assert!(push.batch().unwrap().is_err());
+}
+
+/// A source that stays away is waited for, but not for ever; what is read then comes with the reason.
+#[test]
+fn what_cannot_be_caught_up_with_is_read_as_it_is() {
+    let (late, away) = ("failures: late", "failures: stays away");
+    memory::create(away, 1);
+    memory::append(away, 0, None, Some(b"{\"n\": 1}"), 0);
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE late (n BIGINT) WITH (connector = 'memory', topic = '{late}');
+         CREATE SOURCE s (n BIGINT) WITH (connector = 'memory', topic = '{away}');
+         CREATE TABLE t (n BIGINT);
+         CREATE MATERIALIZED VIEW of_late AS SELECT count(n) AS n FROM late;
+         CREATE MATERIALIZED VIEW m AS SELECT count(n) AS n FROM s UNION ALL SELECT n FROM t;\n"
+    ));
+    rig.until("SELECT * FROM m", &["1"]);
+    // As if no epoch had noted it.
+    let rig = rig.restart_over(|store| {
+        memory::set_away(away, true);
+        let mut batch = WriteBatch::new();
+        for mut record in pipelines::load(store).unwrap() {
+            record
+                .positions
+                .values_mut()
+                .flat_map(|splits| splits.values_mut())
+                .for_each(|split| split.caught_up = false);
+            pipelines::put(&mut batch, &record);
+        }
+        store.commit(batch).unwrap();
+    });
+    rig.until(
+        "SELECT name, state, detail FROM weir.pipelines",
+        &[
+            &format!("m|WAITING|memory topic '{away}': it is out of reach"),
+            &format!("of_late|WAITING|memory topic '{late}': there is no such topic; create it, or correct the name"),
+        ],
+    );
+    rig.done("INSERT INTO t VALUES (7)");
+    let answer = rig.run("SELECT m.n, of_late.n FROM m, of_late ORDER BY 1");
+    let [of_m, of_late] = &answer.notices[..] else {
+        panic!("{:?}", answer.notices)
+    };
+    assert!(
+        of_m.contains("'m' waits") && of_m.contains("out of reach") && of_m.contains("last epoch"),
+        "{of_m}"
+    );
+    assert!(
+        of_late.contains("'of_late' waits") && of_late.contains("no such topic"),
+        "{of_late}"
+    );
+    let Body::Rows(rows) = answer.body else { panic!() };
+    let rows = rig.block_on(rows.collect()).unwrap();
+    assert_eq!(rows.iter().flat_map(lines).collect::<Vec<_>>(), ["1|0", "7|0"]);
+
+    memory::set_away(away, false);
+    memory::append(away, 0, None, Some(b"{\"n\": 1}"), 0);
+    memory::create(late, 1);
+    rig.until("SELECT * FROM m", &["2", "7"]);
+    rig.until(
+        "SELECT state, detail FROM weir.pipelines",
+        &["RUNNING|NULL", "RUNNING|NULL"],
+    );
+    assert!(rig.notices("SELECT m.n, of_late.n FROM m, of_late").is_empty());
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use weir_state::Epoch;
 
 use super::Runtime;
+use crate::connector;
 use crate::pipeline::publication::{News, ViewNews};
 use crate::pipeline::shared::SourceStatus;
 use crate::pipeline::source::SourceInput;
@@ -104,8 +105,7 @@ impl Runtime {
             name: source.spec.name.clone(),
             splits: source.progress.splits.clone(),
             ends: source.ends(),
-            rows: source.rows,
-            skipped: source.skipped,
+            unit: connector::position_unit(&source.spec.connector),
             trouble: source.trouble(),
         }
     }
