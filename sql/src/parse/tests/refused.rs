@@ -53,8 +53,9 @@ fn clauses_of_other_databases() {
 
 #[test]
 fn statements_that_do_not_exist() {
-    refuse("¦BEGIN", "BEGIN is not there yet: each statement commits by itself");
-    refuse("¦COMMIT", "COMMIT is not there yet");
+    refuse("¦START TRANSACTION", "write BEGIN, COMMIT or ROLLBACK");
+    refuse("¦SAVEPOINT a", "commits or is rolled back as a whole");
+    refuse("BEGIN ¦ISOLATION LEVEL SERIALIZABLE", "found ISOLATION");
     refuse("¦TRUNCATE t", "write DELETE FROM table");
     refuse("¦COPY t FROM 'x'", "COPY is not there");
     refuse("¦FROM t", "a query begins with SELECT");
