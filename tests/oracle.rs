@@ -28,6 +28,8 @@ use weir_suite::program;
 use weir_suite::rig::Settings;
 use weir_suite::script::{self, Script};
 
+#[path = "oracle/aggregates.rs"]
+mod aggregates;
 #[path = "oracle/case.rs"]
 mod case;
 #[path = "oracle/duckdb.rs"]
@@ -126,6 +128,7 @@ fn keep(case: &Case, reason: &str) -> PathBuf {
     let path = folder.join(format!("oracle_{:08x}.slt", hasher.finish() as u32));
     let comment: Vec<String> = reason.lines().map(|line| format!("# {line}\n")).collect();
     let text = format!("# Found by the oracle:\n{}\n{script}", comment.concat());
+    fs::create_dir_all(&folder).expect("the folder of found scripts can be made");
     fs::write(&path, text).expect("the folder of found scripts can be written");
     path
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::window::WindowExpr;
 use serde::{Deserialize, Serialize};
 use weir_state::RelationId;
@@ -202,7 +203,7 @@ pub struct CloseSpec {
 pub struct AggregateCall {
     /// The function.
     pub function: AggregateFunction,
-    /// Argument column; `None` for `count(*)`.
+    /// Argument column; `None` for `count(*)` and folds.
     pub argument: Option<usize>,
     /// Only distinct arguments count.
     pub distinct: bool,
@@ -212,9 +213,8 @@ pub struct AggregateCall {
     pub output_type: DataType,
 }
 
-/// The aggregate functions that have an incremental form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// The aggregate functions: those that have an incremental form, and all others.
+#[derive(Debug, Clone, PartialEq)]
 pub enum AggregateFunction {
     /// Rows, or non-null arguments.
     Count,
@@ -226,6 +226,35 @@ pub enum AggregateFunction {
     Min,
     /// Largest.
     Max,
+    /// One that is computed anew from all rows of a group that has changed.
+    Fold(Arc<FoldSpec>),
+}
+
+/// An aggregate function without an incremental form, over the kept rows of its group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoldSpec {
+    /// Columns that the arguments are computed from.
+    pub columns: Vec<usize>,
+    /// The order in which the function is given the rows. Ties are broken by `columns`, ascending,
+    /// NULLs last, so that the answer is determined.
+    pub order: Vec<OrderKey>,
+    /// The function, over rows of `columns`. It knows nothing of DISTINCT, FILTER and ORDER BY.
+    pub function: Arc<AggregateFunctionExpr>,
+    /// Which rows it needs to be given.
+    pub reads: FoldRows,
+}
+
+/// The rows of a group, in order, that a fold looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoldRows {
+    /// Each of them, as often as it is there.
+    All,
+    /// Each of them, once: those of DISTINCT, or of a function that doesn't mind.
+    Once,
+    /// Only the first.
+    First,
+    /// Only the last.
+    Last,
 }
 
 /// Kinds of join.

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use arrow::datatypes::Schema;
 use weir_engine::graph::{
-    AggregateCall, AggregateFunction, AggregateSpec, Exchange, Graph, JoinKind, JoinSpec, Node, NodeKind, OrderKey,
-    OverSpec, Ranking, TopNSpec, UnnestSpec, WindowSpec,
+    AggregateCall, AggregateFunction, AggregateSpec, Exchange, FoldSpec, Graph, JoinKind, JoinSpec, Node, NodeKind,
+    OrderKey, OverSpec, Ranking, TopNSpec, UnnestSpec, WindowSpec,
 };
 
 mod expr;
@@ -251,23 +251,41 @@ fn describe_aggregate(below: &Node, aggregate: &AggregateSpec) -> String {
 /// A call over rows of `schema`.
 pub(crate) fn call_text(call: &AggregateCall, schema: &Schema) -> String {
     let column = |column: usize| schema.field(column).name().as_str();
-    let name = match call.function {
+    let name = match &call.function {
         AggregateFunction::Count => "count",
         AggregateFunction::Sum => "sum",
         AggregateFunction::Avg => "avg",
         AggregateFunction::Min => "min",
         AggregateFunction::Max => "max",
+        AggregateFunction::Fold(fold) => fold.function.fun().name(),
     };
     let distinct = if call.distinct { "DISTINCT " } else { "" };
-    let argument = match call.argument {
-        Some(argument) => column(argument),
-        None => "*",
+    let argument = match (&call.function, call.argument) {
+        (AggregateFunction::Fold(fold), _) => fold_arguments(fold, schema),
+        (_, Some(argument)) => column(argument).to_string(),
+        (_, None) => "*".to_string(),
     };
     let filter = match call.filter {
         Some(filter) => format!(" FILTER (WHERE {})", column(filter)),
         None => String::new(),
     };
     format!("{name}({distinct}{argument}){filter}")
+}
+
+/// The arguments of a fold, and in which order it is given the rows; what only breaks ties is left out.
+fn fold_arguments(fold: &FoldSpec, schema: &Schema) -> String {
+    let own = fold.columns.iter().map(|column| schema.field(*column).clone());
+    let own = Schema::new(own.collect::<Vec<_>>());
+    let arguments = fold.function.expressions();
+    let arguments: Vec<String> = arguments.iter().map(|argument| expr::text(argument, &own)).collect();
+    let ties = |key: &OrderKey| fold.columns.contains(&key.column) && !key.descending && !key.nulls_first;
+    let said = fold.order.iter().rposition(|key| !ties(key)).map_or(0, |last| last + 1);
+    let order: Vec<String> = fold.order[..said].iter().map(|key| order_text(key, schema)).collect();
+    let mut text = arguments.join(", ");
+    if !order.is_empty() {
+        let _ = write!(text, " ORDER BY {}", order.join(", "));
+    }
+    text
 }
 
 fn describe_join(graph: &Graph, node: &Node, join: &JoinSpec) -> String {
@@ -334,16 +352,7 @@ fn push_sorted(text: &mut String, below: &Node, partition: &[usize], order: &[Or
     }
     let order: Vec<String> = order
         .iter()
-        .map(|key| {
-            let descending = if key.descending { " DESC" } else { "" };
-            // As PostgreSQL has it: NULLs are the largest.
-            let nulls = match (key.nulls_first, key.descending) {
-                (true, false) => " NULLS FIRST",
-                (false, true) => " NULLS LAST",
-                _ => "",
-            };
-            format!("{}{descending}{nulls}", names(below, &[key.column]))
-        })
+        .map(|key| order_text(key, &below.schema))
         .collect();
     if !order.is_empty() {
         let _ = write!(text, " by {}", order.join(", "));
@@ -357,6 +366,17 @@ pub(crate) fn ranking_text(ranking: Ranking) -> &'static str {
         Ranking::Rank => "rank()",
         Ranking::DenseRank => "dense_rank()",
     }
+}
+
+fn order_text(key: &OrderKey, schema: &Schema) -> String {
+    let descending = if key.descending { " DESC" } else { "" };
+    // As PostgreSQL has it: NULLs are the largest.
+    let nulls = match (key.nulls_first, key.descending) {
+        (true, false) => " NULLS FIRST",
+        (false, true) => " NULLS LAST",
+        _ => "",
+    };
+    format!("{}{descending}{nulls}", schema.field(key.column).name())
 }
 
 fn names(node: &Node, columns: &[usize]) -> String {

@@ -18,11 +18,14 @@ use crate::{Error, Result};
 
 mod aggregate;
 mod bind;
+mod calls;
 pub(crate) mod checked;
 pub(crate) mod errors;
 mod expr;
 mod extremes;
 mod fetch;
+mod first_rows;
+mod folds;
 pub mod functions;
 pub(crate) mod names;
 mod query;

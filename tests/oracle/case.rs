@@ -68,6 +68,7 @@ pub enum Step {
     },
     Group {
         keys: Vec<u8>,
+        sets: Option<Sets>,
         calls: Vec<Call>,
         having: Option<u8>,
     },
@@ -94,6 +95,11 @@ pub enum Step {
         is_total: bool,
         filter: Option<(u8, u8, u8)>,
     },
+    /// DISTINCT ON.
+    FirstOn {
+        on: Vec<u8>,
+        order: Vec<(u8, bool, bool)>,
+    },
     Window {
         column: u8,
         size: u8,
@@ -104,11 +110,22 @@ pub enum Step {
     },
 }
 
+/// More than one grouping in one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sets {
+    Rollup,
+    Cube,
+    Listed,
+    Mixed,
+}
+
 /// An aggregate.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub function: u8,
     pub column: u8,
+    /// Another column, and how it is used.
+    pub other: u8,
     pub distinct: bool,
     pub filter: Option<(u8, u8)>,
 }
@@ -215,21 +232,22 @@ fn view() -> impl Strategy<Value = View> {
 fn step() -> impl Strategy<Value = Step> {
     let call = (
         any::<u8>(),
-        any::<u8>(),
+        any::<(u8, u8)>(),
         prop::bool::weighted(0.25),
         option::weighted(0.25, any::<(u8, u8)>()),
     );
-    let call = call.prop_map(|(function, column, distinct, filter)| Call {
+    let call = call.prop_map(|(function, (column, other), distinct, filter)| Call {
         function,
         column,
+        other,
         distinct,
         filter,
     });
     prop_oneof![
         2 => any::<(u8, u8, u8)>().prop_map(|(column, test, value)| Step::Filter { column, test, value }),
         2 => vec(any::<(u8, u8)>(), 1..4).prop_map(|columns| Step::Project { columns }),
-        4 => (vec(any::<u8>(), 0..3), vec(call, 1..4), option::weighted(0.2, any::<u8>()))
-            .prop_map(|(keys, calls, having)| Step::Group { keys, calls, having }),
+        4 => (vec(any::<u8>(), 0..3), option::weighted(0.15, sets()), vec(call, 1..4), option::weighted(0.2, any::<u8>()))
+            .prop_map(|(keys, sets, calls, having)| Step::Group { keys, sets, calls, having }),
         1 => Just(Step::Distinct),
         4 => (any::<u8>(), any::<bool>(), any::<(u8, u8)>(), option::weighted(0.3, any::<(u8, u8, u8)>()))
             .prop_map(|(other, left, on, residual)| Step::Join { other, left, on, residual }),
@@ -240,6 +258,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(calls, partition, order, is_total, filter)| {
                 Step::Over { calls, partition, order, is_total, filter }
             }),
+        1 => (vec(any::<u8>(), 1..3), vec(any::<(u8, bool, bool)>(), 0..3))
+            .prop_map(|(on, order)| Step::FirstOn { on, order }),
         1 => any::<(u8, u8, u8)>().prop_map(|(column, size, slide)| Step::Window { column, size, slide }),
         1 => any::<u8>().prop_map(|other| Step::Union { other }),
     ]
@@ -254,6 +274,10 @@ fn over() -> impl Strategy<Value = Over> {
         bounds,
         nulls,
     })
+}
+
+fn sets() -> impl Strategy<Value = Sets> {
+    prop_oneof![Just(Sets::Rollup), Just(Sets::Cube), Just(Sets::Listed), Just(Sets::Mixed)]
 }
 
 fn action() -> impl Strategy<Value = Action> {

@@ -10,15 +10,17 @@ use weir_suite::rig::{Rig, Settings};
 use weir_suite::rows::Row;
 use weir_suite::script::{self, Script};
 
+use super::aggregates;
 use super::case::{Case, Step};
 use super::render::{render, sql_type};
 
-/// Whether DuckDB knows all that a case uses: it has no TUMBLE and no HOP, and breaks ties as it
-/// happens.
+/// Whether DuckDB knows all that a case uses: it has no TUMBLE and no HOP, breaks ties as it happens, and
+/// has other names, types or answers for some aggregates.
 pub fn knows(case: &Case) -> bool {
     let is_ours = |step: &Step| match step {
         Step::Window { .. } => true,
         Step::Over { is_total, calls, .. } => !is_total || calls.iter().any(|call| call.nulls),
+        Step::Group { calls, .. } => calls.iter().any(|call| !aggregates::duckdb_knows(call)),
         _ => false,
     };
     !case.views.iter().any(|view| view.steps.iter().any(is_ours))

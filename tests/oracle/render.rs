@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::case::{Action, Call, Case, Kind, Origin, Over, Relation, Step, View};
+use super::aggregates::{Grouping, group};
+use super::case::{Action, Case, Kind, Origin, Over, Relation, Step, View};
 
 /// A relation or view that queries may read: its columns are c0, c1, ….
 struct Known {
@@ -11,9 +12,9 @@ struct Known {
 }
 
 /// A query that is being built.
-struct Query {
-    sql: String,
-    kinds: Vec<Kind>,
+pub struct Query {
+    pub sql: String,
+    pub kinds: Vec<Kind>,
 }
 
 /// The SQL of a case.
@@ -104,8 +105,8 @@ fn create_view(script: &mut String, view: &View, known: &mut Vec<Known>, number:
         sql: format!("SELECT {} FROM {}", columns("", base.kinds.len()), base.name),
         kinds: base.kinds.clone(),
     };
-    for step in &view.steps {
-        query = apply(query, step, known);
+    for (number, step) in view.steps.iter().enumerate() {
+        query = apply(query, step, known, number + 1 == view.steps.len());
     }
     let with = if view.apart { " WITH (pipeline = 'apart')" } else { "" };
     let _ = write!(
@@ -133,14 +134,15 @@ fn columns(prefix: &str, count: usize) -> String {
 }
 
 /// A column of one of these kinds, if there is one.
-fn of_kind(kinds: &[Kind], number: u8, wanted: &[Kind]) -> Option<usize> {
+pub fn of_kind(kinds: &[Kind], number: u8, wanted: &[Kind]) -> Option<usize> {
     let fit: Vec<usize> = (0..kinds.len())
         .filter(|column| wanted.contains(&kinds[*column]))
         .collect();
     (!fit.is_empty()).then(|| *pick(&fit, number))
 }
 
-fn apply(query: Query, step: &Step, known: &[Known]) -> Query {
+/// Does a step to a query; `last` if it is the view's last.
+fn apply(query: Query, step: &Step, known: &[Known], last: bool) -> Query {
     let from = format!("(\n{}\n) q", indented(&query.sql));
     let kinds = query.kinds.clone();
     let all = columns("", kinds.len());
@@ -153,7 +155,21 @@ fn apply(query: Query, step: &Step, known: &[Known]) -> Query {
             kinds,
         },
         Step::Project { columns } => project(&from, &kinds, columns),
-        Step::Group { keys, calls, having } => group(&from, &kinds, keys, calls, *having),
+        Step::Group {
+            keys,
+            sets,
+            calls,
+            having,
+        } => {
+            let grouping = Grouping {
+                keys,
+                sets: *sets,
+                calls,
+                having: *having,
+            };
+            group(&from, &kinds, &grouping, last)
+        }
+        Step::FirstOn { on, order } => first_on(&from, kinds, on, order),
         Step::Distinct => Query {
             sql: format!("SELECT DISTINCT {all} FROM {from}"),
             kinds,
@@ -190,7 +206,7 @@ fn apply(query: Query, step: &Step, known: &[Known]) -> Query {
     }
 }
 
-fn indented(sql: &str) -> String {
+pub fn indented(sql: &str) -> String {
     sql.lines()
         .map(|line| format!("  {line}"))
         .collect::<Vec<_>>()
@@ -198,7 +214,7 @@ fn indented(sql: &str) -> String {
 }
 
 /// A condition on a column; `test` chooses among those that its kind knows.
-fn predicate(prefix: &str, kinds: &[Kind], column: u8, test: u8, number: u8) -> String {
+pub fn predicate(prefix: &str, kinds: &[Kind], column: u8, test: u8, number: u8) -> String {
     let column = usize::from(column) % kinds.len();
     let name = format!("{prefix}c{column}");
     let value = literal(kinds[column], number, false);
@@ -241,61 +257,41 @@ fn project(from: &str, kinds: &[Kind], chosen: &[(u8, u8)]) -> Query {
     }
 }
 
-fn group(from: &str, kinds: &[Kind], keys: &[u8], calls: &[Call], having: Option<u8>) -> Query {
-    let mut grouped: Vec<usize> = Vec::new();
-    for key in keys {
-        let column = usize::from(*key) % kinds.len();
-        if !grouped.contains(&column) {
-            grouped.push(column);
+/// DISTINCT ON, by what else there is as far as the order leaves ties.
+fn first_on(from: &str, kinds: Vec<Kind>, on: &[u8], order: &[(u8, bool, bool)]) -> Query {
+    let column = |number: u8| usize::from(number) % kinds.len();
+    let mut keys: Vec<usize> = Vec::new();
+    on.iter().map(|number| column(*number)).for_each(|key| {
+        if !keys.contains(&key) {
+            keys.push(key);
         }
-    }
-    let mut parts: Vec<String> = Vec::new();
-    let mut result: Vec<Kind> = Vec::new();
-    for column in &grouped {
-        parts.push(format!("c{column} AS k{}", parts.len()));
-        result.push(kinds[*column]);
-    }
-    for call in calls {
-        let (sql, kind) = aggregate(kinds, call);
-        parts.push(format!("{sql} AS k{}", parts.len()));
-        result.push(kind);
-    }
-    let names: Vec<String> = grouped.iter().map(|column| format!("c{column}")).collect();
-    let mut sql = format!("SELECT {} FROM {from}", parts.join(", "));
-    if !names.is_empty() {
-        let _ = write!(sql, " GROUP BY {}", names.join(", "));
-    }
-    if let Some(number) = having {
-        let _ = write!(sql, " HAVING count(*) > {}", number % 3);
-    }
-    let renamed: Vec<String> = (0..result.len()).map(|c| format!("k{c} AS c{c}")).collect();
+    });
+    let mut by: Vec<(usize, bool, bool)> = keys.iter().map(|key| (*key, false, false)).collect();
+    by.extend(order.iter().map(|(number, desc, nulls)| (column(*number), *desc, *nulls)));
+    by.extend((0..kinds.len()).map(|column| (column, false, false)));
+    let on: Vec<String> = keys.iter().map(|key| format!("c{key}")).collect();
+    let sql = format!(
+        "SELECT DISTINCT ON ({}) {} FROM {from} ORDER BY {}",
+        on.join(", "),
+        columns("", kinds.len()),
+        order_text(&by)
+    );
     Query {
-        sql: format!("SELECT {} FROM (\n{}\n) g", renamed.join(", "), indented(&sql)),
-        kinds: result,
+        sql: format!("SELECT {} FROM (\n{}\n) d", columns("", kinds.len()), indented(&sql)),
+        kinds,
     }
 }
 
-fn aggregate(kinds: &[Kind], call: &Call) -> (String, Kind) {
-    const NUMBERS: [Kind; 3] = [Kind::Int, Kind::Decimal, Kind::Float];
-    let distinct = if call.distinct { "DISTINCT " } else { "" };
-    let any = usize::from(call.column) % kinds.len();
-    let number = of_kind(kinds, call.column, &NUMBERS);
-    let (sql, kind) = match (call.function % 6, number) {
-        (1, _) => (format!("count({distinct}c{any})"), Kind::Int),
-        (2, Some(column)) => (format!("sum({distinct}c{column})"), kinds[column]),
-        (3, Some(column)) if kinds[column] == Kind::Decimal => (format!("avg({distinct}c{column})"), Kind::Decimal),
-        (3, Some(column)) => (format!("avg({distinct}c{column})"), Kind::Float),
-        (4, _) => (format!("min({distinct}c{any})"), kinds[any]),
-        (5, _) => (format!("max({distinct}c{any})"), kinds[any]),
-        _ => ("count(*)".to_string(), Kind::Int),
-    };
-    match call.filter {
-        Some((column, test)) => {
-            let condition = predicate("", kinds, column, test, test / 6);
-            (format!("{sql} FILTER (WHERE {condition})"), kind)
-        }
-        None => (sql, kind),
-    }
+fn order_text(order: &[(usize, bool, bool)]) -> String {
+    let parts: Vec<String> = order
+        .iter()
+        .map(|(column, descending, nulls_first)| {
+            let direction = if *descending { "DESC" } else { "ASC" };
+            let nulls = if *nulls_first { "FIRST" } else { "LAST" };
+            format!("c{column} {direction} NULLS {nulls}")
+        })
+        .collect();
+    parts.join(", ")
 }
 
 fn join(query: Query, other: &Known, left: bool, on: (u8, u8), residual: Option<(u8, u8, u8)>) -> Query {
@@ -361,15 +357,10 @@ fn sorted(kinds: &[Kind], partition: &[u8], order: &[(u8, bool, bool)], is_total
     if is_total {
         order.extend((0..kinds.len()).map(|column| (column, false, false)));
     }
-    let key = |(column, descending, nulls_first): &(usize, bool, bool)| {
-        let direction = if *descending { "DESC" } else { "ASC" };
-        let nulls = if *nulls_first { "FIRST" } else { "LAST" };
-        format!("c{column} {direction} NULLS {nulls}")
-    };
-    let keys: Vec<String> = order.iter().map(key).collect();
+    let keys = order_text(&order);
     Sorted {
         partition: (!partition.is_empty()).then(|| format!("PARTITION BY {}", partition.join(", "))),
-        order: (!keys.is_empty()).then(|| format!("ORDER BY {}", keys.join(", "))),
+        order: (!keys.is_empty()).then(|| format!("ORDER BY {keys}")),
         by: order.iter().map(|(column, ..)| kinds[*column]).collect(),
     }
 }

@@ -12,3 +12,10 @@ SELECT sum(top) AS s FROM totals EMIT CHANGES;
 SELECT max(n) FROM (SELECT auction, count(*) AS n FROM bids GROUP BY auction) EMIT CHANGES;
 SELECT auction, sum(n) AS n FROM (SELECT auction, bidder, count(*) AS n FROM bids GROUP BY auction, bidder)
 GROUP BY auction EMIT CHANGES;
+SELECT auction, array_agg(price ORDER BY at DESC, price), string_agg(DISTINCT channel, ', '), median(price) FROM bids
+GROUP BY auction EMIT CHANGES;
+SELECT bidder, last_value(price ORDER BY at), first_value(price ORDER BY at) IGNORE NULLS, bool_or(price > 10) FROM bids
+GROUP BY bidder EMIT CHANGES;
+SELECT percentile_cont(0.9) WITHIN GROUP (ORDER BY reserve DESC), stddev(weight) FROM auctions EMIT CHANGES;
+SELECT channel, bidder, sum(price), GROUPING(channel) FROM bids GROUP BY ROLLUP (channel, bidder) EMIT CHANGES;
+SELECT DISTINCT ON (auction) auction, price FROM bids ORDER BY auction, price DESC EMIT CHANGES;

@@ -30,6 +30,7 @@ mod collection;
 mod exact;
 mod extreme;
 mod float;
+mod fold;
 mod groups;
 mod integer;
 mod ordered;

@@ -5,7 +5,7 @@
 //! entries as something else.
 
 use arrow::datatypes::Schema;
-use weir_engine::graph::{Graph, Node, NodeKind, OrderKey, Ranking};
+use weir_engine::graph::{AggregateCall, AggregateFunction, Graph, Node, NodeKind, OrderKey, Ranking};
 
 /// A line for each stateful node, and one for the result's columns.
 pub fn shape(graph: &Graph) -> String {
@@ -35,10 +35,7 @@ fn kept(graph: &Graph, node: &Node) -> String {
             let calls: Vec<String> = aggregate
                 .calls
                 .iter()
-                .map(|call| {
-                    let distinct = if call.distinct { " distinct" } else { "" };
-                    format!("{:?}{distinct} {:?}", call.function, call.argument).to_lowercase()
-                })
+                .map(call)
                 .collect();
             let closes = aggregate.close.map(|close| close.column);
             format!(
@@ -85,6 +82,20 @@ fn kept(graph: &Graph, node: &Node) -> String {
 fn sorted(partition: &[usize], order: &[OrderKey]) -> String {
     let order = order.iter().map(|key| (key.column, key.descending, key.nulls_first));
     format!("by {partition:?} order {:?}", order.collect::<Vec<_>>())
+}
+
+fn call(call: &AggregateCall) -> String {
+    let distinct = if call.distinct { " distinct" } else { "" };
+    match &call.function {
+        // A fold keeps the rows that it reads, in its order.
+        AggregateFunction::Fold(fold) => {
+            let order = fold.order.iter();
+            let order = order.map(|key| (key.column, key.descending, key.nulls_first));
+            let order: Vec<_> = order.collect();
+            format!("{:?} rows of {:?} by {order:?}", fold.reads, fold.columns).to_lowercase()
+        }
+        function => format!("{function:?}{distinct} {:?}", call.argument).to_lowercase(),
+    }
 }
 
 fn types(schema: &Schema) -> String {

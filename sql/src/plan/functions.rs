@@ -4,8 +4,6 @@ use datafusion::logical_expr::{Documentation, Volatility};
 
 use super::session;
 
-/// Aggregates that have an incremental form.
-const KEPT_AGGREGATES: [&str; 5] = ["avg", "count", "max", "min", "sum"];
 
 /// A function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +32,7 @@ pub fn all() -> Vec<Function> {
         })
         .collect();
     all.extend(state.aggregate_functions().iter().map(|(name, function)| {
-        let kept = KEPT_AGGREGATES.contains(&name.as_str());
-        described(name, "aggregate", kept, function.documentation())
+        described(name, "aggregate", true, function.documentation())
     }));
     all.extend(state.window_functions().iter().map(|(name, function)| {
         described(name, "window", true, function.documentation())
@@ -69,7 +66,7 @@ mod tests {
         assert!(find("abs").signature.starts_with("abs("));
         assert!(!find("random").continuous && !find("now").continuous);
         assert_eq!((find("sum").kind, find("sum").continuous), ("aggregate", true));
-        assert!(!find("median").continuous);
+        assert!(find("median").continuous);
         assert!(find("row_number").continuous && find("lag").continuous);
         assert!(all.iter().all(|function| !function.name.starts_with("weir_")));
     }

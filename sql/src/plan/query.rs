@@ -34,6 +34,7 @@ mod windowed;
 
 pub use closing::Closing;
 pub(super) use closing::until;
+pub(super) use order::order_keys;
 
 /// How event time bounds a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, ScalarValue};
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
-    BinaryExpr, Distinct, Expr, LogicalPlan, Operator, Volatility, Window, utils::split_conjunction,
+    BinaryExpr, Expr, LogicalPlan, Operator, Volatility, Window, utils::split_conjunction,
 };
 
 use weir_engine::graph::Ranking;
@@ -16,9 +16,6 @@ use crate::{Error, Result};
 pub fn as_written(plan: &LogicalPlan) -> Result<()> {
     let mut refused = None;
     plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Distinct(Distinct::On(_)) = node {
-            refused.get_or_insert(self::plan(node));
-        }
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
                 if let Expr::ScalarFunction(call) = expr
@@ -50,7 +47,6 @@ pub fn plan(plan: &LogicalPlan) -> Error {
              table, or SELECT"
                 .to_string()
         }
-        LogicalPlan::Distinct(_) => "DISTINCT ON is not supported yet; use ROW_NUMBER() OVER (…) = 1".to_string(),
         LogicalPlan::Sort(_) => {
             "ORDER BY without LIMIT has no meaning for a kept answer; add LIMIT, or leave it out here and order when \
              you SELECT from the view"

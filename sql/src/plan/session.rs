@@ -33,9 +33,10 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ContextProvider, ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast;
 
+use super::calls::MeantCalls;
 use super::checked::{self, CheckedValues};
 use super::scalars::{self, StableTypes};
-use super::{errors, extremes, fetch, names, refuse, sums, unnest, window};
+use super::{errors, extremes, fetch, first_rows, names, refuse, sums, unnest, window};
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
 use crate::read::apart;
@@ -67,6 +68,7 @@ pub fn state() -> &'static SessionState {
         rules.retain(|rule| !ahead.contains(&rule.name()));
         let mut analyzing = Analyzer::new().rules;
         analyzing.insert(0, Arc::new(StableTypes));
+        analyzing.push(Arc::new(MeantCalls));
         analyzing.push(Arc::new(CheckedValues));
         let mut running = PhysicalOptimizer::new().rules;
         running.insert(0, Arc::new(apart::Unions));
@@ -314,6 +316,7 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
     let mut query = query.clone();
     fetch::as_limits_without_order(&mut query)?;
     let plan = raw_plan(&query, catalog)?;
+    let plan = first_rows::spelled_out(plan, false).map_err(errors::translate)?;
     refuse::as_written(&plan)?;
     let plan = window::make_explicit(plan).map_err(errors::translate)?;
     let plan = analyzed(plan)?;
@@ -326,7 +329,9 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
 
 /// The plan of a query that is read once, as written, with HOP made executable.
 pub fn read_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
-    window::make_batch(raw_plan(query, catalog)?).map_err(errors::translate)
+    let plan = raw_plan(query, catalog)?;
+    let plan = first_rows::spelled_out(plan, true).map_err(errors::translate)?;
+    window::make_batch(plan).map_err(errors::translate)
 }
 
 /// DataFusion's plan of a query, as written.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
@@ -14,6 +14,7 @@ use super::codec::{Reader, write_i64};
 use super::extreme::Extreme;
 use super::float::{CompensatedSums, ExactSums};
 use super::integer::IntegerSums;
+use crate::change::ChangeBatch;
 use crate::graph::{AggregateCall, AggregateFunction};
 use crate::table::Slot;
 use crate::{Error, Result};
@@ -77,6 +78,11 @@ impl Selected<'_> {
     }
 }
 
+/// The BOOLEAN column that says which rows count, where there is one.
+pub(super) fn filter_of(batch: &ChangeBatch, filter: Option<usize>) -> Option<&BooleanArray> {
+    filter.map(|column| batch.column(column).as_boolean())
+}
+
 /// The rows in which `filter` is true and `argument` isn't null; none if those are all.
 pub(super) fn mask(filter: Option<&BooleanArray>, argument: Option<&ArrayRef>) -> Option<BooleanBuffer> {
     let passes = filter.map(|filter| match filter.nulls() {
@@ -105,22 +111,23 @@ pub(super) fn accumulator(
 ) -> Result<Box<dyn Accumulator>> {
     let name: Arc<str> = name.into();
     let needed = || argument_type.ok_or_else(|| Error::internal(format!("{name} without an argument")));
-    Ok(match call.function {
+    Ok(match &call.function {
         AggregateFunction::Count => Box::new(Counts::new(name, call.output_type.clone())),
         AggregateFunction::Sum | AggregateFunction::Avg => {
             let argument = needed()?;
             if !argument.is_floating() {
                 Box::new(IntegerSums::new(call, name, argument)?)
             } else if append_only {
-                Box::new(CompensatedSums::new(call.function, call.output_type.clone()))
+                Box::new(CompensatedSums::new(call.function.clone(), call.output_type.clone()))
             } else {
-                Box::new(ExactSums::new(call.function, call.output_type.clone()))
+                Box::new(ExactSums::new(call.function.clone(), call.output_type.clone()))
             }
         }
         AggregateFunction::Min | AggregateFunction::Max => {
             let largest = call.function == AggregateFunction::Max;
             Box::new(Extreme::new(needed()?, call.output_type.clone(), largest)?)
         }
+        AggregateFunction::Fold(_) => return Err(Error::internal(format!("{name} is no accumulator"))),
     })
 }
 

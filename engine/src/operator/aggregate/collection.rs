@@ -1,19 +1,25 @@
-//! Counted sets of values by group: what minima, maxima under deletes and DISTINCT need.
+//! Counted sets by group: of values, as minima, maxima under deletes and DISTINCT need them, or of rows
+//! in an order, as folds do.
 //!
 //! A group has one set for each argument and filter that some call needs as a set; calls share
 //! them. The sets of a group are one entry of a table of deltas: what is saved at a checkpoint
 //! are the values whose weight changed.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 
-use super::accumulator::{Selected, set};
+use super::accumulator::{Selected, filter_of, mask, set};
 use super::codec::{Reader, damaged, write_i64, write_usize};
 use super::ordered::{Form, Ordered, OrderedForm, Thing};
+use crate::change::ChangeBatch;
+use crate::graph::FoldRows;
+use crate::row::{RowCodec, RowField};
 use crate::table::{Save, Slot, Slots};
 use crate::{Error, Result};
 
@@ -48,11 +54,15 @@ fn value_bytes<T: Thing>(value: &T) -> usize {
 }
 
 impl<T: Thing + Borrow<T::Borrowed>> ValueSet<T> {
-    /// Adds to a value's weight; returns it as it was. Where nothing is ever taken back
-    /// (`append_only`), only the first time counts.
-    fn add(&mut self, value: &T::Borrowed, weight: i64, append_only: bool) -> Result<i64> {
+    /// Adds to a value's weight; returns it as it was.
+    fn add(&mut self, value: &T::Borrowed, weight: i64, keeps: Keeps) -> Result<i64> {
+        if let Some(worse) = keeps.worse()
+            && !self.makes_way(value, worse)
+        {
+            return Ok(1);
+        }
         let (value, old) = match T::find(&mut self.weights, value) {
-            Some((_, old)) if append_only => return Ok(*old),
+            Some((_, old)) if keeps == Keeps::Once => return Ok(*old),
             Some((value, sum)) => {
                 let old = *sum;
                 *sum = old.checked_add(weight).ok_or_else(too_often)?;
@@ -72,6 +82,21 @@ impl<T: Thing + Borrow<T::Borrowed>> ValueSet<T> {
             self.sum_changes();
         }
         Ok(old)
+    }
+
+    /// Of a set that keeps one value: drops it if it compares to the new one as `worse` says. False
+    /// if it stays instead.
+    fn makes_way(&mut self, value: &T::Borrowed, worse: Ordering) -> bool {
+        let Some((kept, weight)) = self.weights.pop_first() else {
+            return true;
+        };
+        if kept.compare(value) != worse {
+            self.weights.insert(kept, weight);
+            return false;
+        }
+        self.bytes -= value_bytes(&kept);
+        self.changes.push((kept, -weight));
+        true
     }
 
     /// Leaves one change a value, and none that came to nothing.
@@ -143,12 +168,51 @@ macro_rules! with_sets {
     };
 }
 
-/// The sets of one argument and filter.
+/// What a set is made of.
+enum Content {
+    /// The values of a column. NULL is none of them.
+    Values { argument: usize, form: OrderedForm },
+    /// Rows of some columns, NULLs with them, in the order of their bytes.
+    Rows { spec: RowsSpec, codec: RowCodec },
+}
+
+/// Columns whose rows are kept, and how each is ordered.
+#[derive(PartialEq)]
+pub(super) struct RowsSpec {
+    pub columns: Vec<usize>,
+    pub fields: Vec<RowField>,
+}
+
+/// How much of what comes a set remembers. Only input that never deletes allows for less than all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeps {
+    /// How often each is there.
+    All,
+    /// Each, once.
+    Once,
+    /// The first.
+    First,
+    /// The last.
+    Last,
+}
+
+impl Keeps {
+    /// Of a set that keeps one value: how a value that gives way compares to the one that takes its
+    /// place.
+    fn worse(self) -> Option<Ordering> {
+        match self {
+            Keeps::All | Keeps::Once => None,
+            Keeps::First => Some(Ordering::Greater),
+            Keeps::Last => Some(Ordering::Less),
+        }
+    }
+}
+
+/// The sets of one argument (or of the rows of some columns) and filter.
 pub(super) struct Collection {
-    pub argument: usize,
-    pub filter: Option<usize>,
-    append_only: bool,
-    form: OrderedForm,
+    content: Content,
+    filter: Option<usize>,
+    keeps: Keeps,
     sets: Sets,
     /// Memory of all sets' values, about.
     bytes: usize,
@@ -163,50 +227,99 @@ pub(super) struct Transitions {
 }
 
 impl Collection {
-    fn new(argument: usize, filter: Option<usize>, append_only: bool, form: OrderedForm) -> Self {
-        let sets = match form.form() {
-            Form::Words => Sets::Words(Vec::new()),
-            Form::Wides => Sets::Wides(Vec::new()),
-            Form::Bytes(_) => Sets::Bytes(Vec::new()),
+    fn new(content: Content, filter: Option<usize>, keeps: Keeps) -> Self {
+        let sets = match &content {
+            Content::Values { form, .. } => match form.form() {
+                Form::Words => Sets::Words(Vec::new()),
+                Form::Wides => Sets::Wides(Vec::new()),
+                Form::Bytes(_) => Sets::Bytes(Vec::new()),
+            },
+            Content::Rows { .. } => Sets::Bytes(Vec::new()),
         };
         Self {
-            argument,
+            content,
             filter,
-            append_only,
-            form,
+            keeps,
             sets,
             bytes: 0,
         }
     }
 
-    /// Adds the rows' values to their slots' sets.
-    pub fn update(&mut self, rows: &Selected<'_>, argument: &ArrayRef) -> Result<Transitions> {
-        let values = self.form.encode(argument)?;
-        let (once, bytes) = (self.append_only, &mut self.bytes);
+    /// The column whose values these are, unless they are rows.
+    pub fn argument(&self) -> Option<usize> {
+        match &self.content {
+            Content::Values { argument, .. } => Some(*argument),
+            Content::Rows { .. } => None,
+        }
+    }
+
+    /// Adds a batch's values to their slots' sets.
+    pub fn update(&mut self, batch: &ChangeBatch, slots: &[Slot], weights: Option<&[i64]>) -> Result<Transitions> {
+        let argument = self.argument().map(|column| batch.column(column));
+        let mask = mask(filter_of(batch, self.filter), argument);
+        let rows = &Selected { slots, weights, mask };
+        let values = match (&self.content, argument) {
+            (Content::Values { form, .. }, Some(argument)) => form.encode(argument)?,
+            (Content::Rows { spec, codec }, _) => {
+                let columns: Vec<ArrayRef> = spec.columns.iter().map(|c| batch.column(*c).clone()).collect();
+                Ordered::Bytes(codec.encode(&columns, batch.num_rows())?)
+            }
+            (Content::Values { .. }, None) => return Err(Error::internal("a set of values of no column")),
+        };
+        let (keeps, bytes) = (self.keeps, &mut self.bytes);
         match (&mut self.sets, &values) {
-            (Sets::Words(sets), Ordered::Words(words)) => add_all(sets, rows, once, bytes, |row| &words[row]),
-            (Sets::Wides(sets), Ordered::Wides(wides)) => add_all(sets, rows, once, bytes, |row| &wides[row]),
-            (Sets::Bytes(sets), Ordered::Bytes(strings)) => add_all(sets, rows, once, bytes, |row| strings.row(row)),
+            (Sets::Words(sets), Ordered::Words(words)) => add_all(sets, rows, keeps, bytes, |row| &words[row]),
+            (Sets::Wides(sets), Ordered::Wides(wides)) => add_all(sets, rows, keeps, bytes, |row| &wides[row]),
+            (Sets::Bytes(sets), Ordered::Bytes(strings)) => add_all(sets, rows, keeps, bytes, |row| strings.row(row)),
             _ => Err(Error::internal("a set of values in another form")),
         }
     }
 
+    /// Of the rows of each slot's set, in order, those that are read, as columns; and which of them are
+    /// each slot's.
+    pub fn rows(&self, slots: &[Slot], reads: FoldRows) -> Result<(Vec<ArrayRef>, Vec<Range<usize>>)> {
+        let (Sets::Bytes(sets), Content::Rows { codec, .. }) = (&self.sets, &self.content) else {
+            return Err(Error::internal("rows of a set of values"));
+        };
+        let mut rows: Vec<&[u8]> = Vec::new();
+        let mut ranges = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let begin = rows.len();
+            let mut kept = positive(&sets[slot.index()]);
+            match reads {
+                FoldRows::All => {
+                    for (row, weight) in kept {
+                        rows.extend(std::iter::repeat_n(&row[..], *weight as usize));
+                    }
+                }
+                FoldRows::Once => rows.extend(kept.map(|(row, _)| &row[..])),
+                FoldRows::First => rows.extend(kept.next().map(|(row, _)| &row[..])),
+                FoldRows::Last => rows.extend(kept.next_back().map(|(row, _)| &row[..])),
+            }
+            ranges.push(begin..rows.len());
+        }
+        Ok((codec.decode(rows)?, ranges))
+    }
+
     /// The smallest or largest value of each slot's set.
     pub fn extremes(&self, slots: &[Slot], largest: bool) -> Result<ArrayRef> {
-        match (&self.sets, self.form.form()) {
+        let Content::Values { form, .. } = &self.content else {
+            return Err(Error::internal("the extremes of a set of rows"));
+        };
+        match (&self.sets, form.form()) {
             (Sets::Words(sets), _) => {
                 let values: Vec<_> = extremes(sets, slots, largest).map(|v| v.copied()).collect();
-                self.form.decode_words(&values)
+                form.decode_words(&values)
             }
             (Sets::Wides(sets), _) => {
                 let values: Vec<_> = extremes(sets, slots, largest).map(|v| v.copied()).collect();
-                self.form.decode_wides(&values)
+                form.decode_wides(&values)
             }
             (Sets::Bytes(sets), Form::Bytes(codec)) => {
                 let values: Vec<_> = extremes(sets, slots, largest)
                     .map(|v| v.map(|bytes| &bytes[..]))
                     .collect();
-                self.form.decode_bytes(codec, &values)
+                form.decode_bytes(codec, &values)
             }
             _ => Err(Error::internal("a set of values in another form")),
         }
@@ -216,7 +329,7 @@ impl Collection {
 fn add_all<'a, T: Thing + Borrow<T::Borrowed>>(
     sets: &mut [ValueSet<T>],
     rows: &Selected<'_>,
-    append_only: bool,
+    keeps: Keeps,
     bytes: &mut usize,
     value: impl Fn(usize) -> &'a T::Borrowed,
 ) -> Result<Transitions>
@@ -231,7 +344,7 @@ where
         }
         let set = &mut sets[slot];
         *bytes -= set.bytes;
-        let added = set.add(value(row), weight, append_only);
+        let added = set.add(value(row), weight, keeps);
         *bytes += set.bytes;
         match added {
             Ok(old) => {
@@ -253,11 +366,16 @@ fn extremes<'a, T: Thing>(
     largest: bool,
 ) -> impl Iterator<Item = Option<&'a T>> {
     slots.iter().map(move |slot| {
-        // Only what was taken back before it came has a negative weight, and only for a moment.
-        let mut values = sets[slot.index()].weights.iter().filter(|(_, weight)| **weight > 0);
+        let mut values = positive(&sets[slot.index()]);
         let found = if largest { values.next_back() } else { values.next() };
         found.map(|(value, _)| value)
     })
+}
+
+/// What is in a set, with its weight. (Only what was taken back before it came has a negative weight,
+/// and only for a moment.)
+fn positive<T: Thing>(set: &ValueSet<T>) -> impl DoubleEndedIterator<Item = (&T, &i64)> {
+    set.weights.iter().filter(|(_, weight)| **weight > 0)
 }
 
 /// All sets of all groups.
@@ -275,12 +393,29 @@ impl Collections {
         append_only: bool,
         argument_type: &DataType,
     ) -> Result<usize> {
-        let same = |one: &Collection| one.argument == argument && one.filter == filter;
+        let same = |one: &Collection| one.argument() == Some(argument) && one.filter == filter;
         if let Some(index) = self.each.iter().position(same) {
             return Ok(index);
         }
         let form = OrderedForm::new(argument_type)?;
-        self.each.push(Collection::new(argument, filter, append_only, form));
+        let keeps = if append_only { Keeps::Once } else { Keeps::All };
+        let content = Content::Values { argument, form };
+        self.each.push(Collection::new(content, filter, keeps));
+        Ok(self.each.len() - 1)
+    }
+
+    /// The set of the rows of some columns and a filter, made where there is none yet.
+    pub fn index_of_rows(&mut self, rows: RowsSpec, filter: Option<usize>, keeps: Keeps) -> Result<usize> {
+        let same = |one: &Collection| match &one.content {
+            Content::Rows { spec, .. } => *spec == rows && one.filter == filter && one.keeps == keeps,
+            Content::Values { .. } => false,
+        };
+        if let Some(index) = self.each.iter().position(same) {
+            return Ok(index);
+        }
+        let codec = RowCodec::new(rows.fields.clone())?;
+        let content = Content::Rows { spec: rows, codec };
+        self.each.push(Collection::new(content, filter, keeps));
         Ok(self.each.len() - 1)
     }
 

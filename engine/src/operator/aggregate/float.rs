@@ -28,7 +28,7 @@ fn doubles(argument: Option<&ArrayRef>) -> Result<ArrayRef> {
 
 /// Results of sums and counts: a sum or a mean, NULL of nothing.
 fn results(
-    function: AggregateFunction,
+    function: &AggregateFunction,
     output_type: &DataType,
     parts: impl Iterator<Item = (f64, i64)>,
 ) -> Result<ArrayRef> {
@@ -113,7 +113,7 @@ impl Accumulator for CompensatedSums {
             let entry = &self.sums[slot.index()];
             (entry.value(), entry.count)
         });
-        results(self.function, &self.output_type, parts)
+        results(&self.function, &self.output_type, parts)
     }
 
     fn save(&self, slot: Slot, out: &mut Vec<u8>) {
@@ -176,7 +176,7 @@ impl Accumulator for ExactSums {
             let (sum, count) = &self.sums[slot.index()];
             (sum.value(), *count)
         });
-        results(self.function, &self.output_type, parts)
+        results(&self.function, &self.output_type, parts)
     }
 
     fn save(&self, slot: Slot, out: &mut Vec<u8>) {

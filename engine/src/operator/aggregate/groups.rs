@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, UInt32Array};
+use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::accumulator::{Accumulator, Selected, accumulator, add_weights, counts_of, mask, of_type};
+use super::accumulator::{Accumulator, Selected, accumulator, add_weights, counts_of, filter_of, mask, of_type};
 use super::codec::{Reader, damaged, write_i64};
 use super::collection::{Collections, Transitions};
+use super::fold::Fold;
 use crate::change::{ChangeBatch, Weights};
 use crate::graph::{AggregateCall, AggregateFunction, AggregateSpec};
 use crate::table::{Save, Slot, Slots};
@@ -38,6 +39,8 @@ enum Call {
         largest: bool,
         output_type: DataType,
     },
+    /// Anew from all rows of a set.
+    Fold(Fold),
 }
 
 /// All groups in memory, by slot.
@@ -77,6 +80,9 @@ impl Groups {
     }
 
     fn plan(call: &AggregateCall, input: &SchemaRef, append_only: bool, collections: &mut Collections) -> Result<Call> {
+        if let AggregateFunction::Fold(spec) = &call.function {
+            return Ok(Call::Fold(Fold::new(call, spec, input, append_only, collections)?));
+        }
         let is_extreme = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
         let output_type = call.output_type.clone();
         let argument_type = call.argument.map(|column| input.field(column).data_type());
@@ -129,19 +135,12 @@ impl Groups {
         }
         let mut transitions = Vec::with_capacity(collections.each.len());
         for collection in &mut collections.each {
-            let argument = batch.column(collection.argument);
-            let filter = filter_of(batch, collection.filter);
-            let mask = mask(filter, Some(argument));
-            let rows = Selected {
-                slots: targets.collections,
-                weights,
-                mask,
-            };
-            transitions.push(collection.update(&rows, argument)?);
+            transitions.push(collection.update(batch, targets.collections, weights)?);
         }
         for call in &mut self.calls {
             match call {
                 Call::Rows(_) | Call::Extreme { .. } => {}
+                Call::Fold(fold) => fold.forget(targets.groups),
                 Call::Plain {
                     accumulator,
                     argument,
@@ -160,9 +159,10 @@ impl Groups {
                     accumulator,
                     collection,
                 } => {
-                    let argument = batch.column(collections.each[*collection].argument);
+                    let argument = collections.each[*collection].argument();
+                    let argument = argument.ok_or_else(|| Error::internal("a set without an argument"))?;
                     let changed = &transitions[*collection];
-                    update_distinct(accumulator.as_mut(), changed, argument, targets.groups)?;
+                    update_distinct(accumulator.as_mut(), changed, batch.column(argument), targets.groups)?;
                 }
             }
         }
@@ -171,8 +171,14 @@ impl Groups {
 
     /// The results of one call for some groups; `sets` are the slots of their sets, where there
     /// are any.
-    pub fn finish(&self, call: usize, slots: &[Slot], sets: &[Slot], collections: &Collections) -> Result<ArrayRef> {
-        match &self.calls[call] {
+    pub fn finish(
+        &mut self,
+        call: usize,
+        slots: &[Slot],
+        sets: &[Slot],
+        collections: &Collections,
+    ) -> Result<ArrayRef> {
+        match &mut self.calls[call] {
             Call::Rows(output_type) => of_type(counts_of(&self.counts, slots), output_type),
             Call::Plain { accumulator, .. } | Call::Distinct { accumulator, .. } => accumulator.finish(slots),
             Call::Extreme {
@@ -180,6 +186,7 @@ impl Groups {
                 largest,
                 output_type,
             } => of_type(collections.each[*collection].extremes(sets, *largest)?, output_type),
+            Call::Fold(fold) => fold.finish(slots, sets, collections),
         }
     }
 
@@ -194,20 +201,24 @@ impl Groups {
     /// Memory, about.
     pub fn bytes(&self) -> usize {
         let accumulators: usize = self.accumulators().map(|accumulator| accumulator.bytes()).sum();
-        self.counts.capacity() * 8 + accumulators
+        let folds = self.calls.iter().map(|call| match call {
+            Call::Fold(fold) => fold.bytes(),
+            _ => 0,
+        });
+        self.counts.capacity() * 8 + accumulators + folds.sum::<usize>()
     }
 
     fn accumulators(&self) -> impl Iterator<Item = &dyn Accumulator> {
         self.calls.iter().filter_map(|call| match call {
             Call::Plain { accumulator, .. } | Call::Distinct { accumulator, .. } => Some(accumulator.as_ref()),
-            Call::Rows(_) | Call::Extreme { .. } => None,
+            Call::Rows(_) | Call::Extreme { .. } | Call::Fold(_) => None,
         })
     }
 
     fn accumulators_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn Accumulator>> {
         self.calls.iter_mut().filter_map(|call| match call {
             Call::Plain { accumulator, .. } | Call::Distinct { accumulator, .. } => Some(accumulator),
-            Call::Rows(_) | Call::Extreme { .. } => None,
+            Call::Rows(_) | Call::Extreme { .. } | Call::Fold(_) => None,
         })
     }
 }
@@ -215,6 +226,11 @@ impl Groups {
 impl Slots for Groups {
     fn reset(&mut self, slot: Slot) {
         super::accumulator::set(&mut self.counts, slot, 0);
+        for call in &mut self.calls {
+            if let Call::Fold(fold) = call {
+                fold.reset(slot);
+            }
+        }
         for accumulator in self.accumulators_mut() {
             accumulator.reset(slot);
         }
@@ -254,20 +270,17 @@ impl Slots for Groups {
 
 /// The call as a user knows it, for errors.
 fn name(call: &AggregateCall, input: &SchemaRef) -> Arc<str> {
-    let function = match call.function {
+    let function = match &call.function {
         AggregateFunction::Count => "count",
         AggregateFunction::Sum => "sum",
         AggregateFunction::Avg => "avg",
         AggregateFunction::Min => "min",
         AggregateFunction::Max => "max",
+        AggregateFunction::Fold(fold) => fold.function.fun().name(),
     };
     let argument = call.argument.map_or("*", |column| input.field(column).name());
     let distinct = if call.distinct { "DISTINCT " } else { "" };
     format!("{function}({distinct}{argument})").into()
-}
-
-fn filter_of(batch: &ChangeBatch, filter: Option<usize>) -> Option<&BooleanArray> {
-    filter.map(|column| batch.column(column).as_boolean())
 }
 
 fn update_distinct(

@@ -69,7 +69,7 @@ impl IntegerSums {
             _ => return Err(unsupported(&name, argument)),
         };
         let output_type = call.output_type.clone();
-        let finish = match (call.function, &output_type, &work_type) {
+        let finish = match (&call.function, &output_type, &work_type) {
             (AggregateFunction::Sum, DataType::Int64 | DataType::Duration(_), _) => Finish::Integer,
             (AggregateFunction::Sum, DataType::UInt64, _) => Finish::Unsigned,
             (AggregateFunction::Sum, output, DataType::Decimal128(_, scale)) => {

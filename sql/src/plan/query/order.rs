@@ -231,7 +231,7 @@ fn below(filter: &Filter, projection: &Projection) -> Result<Filter> {
     Filter::try_new(predicate.data, projection.input.clone()).map_err(errors::translate)
 }
 
-pub(super) fn order_keys(order: &[SortExpr], places: &[usize]) -> Vec<OrderKey> {
+pub(in crate::plan) fn order_keys(order: &[SortExpr], places: &[usize]) -> Vec<OrderKey> {
     let key = |(sort, column): (&SortExpr, &usize)| OrderKey {
         column: *column,
         descending: !sort.asc,

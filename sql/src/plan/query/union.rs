@@ -12,10 +12,13 @@ use crate::Result;
 
 impl Builder {
     pub(super) fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema, want_hidden: bool) -> Result<Built> {
-        let mut parts = inputs
-            .iter()
-            .map(|input| self.build(input, want_hidden))
-            .collect::<Result<Vec<_>>>()?;
+        let parts = inputs.iter().map(|input| self.build(input, want_hidden));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        self.union_of(parts, schema)
+    }
+
+    /// All rows of parts that are built.
+    pub(in crate::plan) fn union_of(&mut self, mut parts: Vec<Built>, schema: &DFSchema) -> Result<Built> {
         let hidden = parts.iter().any(|part| part.hidden);
         let columns = schema.fields().len();
         for part in &mut parts {

@@ -1,17 +1,24 @@
 //! The property: after every step the sum of the output is what a recomputation gives.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::DataType;
+use datafusion::functions_aggregate::bit_and_or_xor::{bit_or_udaf, bit_xor_udaf};
+use datafusion::functions_aggregate::first_last::{first_value_udaf, last_value_udaf};
+use datafusion::logical_expr::AggregateUDF;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+use datafusion::physical_expr::expressions::Column;
 use proptest::prelude::*;
 
 use super::rig::{Bag, Rig, add};
-use super::{Row, TIME, batch, call, nodes};
+use super::{Row, TIME, batch, call, input_schema, nodes};
 use crate::change::{ChangeBatch, record_batch};
-use crate::graph::{AggregateCall, AggregateFunction::*, AggregateSpec, CloseSpec};
+use crate::graph::{AggregateCall, AggregateFunction::*, AggregateSpec, CloseSpec, FoldRows, FoldSpec, OrderKey};
 
 /// A call, and what it should give for the rows of a group.
 struct Checked {
@@ -119,7 +126,61 @@ fn calls() -> Vec<Checked> {
         plain(Max, Some(7), TIME, |rows| {
             Value::Time(rows.iter().filter_map(|row| row.w).max())
         }),
+        folded(first_value_udaf(), 5, &[(1, true)], FoldRows::First, |rows| {
+            let ordered = in_order(rows, |row| (Reverse(last_if_none(row.v)), last_if_none(row.t.clone())));
+            Value::Text(ordered.first().and_then(|row| row.t.clone()))
+        }),
+        folded(last_value_udaf(), 1, &[(2, false)], FoldRows::Last, |rows| {
+            let ordered = in_order(rows, |row| (last_if_none(row.u), last_if_none(row.v)));
+            Value::Integer(ordered.last().and_then(|row| row.v))
+        }),
+        filtered(folded(bit_or_udaf(), 1, &[], FoldRows::Once, |rows| {
+            Value::Integer(ints(&passing(rows)).into_iter().reduce(|a, b| a | b))
+        })),
+        folded(bit_xor_udaf(), 1, &[], FoldRows::All, |rows| {
+            Value::Integer(ints(rows).into_iter().reduce(|a, b| a ^ b))
+        }),
     ]
+}
+
+/// A function of one column, given rows in an order.
+fn folded(
+    function: Arc<AggregateUDF>,
+    column: usize,
+    order: &[(usize, bool)],
+    reads: FoldRows,
+    expected: fn(&[&Row]) -> Value,
+) -> Checked {
+    let schema = Arc::new(input_schema().project(&[column]).unwrap());
+    let argument: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(0).name(), 0));
+    let function = AggregateExprBuilder::new(function, vec![argument]);
+    let function = function.schema(schema).alias("folded").build().unwrap();
+    let key = |(column, descending): &(usize, bool)| OrderKey {
+        column: *column,
+        descending: *descending,
+        nulls_first: *descending,
+    };
+    let output_type = function.field().data_type().clone();
+    let fold = FoldSpec {
+        columns: vec![column],
+        order: order.iter().map(key).collect(),
+        function: Arc::new(function),
+        reads,
+    };
+    Checked {
+        call: call(Fold(Arc::new(fold)), None, output_type),
+        expected,
+    }
+}
+
+fn in_order<'a, K: Ord>(rows: &[&'a Row], key: impl Fn(&Row) -> K) -> Vec<&'a Row> {
+    let mut ordered = rows.to_vec();
+    ordered.sort_by_key(|row| key(row));
+    ordered
+}
+
+fn last_if_none<T>(value: Option<T>) -> (bool, Option<T>) {
+    (value.is_none(), value)
 }
 
 fn count(rows: usize) -> Value {
