@@ -164,7 +164,7 @@ fn a_broker_that_stops_and_starts_again_loses_nothing() {
 fn a_full_disk_is_waited_out() {
     memory::create("full", 1);
     let disk = FullDisk::new();
-    let weir = Weir::on(Arc::new(disk.clone()));
+    let weir = Weir::on(disk.store.clone());
     weir.run("CREATE SOURCE full (n BIGINT) WITH (connector = 'memory', topic = 'full') ENCODE JSON");
     weir.run("CREATE TABLE kept (n BIGINT PRIMARY KEY)");
     weir.run("CREATE MATERIALIZED VIEW summed AS SELECT count(*) AS n, sum(n) AS s FROM full");

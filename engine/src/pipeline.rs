@@ -43,6 +43,7 @@ mod resumable;
 mod runtime;
 mod scan;
 mod shared;
+mod size;
 mod snapshot;
 mod source;
 mod standing;
@@ -238,7 +239,7 @@ impl Engine {
     /// Stops everything as a crash of the process would, but for the threads' own ends: from now on
     /// nothing more is committed.
     pub fn crash(&self) {
-        self.shared.store.close();
+        self.shared.closer.close();
         self.stop();
     }
 

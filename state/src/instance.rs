@@ -17,7 +17,7 @@ use crate::document::decode_number;
 use crate::error::{Error, Result};
 use crate::ids::Epoch;
 use crate::keys;
-use crate::store::{Keyspace, MemoryStore, Reader, RocksOptions, RocksStore, Scan, Store, WriteBatch};
+use crate::store::{Guarded, Keyspace, MemoryStore, RocksOptions, RocksStore, Store, WriteBatch};
 
 mod directory;
 #[cfg(test)]
@@ -107,11 +107,12 @@ impl Instance {
             bound: AtomicU64::new(bound),
             raising: Mutex::new(()),
         });
-        let store = Arc::new(InstanceStore {
-            store,
-            epochs: epochs.clone(),
-            _lock: lock,
-        });
+        let committing = epochs.clone();
+        let store = Arc::new(Guarded::new(store, move |store, batch| {
+            // The directory stays locked for as long as its store can be written.
+            let _locked = &lock;
+            committing.commit(store, batch)
+        }));
         Ok(Arc::new(Instance { store, id, epochs }))
     }
 
@@ -146,59 +147,24 @@ struct Epochs {
     raising: Mutex<()>,
 }
 
-/// The instance's store: each commit also sees to the bound of epoch numbers. Holds the lock on
-/// the directory for as long as the store can be written.
-struct InstanceStore {
-    store: Arc<dyn Store>,
-    epochs: Arc<Epochs>,
-    /// Declared, and so given up, after the store.
-    _lock: Option<Lock>,
-}
-
-impl Reader for InstanceStore {
-    fn get(&self, ks: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.store.get(ks, key)
-    }
-
-    fn multi_get(&self, ks: Keyspace, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
-        self.store.multi_get(ks, keys)
-    }
-
-    fn scan(&self, ks: Keyspace, start: &[u8], end: Option<&[u8]>) -> Scan<'_> {
-        self.store.scan(ks, start, end)
-    }
-}
-
-impl Store for InstanceStore {
-    fn commit(&self, mut batch: WriteBatch) -> Result<()> {
-        let epochs = &self.epochs;
-        let passed = || epochs.last.load(Ordering::Acquire) > epochs.bound.load(Ordering::Acquire);
+impl Epochs {
+    /// Commits a batch, and with it a new bound where the last one was passed.
+    fn commit(&self, store: &dyn Store, mut batch: WriteBatch) -> Result<()> {
+        let passed = || self.last.load(Ordering::Acquire) > self.bound.load(Ordering::Acquire);
         if !passed() {
-            return self.store.commit(batch);
+            return store.commit(batch);
         }
         // One at a time, so that of two bounds the lower can't be written last.
-        let raising = epochs.raising.lock();
+        let raising = self.raising.lock();
         if !passed() {
             drop(raising);
-            return self.store.commit(batch);
+            return store.commit(batch);
         }
-        let bound = epochs.last.load(Ordering::Acquire) + EPOCH_MARGIN;
+        let bound = self.last.load(Ordering::Acquire) + EPOCH_MARGIN;
         batch.put(Keyspace::Meta, keys::EPOCH_BOUND, &bound.to_le_bytes());
-        self.store.commit(batch)?;
-        epochs.bound.store(bound, Ordering::Release);
+        store.commit(batch)?;
+        self.bound.store(bound, Ordering::Release);
         Ok(())
-    }
-
-    fn snapshot(&self) -> Arc<dyn Reader> {
-        self.store.snapshot()
-    }
-
-    fn approximate_bytes(&self, ks: Keyspace, start: &[u8], end: &[u8]) -> u64 {
-        self.store.approximate_bytes(ks, start, end)
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.store.flush()
     }
 }
 

@@ -26,6 +26,6 @@ pub use ids::{DmlCommit, Epoch, ParseIdError, PipelineId, RelationId, Shard, Tab
 pub use instance::{DataDir, Instance};
 pub use sequence::{Numbered, PipelineIds, RelationIds, Sequence};
 pub use store::{
-    Keyspace, MAX_ENTRY_BYTES, MemoryStore, Op, Reader, RocksOptions, RocksStore, Scan, Store, WriteBatch,
+    Guarded, Keyspace, MAX_ENTRY_BYTES, MemoryStore, Op, Reader, RocksOptions, RocksStore, Scan, Store, WriteBatch,
     decode_counter, encode_counter,
 };

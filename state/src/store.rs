@@ -18,10 +18,12 @@ use crate::error::{Error, Result};
 mod batch;
 #[cfg(test)]
 mod conformance;
+mod guarded;
 mod memory;
 mod rocks;
 
 pub use batch::{MAX_ENTRY_BYTES, Op, WriteBatch};
+pub use guarded::Guarded;
 pub use memory::MemoryStore;
 pub use rocks::{RocksOptions, RocksStore};
 

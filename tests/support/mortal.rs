@@ -10,15 +10,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use weir_state::{Error, Keyspace, Reader, Result, Scan, Store, WriteBatch};
+use weir_state::{Error, Guarded, Result, Store, WriteBatch};
 
 /// A store over another one that refuses commits from some point on.
 pub struct MortalStore {
-    beneath: Arc<dyn Store>,
-    /// Commits until death; `None`: as many as come. Held during a commit, so that [`kill`] is a
-    /// clean cut.
-    ///
-    /// [`kill`]: MortalStore::kill
+    store: Arc<dyn Store>,
+    life: Arc<Life>,
+}
+
+struct Life {
+    /// Commits until death; `None`: as many as come. Held during a commit, so that
+    /// [`MortalStore::kill`] is a clean cut.
     left: Mutex<Option<u64>>,
     dead: AtomicBool,
     commits: AtomicU64,
@@ -26,61 +28,57 @@ pub struct MortalStore {
 
 impl MortalStore {
     /// A store that lives for so many commits.
-    pub fn new(beneath: Arc<dyn Store>, commits: Option<u64>) -> Arc<MortalStore> {
-        Arc::new(MortalStore {
-            beneath,
+    pub fn new(beneath: Arc<dyn Store>, commits: Option<u64>) -> MortalStore {
+        let life = Arc::new(Life {
             left: Mutex::new(commits),
             dead: AtomicBool::new(false),
             commits: AtomicU64::new(0),
-        })
+        });
+        let living = life.clone();
+        let store = Guarded::new(beneath, move |beneath, batch| living.commit(beneath, batch));
+        MortalStore {
+            store: Arc::new(store),
+            life,
+        }
+    }
+
+    /// The store to work on.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// Whether it refuses commits by now.
     pub fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Acquire)
+        self.life.dead.load(Ordering::Acquire)
     }
 
     /// Nothing is committed after this returns.
     pub fn kill(&self) {
-        let _commit = self.left();
-        self.dead.store(true, Ordering::Release);
-    }
-
-    fn left(&self) -> MutexGuard<'_, Option<u64>> {
-        self.left.lock().expect("no commit panics")
+        let _commit = self.life.left();
+        self.life.dead.store(true, Ordering::Release);
     }
 
     /// Commits in this life.
     pub fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Acquire)
+        self.life.commits.load(Ordering::Acquire)
     }
 }
 
-impl Reader for MortalStore {
-    fn get(&self, ks: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.beneath.get(ks, key)
+impl Life {
+    fn left(&self) -> MutexGuard<'_, Option<u64>> {
+        self.left.lock().expect("no commit panics")
     }
 
-    fn multi_get(&self, ks: Keyspace, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
-        self.beneath.multi_get(ks, keys)
-    }
-
-    fn scan(&self, ks: Keyspace, start: &[u8], end: Option<&[u8]>) -> Scan<'_> {
-        self.beneath.scan(ks, start, end)
-    }
-}
-
-impl Store for MortalStore {
-    fn commit(&self, batch: WriteBatch) -> Result<()> {
+    fn commit(&self, beneath: &dyn Store, batch: WriteBatch) -> Result<()> {
         let mut left = self.left();
-        if self.is_dead() {
+        if self.dead.load(Ordering::Acquire) {
             return Err(Error::Io {
                 doing: "write to",
                 path: PathBuf::from("a store that died"),
                 source: io::Error::other("the test's crash"),
             });
         }
-        self.beneath.commit(batch)?;
+        beneath.commit(batch)?;
         self.commits.fetch_add(1, Ordering::AcqRel);
         if let Some(left) = left.as_mut() {
             *left = left.saturating_sub(1);
@@ -89,17 +87,5 @@ impl Store for MortalStore {
             }
         }
         Ok(())
-    }
-
-    fn snapshot(&self) -> Arc<dyn Reader> {
-        self.beneath.snapshot()
-    }
-
-    fn approximate_bytes(&self, ks: Keyspace, start: &[u8], end: &[u8]) -> u64 {
-        self.beneath.approximate_bytes(ks, start, end)
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.beneath.flush()
     }
 }

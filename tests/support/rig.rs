@@ -148,7 +148,7 @@ pub struct Rig {
     /// Replaces `$DIR` in statements: a folder of this rig's own.
     files: TempDir,
     beneath: Arc<dyn Store>,
-    store: Arc<MortalStore>,
+    store: MortalStore,
     /// `None` only while one life ends and the next begins.
     alive: Option<(Arc<Instance>, Arc<Session>)>,
     /// Lives begun, and commits in those that ended.
@@ -224,7 +224,7 @@ impl Rig {
                 engine,
                 ..InstanceOptions::default()
             };
-            let opened = weir_state::Instance::on(self.store.clone())
+            let opened = weir_state::Instance::on(self.store.store())
                 .map_err(|error| error.to_string())
                 .and_then(|durable| Instance::on(durable, options).map_err(|error| error.message));
             match opened {
@@ -284,7 +284,7 @@ impl Rig {
 
     /// Statements that changed tables, and are durable.
     pub fn writes(&self) -> DmlCommit {
-        weir_state::dml::last(self.store.as_ref()).expect("the log of DML can be read")
+        weir_state::dml::last(self.beneath.as_ref()).expect("the log of DML can be read")
     }
 
     pub fn instance(&self) -> &Arc<Instance> {

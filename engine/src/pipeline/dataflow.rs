@@ -42,6 +42,13 @@ pub struct RelationInput {
     pub watermark: Option<Watermark>,
 }
 
+impl RelationInput {
+    /// Rows of all tasks.
+    pub fn rows(&self) -> usize {
+        self.batches.iter().flatten().map(ChangeBatch::num_rows).sum()
+    }
+}
+
 /// Where an [`NodeKind::Input`] node of a view finds its columns in the relation's batches.
 pub type Projections = HashMap<NodeRef, Vec<usize>>;
 

@@ -14,6 +14,7 @@ use super::publication::NO_TABLES;
 use super::reader::Bell;
 use super::record;
 use super::shared::{PipelineStatus, Shared};
+use super::size::Size;
 use super::snapshot::Batches;
 use super::source::{SourceInput, SourceProgress};
 use crate::connector::Positions;
@@ -166,6 +167,8 @@ pub struct Runtime {
     right: BTreeMap<RelationId, Epoch>,
     last_record: Option<PipelineRecord>,
     last_checkpoint: Instant,
+    /// Of the next checkpoint.
+    size: Size,
     committing: Option<Epoch>,
     outcomes: (Sender<(Epoch, Result<(), Error>)>, Receiver<(Epoch, Result<(), Error>)>),
     /// Written with the next checkpoint.
@@ -224,6 +227,7 @@ impl Runtime {
             right: record.as_ref().map(record::rights).unwrap_or_default(),
             last_record: record,
             last_checkpoint: Instant::now(),
+            size: Size::new(),
             committing: None,
             outcomes: unbounded(),
             parked: Vec::new(),
@@ -303,7 +307,7 @@ impl Runtime {
             self.dirty = self.last_record.is_none() || self.dataflow.pending_rows() > 0;
             return Ok(true);
         }
-        if self.dataflow.pending_rows() >= CHECKPOINT_ROWS {
+        if self.is_full() {
             // The disk is slower than the input.
             self.wait_committed()?;
         }
@@ -324,6 +328,11 @@ impl Runtime {
         Ok(any)
     }
 
+    /// Whether the next checkpoint is as large as one may get.
+    fn is_full(&self) -> bool {
+        self.size.is_full() || self.dataflow.pending_rows() >= CHECKPOINT_ROWS
+    }
+
     /// Moves inputs through the dataflow. `failed` are views whose input failed already.
     fn run_step(
         &mut self,
@@ -334,6 +343,7 @@ impl Runtime {
         self.dirty = true;
         self.untold = true;
         self.last_progress_us = clock_us();
+        self.size.take(inputs.values().map(RelationInput::rows).sum());
         let failed = self.dataflow.step(self.last_progress_us, inputs, failed);
         if failed.is_empty() {
             Ok(())

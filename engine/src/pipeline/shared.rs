@@ -26,7 +26,7 @@ use super::snapshot::Snapshot;
 use super::source::SplitState;
 use super::standing::{Relations, Standing};
 use super::status::ViewState;
-use super::store::EngineStore;
+use super::store::{self, Closer};
 use crate::connector::{Positions, SplitId};
 use crate::operator::OperatorStats;
 use crate::relation::{SourceSpec, StoredRelation, TableSpec, ViewSpec};
@@ -102,7 +102,8 @@ impl PipelineHandle {
 
 /// What the threads of an engine share.
 pub struct Shared {
-    pub store: Arc<EngineStore>,
+    pub store: Arc<dyn Store>,
+    pub closer: Closer,
     pub options: EngineOptions,
     pub publication: Arc<Publication>,
     /// Rung when the supervisor may have something to do.
@@ -132,10 +133,11 @@ impl Shared {
         supervisor: Bell,
         sinks: VolatileSinks,
     ) -> Result<Shared> {
-        let store = Arc::new(EngineStore::new(instance.store().clone()));
+        let (store, closer) = store::closable(instance.store().clone());
         let ids = PipelineIds::load(store.as_ref())?;
         Ok(Shared {
             store,
+            closer,
             options,
             publication,
             supervisor,

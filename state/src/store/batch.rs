@@ -4,6 +4,8 @@
 //! can write what it has changed, and batches of several tasks can be joined by copying whole
 //! arenas.
 
+use parking_lot::Mutex;
+
 use super::Keyspace;
 use crate::error::{Error, Result};
 
@@ -11,14 +13,33 @@ use crate::error::{Error, Result};
 /// lengths of the formats beneath.
 pub const MAX_ENTRY_BYTES: usize = 1 << 30;
 
+/// The memory of large batches is kept for the next ones: a commit follows the other, and memory
+/// that is asked for anew costs the kernel more than filling it costs us.
+static SPARE: Mutex<Vec<Memory>> = Mutex::new(Vec::new());
+/// Batches that are worth it, and that are not too large to lie idle.
+const SPARE_BYTES: std::ops::RangeInclusive<usize> = 1 << 20..=40 << 20;
+/// One is being filled while another one is committed.
+const SPARES: usize = 2;
+
 /// Changes to a store, applied in the order in which they were put in.
 #[derive(Clone, Default)]
 pub struct WriteBatch {
+    memory: Memory,
+    /// An entry above [`MAX_ENTRY_BYTES`] isn't copied; the commit is refused with it.
+    too_large: Option<(Keyspace, usize)>,
+}
+
+#[derive(Clone, Default)]
+struct Memory {
     /// Of each operation: first its key (or start), then its value (or end, or delta).
     arena: Vec<u8>,
     heads: Vec<Head>,
-    /// An entry above [`MAX_ENTRY_BYTES`] isn't copied; the commit is refused with it.
-    too_large: Option<(Keyspace, usize)>,
+}
+
+impl Memory {
+    fn capacity(&self) -> usize {
+        self.arena.capacity() + self.heads.capacity() * size_of::<Head>()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -54,9 +75,12 @@ impl WriteBatch {
 
     /// A batch with room for about so many bytes.
     pub fn with_capacity(bytes: usize) -> WriteBatch {
+        let spare = (bytes >= *SPARE_BYTES.start()).then(|| SPARE.lock().pop()).flatten();
+        let mut memory = spare.unwrap_or_default();
+        memory.arena.reserve(bytes);
         WriteBatch {
-            arena: Vec::with_capacity(bytes),
-            ..WriteBatch::default()
+            memory,
+            too_large: None,
         }
     }
 
@@ -86,35 +110,34 @@ impl WriteBatch {
     }
 
     /// Puts the operations of `other` after those of this batch.
-    pub fn append(&mut self, other: WriteBatch) {
+    pub fn append(&mut self, mut other: WriteBatch) {
         self.too_large = self.too_large.or(other.too_large);
-        if self.is_empty() {
-            self.arena = other.arena;
-            self.heads = other.heads;
+        if self.memory.heads.is_empty() {
+            std::mem::swap(&mut self.memory, &mut other.memory);
         } else {
-            self.arena.extend_from_slice(&other.arena);
-            self.heads.extend_from_slice(&other.heads);
+            self.memory.arena.extend_from_slice(&other.memory.arena);
+            self.memory.heads.extend_from_slice(&other.memory.heads);
         }
     }
 
     /// How many operations there are.
     pub fn len(&self) -> usize {
-        self.heads.len()
+        self.memory.heads.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.heads.is_empty() && self.too_large.is_none()
+        self.memory.heads.is_empty() && self.too_large.is_none()
     }
 
     /// The memory that the operations take, which is about what committing them writes.
     pub fn bytes(&self) -> usize {
-        self.arena.len() + self.heads.len() * size_of::<Head>()
+        self.memory.arena.len() + self.memory.heads.len() * size_of::<Head>()
     }
 
     /// The operations in order.
     pub fn ops(&self) -> impl Iterator<Item = Op<'_>> {
-        let mut rest = &self.arena[..];
-        self.heads.iter().map(move |head| {
+        let mut rest = &self.memory.arena[..];
+        self.memory.heads.iter().map(move |head| {
             let (first, after) = rest.split_at(head.first_bytes as usize);
             let (second, after) = after.split_at(head.second_bytes as usize);
             rest = after;
@@ -148,13 +171,28 @@ impl WriteBatch {
             self.too_large.get_or_insert((keyspace, bytes));
             return;
         }
-        self.arena.extend_from_slice(first);
-        self.arena.extend_from_slice(second);
-        self.heads.push(Head {
+        self.memory.arena.extend_from_slice(first);
+        self.memory.arena.extend_from_slice(second);
+        self.memory.heads.push(Head {
             kind,
             keyspace,
             first_bytes: first.len() as u32,
             second_bytes: second.len() as u32,
         });
+    }
+}
+
+impl Drop for WriteBatch {
+    fn drop(&mut self) {
+        if !SPARE_BYTES.contains(&self.memory.capacity()) {
+            return;
+        }
+        let mut memory = std::mem::take(&mut self.memory);
+        memory.arena.clear();
+        memory.heads.clear();
+        let mut spare = SPARE.lock();
+        if spare.len() < SPARES {
+            spare.push(memory);
+        }
     }
 }

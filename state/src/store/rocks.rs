@@ -1,26 +1,26 @@
 //! The store on disk: RocksDB, one column family per keyspace.
 //!
 //! A commit is one RocksDB write batch over all families, with one synced write to the log of
-//! commits. How each family is tuned is in [`tuning`], how counters are stored in [`counters`].
+//! commits. How each family is tuned is in [`tuning`], how counters are stored in [`counters`], and
+//! how that log is kept short, on whose length a start after a crash depends, in [`log`].
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rocksdb::{
-    ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ErrorKind, FlushOptions, Range, ReadOptions, Snapshot,
-    WriteOptions,
-};
+use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ErrorKind, Range, ReadOptions, Snapshot, WriteOptions};
 
 use super::{Keyspace, Op, Reader, Scan, Store, WriteBatch};
 use crate::error::{Error, Result};
 
 mod counters;
+mod log;
 #[cfg(test)]
 mod tests;
 mod tuning;
 
+use log::Log;
 pub use tuning::RocksOptions;
 
 /// A store in a directory that belongs to it alone.
@@ -31,6 +31,7 @@ pub struct RocksStore {
 struct Rocks {
     db: DB,
     path: PathBuf,
+    log: Log,
 }
 
 /// The snapshot's lifetime is that of `rocks`, which Rust can't say.
@@ -55,9 +56,12 @@ impl RocksStore {
         let path = dir.to_owned();
         fs::create_dir_all(dir).map_err(|error| Error::io("create", dir, error))?;
         match DB::open_cf_descriptors(&tuning::database(&options, create), dir, tuning::families(&options)) {
-            Ok(db) => Ok(RocksStore {
-                rocks: Arc::new(Rocks { db, path }),
-            }),
+            Ok(db) => {
+                let log = Log::new(&options);
+                let rocks = Rocks { db, path, log };
+                rocks.shorten_log();
+                Ok(RocksStore { rocks: Arc::new(rocks) })
+            }
             Err(error) => Err(classify(&path, error)),
         }
     }
@@ -92,7 +96,9 @@ impl Store for RocksStore {
         if batch.is_empty() {
             return Ok(());
         }
-        self.rocks.write(&batch)
+        self.rocks.write(&batch)?;
+        self.rocks.bound_log(batch.bytes());
+        Ok(())
     }
 
     fn snapshot(&self) -> Arc<dyn Reader> {
@@ -115,11 +121,7 @@ impl Store for RocksStore {
     }
 
     fn flush(&self) -> Result<()> {
-        let rocks = &self.rocks;
-        let families = Keyspace::ALL.map(|ks| rocks.family(ks));
-        let families: Vec<&&ColumnFamily> = families.iter().collect();
-        let flushed = rocks.db.flush_cfs_opt(&families, &FlushOptions::default());
-        flushed.map_err(|error| classify(&rocks.path, error))
+        self.rocks.write_out(true)
     }
 }
 

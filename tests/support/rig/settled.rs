@@ -55,7 +55,7 @@ impl Rig {
     /// Waits until views that were seen to fail have met their failure again, or have got over it.
     pub(super) fn fail_again(&mut self) -> Result<(), Trouble> {
         self.wait_until(|| {
-            let records = pipelines::load(self.store.as_ref()).map_err(|error| error.to_string())?;
+            let records = pipelines::load(self.beneath.as_ref()).map_err(|error| error.to_string())?;
             let (hosts, catalog) = (hosts(&records), self.instance().catalog());
             for name in &self.failed {
                 let view = catalog.find(name).map(|relation| relation.id);
@@ -72,7 +72,7 @@ impl Rig {
     /// own writes only, and one that begins with a new life has none.
     pub(super) fn take_in_dml(&mut self) -> Result<(), Trouble> {
         self.wait_until(|| {
-            let records = pipelines::load(self.store.as_ref()).map_err(|error| error.to_string())?;
+            let records = pipelines::load(self.beneath.as_ref()).map_err(|error| error.to_string())?;
             let hosts = hosts(&records);
             let stopped = |record: &PipelineRecord| record.views.iter().all(|view| self.is_stopped(*view));
             let mut running = records.iter().filter(|record| !stopped(record));
@@ -95,7 +95,7 @@ impl Rig {
 
     fn settled(&self) -> Result<(), String> {
         let engine = self.instance().engine();
-        let records = pipelines::load(self.store.as_ref()).map_err(|error| error.to_string())?;
+        let records = pipelines::load(self.beneath.as_ref()).map_err(|error| error.to_string())?;
         let hosts = hosts(&records);
         let mut running = BTreeSet::new();
         for row in engine.pipelines() {
@@ -144,7 +144,7 @@ impl Rig {
         for (view, taken) in &record.changelogs {
             let epoch = hosts.get(view).map_or(Epoch::ZERO, |host| host.epoch);
             // Epochs in which the view did not change are no reason for one in its followers.
-            let left = changelog::read(self.store.as_ref(), *view, *taken, epoch);
+            let left = changelog::read(self.beneath.as_ref(), *view, *taken, epoch);
             if epoch > *taken && left.map_err(|error| error.to_string())?.next().is_some() {
                 return Err(format!("pipeline {} to follow view {view} to epoch {epoch}", record.id));
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_state::pipelines::{self, PipelineRecord};
 use weir_state::{DmlCommit, Epoch, Keyspace, RelationId, WriteBatch, keys};
 
-use super::{CHECKPOINT_PAUSE, CHECKPOINT_ROWS, Runtime, clock_us};
+use super::{CHECKPOINT_PAUSE, Runtime, clock_us};
 use crate::change::{self, ChangeBatch};
 use crate::pipeline::committer::CommitJob;
 use crate::pipeline::publication::NO_TABLES;
@@ -21,7 +21,7 @@ impl Runtime {
         let since = self.last_checkpoint.elapsed();
         let due = since >= self.shared.options.checkpoint_interval
             || (idle && since >= CHECKPOINT_PAUSE)
-            || self.dataflow.pending_rows() >= CHECKPOINT_ROWS;
+            || self.is_full();
         if due { self.checkpoint() } else { Ok(()) }
     }
 
@@ -48,6 +48,7 @@ impl Runtime {
         if self.start.durable {
             self.write_records(&record, &mut batch)?;
         }
+        self.size.wrote(batch.bytes());
         self.last_record = Some(record);
         self.last_epoch = epoch;
         self.last_checkpoint = std::time::Instant::now();

@@ -10,8 +10,8 @@ use crate::store::Keyspace;
 pub struct RocksOptions {
     /// Blocks, indexes and filters read from disk, over all keyspaces. Filled by use.
     pub block_cache_bytes: usize,
-    /// What is kept in memory, over all keyspaces, before it is written out sorted. Half of it
-    /// bounds the log that a start after a crash replays. Filled by use.
+    /// What is kept in memory, over all keyspaces, before it is written out sorted. So much, and
+    /// the largest commit, is what a start after a crash has to read at most. Filled by use.
     pub write_buffer_bytes: usize,
     /// Threads for writing out and for compaction.
     pub background_threads: usize,
@@ -30,13 +30,16 @@ impl Default for RocksOptions {
 const MIB: usize = 1 << 20;
 
 pub(super) fn database(options: &RocksOptions, create: bool) -> Options {
-    let mut db = Options::default();
+    // What a start reads from the log stays in memory and is written out afterwards: nobody waits
+    // for that. Only RocksDB's text form of options knows this one.
+    let mut db = Options::default()
+        .get_options_from_string("avoid_flush_during_recovery=true")
+        .expect("RocksDB knows the option");
     db.create_if_missing(create);
     db.create_missing_column_families(create);
     db.set_db_write_buffer_size(options.write_buffer_bytes);
-    // What a start after a crash has to replay, at about half a second for 32 MB of small entries.
-    // A family that is seldom written would otherwise hold on to every log since its last write.
-    db.set_max_total_wal_size(options.write_buffer_bytes as u64 / 2);
+    // Comes into play where the bound in `log` doesn't reach: entries of a few bytes.
+    db.set_max_total_wal_size(options.write_buffer_bytes as u64);
     // Notices a log file that is missing or too short, as in an incomplete copy.
     db.set_track_and_verify_wals_in_manifest(true);
     db.set_max_background_jobs(options.background_threads.max(2) as i32);
@@ -69,7 +72,7 @@ pub(super) fn families(options: &RocksOptions) -> Vec<ColumnFamilyDescriptor> {
 fn family(ks: Keyspace, options: &RocksOptions, cache: &Cache) -> Options {
     let mut family = base();
     // The bound over all families decides; this one only lets a busy family have most of it.
-    family.set_write_buffer_size(options.write_buffer_bytes / 2);
+    family.set_write_buffer_size(options.write_buffer_bytes / 4 * 3);
     family.set_max_write_buffer_number(4);
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
