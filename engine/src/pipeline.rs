@@ -28,6 +28,7 @@ use crate::relation::{SourceSpec, Storage, ViewSpec};
 use crate::{Error, Result};
 
 mod attach;
+mod backlog;
 mod committer;
 mod dataflow;
 mod decode;
@@ -78,6 +79,9 @@ pub struct EngineOptions {
     pub step_rows: usize,
     /// Entries that each state table of a task may keep in memory; `None`: no bound.
     pub entry_budget: Option<usize>,
+    /// Bytes of changes that may wait for a client that follows a view or a query. One that is
+    /// further behind is told so, and its subscription ends.
+    pub changelog_limit: u64,
 }
 
 impl Default for EngineOptions {
@@ -87,6 +91,7 @@ impl Default for EngineOptions {
             checkpoint_interval: Duration::from_millis(500),
             step_rows: 50_000,
             entry_budget: None,
+            changelog_limit: 256 << 20,
         }
     }
 }
@@ -113,7 +118,7 @@ impl Engine {
     pub fn open(instance: Arc<Instance>, options: EngineOptions) -> Result<Arc<Engine>> {
         let (committer, jobs) = bounded(64);
         let sinks = committer::VolatileSinks::default();
-        let publication = Arc::new(Publication::default());
+        let publication = Arc::new(Publication::new(options.changelog_limit));
         publication.publish_dml(weir_state::dml::last(instance.store().as_ref())?);
         let (supervisor, ear) = Bell::new();
         let shared = Shared::new(
@@ -202,6 +207,7 @@ impl Engine {
         let follower = format!("query {id}");
         let begin = Some(Epoch::ZERO);
         self.shared.publication.follow(id, &follower, begin, None);
+        self.shared.publication.has_read(id, &follower, Epoch::ZERO);
         self.shared.relations.write().add_view(spec.clone());
         let stored = spec.stored();
         self.shared

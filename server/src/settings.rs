@@ -67,7 +67,11 @@ impl Settings {
 }
 
 /// Settings that are chosen at start.
-const FIXED: [(&str, &str); 7] = [
+const FIXED: [(&str, &str); 8] = [
+    (
+        "changelog_limit",
+        "bytes of changes that may wait for a client that subscribes",
+    ),
     (
         "checkpoint_interval",
         "longest time between two commits of a pipeline under load",
@@ -86,6 +90,7 @@ const FIXED: [(&str, &str); 7] = [
 fn fixed(name: &str, instance: &Instance) -> String {
     let options = instance.options();
     match name {
+        "changelog_limit" => options.engine.changelog_limit.to_string(),
         "checkpoint_interval" => format!("{} ms", options.engine.checkpoint_interval.as_millis()),
         "data_directory" => options
             .data

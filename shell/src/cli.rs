@@ -37,7 +37,7 @@ pub struct ShellArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
     /// Use a server instead of an engine in this process, such as http://127.0.0.1:50051
-    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "memory", "tasks", "checkpoint_interval", "query_memory"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "memory", "tasks", "checkpoint_interval", "query_memory", "changelog_limit"])]
     pub connect: Option<String>,
     /// Run these statements and end
     #[arg(short = 'c', long, value_name = "SQL", conflicts_with = "file")]
@@ -95,6 +95,9 @@ pub struct EngineArgs {
     /// Memory that all queries may take together, such as 512MB or 8GB [default: a quarter of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub query_memory: Option<u64>,
+    /// Changes that may wait for a client that subscribes and reads slowly, such as 64MB [default: 256MB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub changelog_limit: Option<u64>,
 }
 
 impl EngineArgs {
@@ -118,6 +121,9 @@ impl EngineArgs {
             options.engine.checkpoint_interval = interval;
         }
         options.query_memory = self.query_memory;
+        if let Some(bytes) = self.changelog_limit {
+            options.engine.changelog_limit = bytes;
+        }
         Ok(options)
     }
 

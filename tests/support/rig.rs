@@ -219,6 +219,7 @@ impl Rig {
                 step_rows: self.settings.step_rows,
                 entry_budget: self.settings.entry_budget,
                 checkpoint_interval: self.settings.checkpoint_interval,
+                ..EngineOptions::default()
             };
             let options = InstanceOptions {
                 engine,

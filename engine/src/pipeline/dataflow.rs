@@ -435,13 +435,14 @@ impl Dataflow {
     }
 
     /// Writes what became dirty since the last checkpoint: operator state, view rows, and the
-    /// changelogs of `logged` views. Also returns the changes of `wanted` views.
+    /// changelogs of `logged` views. Also returns the changes of `wanted` views, and how many bytes
+    /// each changelog was given.
     pub fn checkpoint(
         &mut self,
         epoch: Epoch,
         logged: &BTreeSet<RelationId>,
         wanted: &BTreeSet<RelationId>,
-    ) -> Result<(WriteBatch, HashMap<RelationId, Vec<ChangeBatch>>)> {
+    ) -> Result<(WriteBatch, HashMap<RelationId, Vec<ChangeBatch>>, BTreeMap<RelationId, u64>)> {
         let run = |task: &mut Task| task.checkpoint(epoch, logged, wanted);
         let results: Vec<Result<Checkpoint>> = if let [task] = &mut self.tasks[..] {
             vec![run(task)]
@@ -457,6 +458,7 @@ impl Dataflow {
         let mut whole = WriteBatch::new();
         let mut rows = WriteBatch::new();
         let mut changes: HashMap<RelationId, Vec<ChangeBatch>> = HashMap::new();
+        let mut bytes: BTreeMap<RelationId, u64> = BTreeMap::new();
         for result in results {
             let task = result?;
             whole.append(task.first);
@@ -464,9 +466,12 @@ impl Dataflow {
             for (view, batches) in task.changes {
                 changes.entry(view).or_default().extend(batches);
             }
+            for (view, logged) in task.logged {
+                *bytes.entry(view).or_default() += logged;
+            }
         }
         whole.append(rows);
-        Ok((whole, changes))
+        Ok((whole, changes, bytes))
     }
 
     /// The last checkpoint is durable.

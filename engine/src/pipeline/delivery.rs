@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use weir_state::changelog::{self, Follower};
-use weir_state::{Epoch, RelationId, Store, WriteBatch};
+use weir_state::{Epoch, RelationId, WriteBatch};
 
 use super::shared::Shared;
 use crate::change::{self, ChangeBatch};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use weir_state::changelog::{self, Follower};
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{Epoch, Keyspace, RelationId, Store, WriteBatch, keys};
+use weir_state::{Epoch, Keyspace, RelationId, WriteBatch, keys};
 
 use super::delivery::{self, DeliveryHandle, SinkRun};
 use super::record::{self, follower_name};

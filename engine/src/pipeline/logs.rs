@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_state::{DmlCommit, Store, WriteBatch, changelog, dml, pipelines};
+use weir_state::{DmlCommit, WriteBatch, changelog, dml, pipelines};
 
 use super::record;
 use super::shared::Shared;

@@ -144,6 +144,7 @@ pub struct ViewOutput {
     collected: Vec<ChangeBatch>,
     rows: usize,
     task: usize,
+    logged_bytes: u64,
 }
 
 impl ViewOutput {
@@ -159,6 +160,7 @@ impl ViewOutput {
             collected: Vec::new(),
             rows: 0,
             task,
+            logged_bytes: 0,
         })
     }
 
@@ -171,6 +173,11 @@ impl ViewOutput {
     /// Rows collected since the last checkpoint.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Bytes that went into the changelog since this was last asked.
+    pub fn take_logged_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.logged_bytes)
     }
 
     /// Writes the collected changes as [`RowWriter::write`] does; also to the changelog where
@@ -203,7 +210,9 @@ impl ViewOutput {
             self.writer.write(&changes, epoch, &mut chunk, deletes, rows)?;
             if logged {
                 for_chunks(&changes, |part| {
-                    changelog::append(deletes, self.relation, epoch, seq, &change::to_bytes(&[part])?);
+                    let bytes = change::to_bytes(&[part])?;
+                    self.logged_bytes += bytes.len() as u64;
+                    changelog::append(deletes, self.relation, epoch, seq, &bytes);
                     seq += 1;
                     Ok(())
                 })?;

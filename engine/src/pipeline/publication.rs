@@ -11,7 +11,9 @@
 //! change.
 //!
 //! **Changelogs.** A view's changelog is written only while someone follows the view:
-//! [`Publication::logged`] tells a pipeline which of its views those are.
+//! [`Publication::logged`] tells a pipeline which of its views those are. It waits for sinks and
+//! other pipelines as long as they take. For clients it doesn't: one that has more than the
+//! engine's `changelog_limit` to read is no follower any more, and learns it when it asks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,12 +22,16 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use weir_state::{DmlCommit, Epoch, PipelineId, RelationId};
 
+use super::backlog::Backlog;
 use super::reader::Bell;
 use crate::connector::Positions;
 use crate::operator::Watermark;
 
 /// The DML commit of those that no table reaches: later than all.
 pub const NO_TABLES: DmlCommit = DmlCommit(u64::MAX);
+
+/// What a client is given at once is of epochs with about so many bytes in the changelog.
+const PART_BYTES: u64 = 8 << 20;
 
 /// A view at an epoch of its pipeline.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +45,8 @@ pub struct ViewNews {
 /// An epoch of a pipeline.
 #[derive(Debug, Clone, Default)]
 pub struct News {
+    /// Bytes that it has added to changelogs.
+    pub logged: BTreeMap<RelationId, u64>,
     /// The epoch.
     pub epoch: Epoch,
     /// Tables are in it up to this DML commit, directly or through views that it follows.
@@ -78,6 +86,8 @@ pub struct Host {
 struct Follower {
     /// The epoch that they have for good.
     delivered: Epoch,
+    /// Of a client, the epoch that it has been given. It may come back to earlier ones for a while.
+    read: Option<Epoch>,
     /// Rung when there is news; sinks and subscribers wait for the publication instead.
     bell: Option<Bell>,
 }
@@ -88,6 +98,28 @@ struct Followed {
     /// All epochs after this one are in the changelog; `None` until the pipeline has begun it.
     logged_after: Option<Epoch>,
     followers: BTreeMap<String, Follower>,
+    backlog: Backlog,
+}
+
+impl Followed {
+    /// Takes in what an epoch has logged. Clients for which more than `limit` bytes wait besides it
+    /// are taken out and given back; what a client has been given is kept for it within the limit only.
+    fn add(&mut self, epoch: Epoch, right: Epoch, bytes: u64, limit: u64) -> Vec<String> {
+        self.backlog.add(epoch, right == epoch, bytes);
+        let mut ended = Vec::new();
+        for (name, follower) in &mut self.followers {
+            let Some(read) = follower.read else { continue };
+            if self.backlog.after(read) > limit.saturating_add(bytes) {
+                ended.push(name.clone());
+            } else if self.backlog.after(follower.delivered) > limit {
+                follower.delivered = read.min(self.backlog.floor(limit)).max(follower.delivered);
+            }
+        }
+        ended.iter().for_each(|name| {
+            self.followers.remove(name);
+        });
+        ended
+    }
 }
 
 #[derive(Default)]
@@ -102,6 +134,8 @@ struct State {
     followed: HashMap<RelationId, Followed>,
     /// Views whose last follower has gone and whose changelog is still there.
     abandoned: BTreeSet<RelationId>,
+    /// Followers that were taken out because they read too slowly, until they hear of it.
+    outrun: BTreeSet<String>,
     dml: DmlCommit,
 }
 
@@ -119,6 +153,20 @@ impl State {
             ended: news.ended,
             attached: self.attached.contains(&pipeline) && right == news.epoch,
         })
+    }
+
+    /// Counts what an epoch has logged, and ends those who are too far behind.
+    fn count_logged(&mut self, news: &News, limit: u64) {
+        for (view, bytes) in &news.logged {
+            let (Some(followed), Some(state)) = (self.followed.get_mut(view), news.views.get(view)) else {
+                continue;
+            };
+            self.outrun.extend(followed.add(news.epoch, state.right, *bytes, limit));
+            if followed.followers.is_empty() {
+                self.followed.remove(view);
+                self.abandoned.insert(*view);
+            }
+        }
     }
 
     fn forget_pipeline(&mut self, pipeline: PipelineId) {
@@ -140,13 +188,23 @@ impl State {
 }
 
 /// Committed epochs and their followers, shared by all threads of an engine.
-#[derive(Default)]
 pub struct Publication {
     state: Mutex<State>,
     changed: Condvar,
+    /// Bytes that may wait for a client.
+    limit: u64,
 }
 
 impl Publication {
+    /// With nothing in it. More than `limit` bytes don't wait for a client.
+    pub fn new(limit: u64) -> Publication {
+        Publication {
+            state: Mutex::default(),
+            changed: Condvar::default(),
+            limit,
+        }
+    }
+
     fn tell<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
         let answer = change(&mut state);
@@ -167,6 +225,7 @@ impl Publication {
                 .retain(|view, host| *host != pipeline || news.views.contains_key(view));
             state.hosts.extend(news.views.keys().map(|view| (*view, pipeline)));
             state.dml_read.insert(pipeline, news.dml_read);
+            state.count_logged(&news, self.limit);
             state.ring_followers(news.views.keys().copied());
             state.pipelines.insert(pipeline, news);
         });
@@ -276,7 +335,7 @@ impl Publication {
         let delivered = delivered.unwrap_or(Epoch::ZERO);
         followed
             .followers
-            .insert(follower.to_string(), Follower { delivered, bell });
+            .insert(follower.to_string(), Follower { delivered, read: None, bell });
     }
 
     /// Registers a follower that has `delivered`, if the changelog is complete from there; else
@@ -288,12 +347,41 @@ impl Publication {
         };
         let kept = followed.logged_after.is_some_and(|after| after <= delivered);
         if kept {
-            let bell = None;
+            let (read, bell) = (None, None);
             followed
                 .followers
-                .insert(follower.to_string(), Follower { delivered, bell });
+                .insert(follower.to_string(), Follower { delivered, read, bell });
         }
         kept
+    }
+
+    /// A follower is a client and has been given what came up to an epoch: from here on not more than
+    /// the limit waits for it.
+    pub fn has_read(&self, view: RelationId, follower: &str, epoch: Epoch) {
+        if let Some(followed) = self.state.lock().followed.get_mut(&view)
+            && let Some(follower) = followed.followers.get_mut(follower)
+        {
+            follower.read = Some(epoch);
+        }
+    }
+
+    /// The limit that a client has passed, if it was taken out for that.
+    pub fn outran(&self, follower: &str) -> Option<u64> {
+        self.state.lock().outrun.contains(follower).then_some(self.limit)
+    }
+
+    /// Up to where a client that has an epoch of a view reads on: to `last`, or less if that is more
+    /// than it should be given at once.
+    pub fn read_upto(&self, view: RelationId, after: Epoch, last: Epoch) -> Epoch {
+        let bytes = PART_BYTES.min(self.limit);
+        let state = self.state.lock();
+        let backlog = state.followed.get(&view).map(|followed| &followed.backlog);
+        backlog.map_or(last, |backlog| backlog.within(after, last, bytes))
+    }
+
+    /// Whether anybody follows a view.
+    pub fn is_followed(&self, view: RelationId) -> bool {
+        self.state.lock().followed.contains_key(&view)
     }
 
     /// Notes how far a follower has come.
@@ -302,12 +390,15 @@ impl Publication {
             && let Some(follower) = followed.followers.get_mut(follower)
         {
             follower.delivered = delivered;
+            let lowest = followed.followers.values().map(|follower| follower.delivered).min();
+            followed.backlog.forget(lowest.unwrap_or(Epoch::ZERO));
         }
     }
 
     /// A follower leaves. Without any the changelog ends.
     pub fn unfollow(&self, view: RelationId, follower: &str) {
         let mut state = self.state.lock();
+        state.outrun.remove(follower);
         if let Some(followed) = state.followed.get_mut(&view) {
             followed.followers.remove(follower);
             if followed.followers.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use weir_state::pipelines::PipelineRecord;
 use weir_state::{DmlCommit, Epoch, PipelineId, RelationId, Store};
 
@@ -18,17 +18,19 @@ use super::size::Size;
 use super::snapshot::Batches;
 use super::source::{SourceInput, SourceProgress};
 use crate::connector::Positions;
-use crate::error::BadRecord;
 use crate::operator::Watermark;
 use crate::relation::{StoredRelation, ViewSpec};
 use crate::{Error, Result};
 
 mod checkpoint;
+mod errors;
 mod intake;
 mod open;
 mod orders;
 mod telling;
 mod views;
+
+use errors::Errors;
 
 /// Longest sleep of a pipeline without anything to do.
 const NAP: Duration = Duration::from_secs(5);
@@ -174,7 +176,7 @@ pub struct Runtime {
     /// Written with the next checkpoint.
     parked: Vec<PipelineRecord>,
     absorbed: Vec<PipelineId>,
-    skipped: Vec<BadRecord>,
+    skipped: Errors,
     /// All stored state is in memory, as far as there is room.
     stored_all: bool,
     last_progress_us: i64,
@@ -232,7 +234,7 @@ impl Runtime {
             outcomes: unbounded(),
             parked: Vec::new(),
             absorbed: Vec::new(),
-            skipped: Vec::new(),
+            skipped: Errors::default(),
             stored_all: false,
             last_progress_us: clock_us(),
             untold: true,
@@ -263,6 +265,9 @@ impl Runtime {
             }
             let views = self.dataflow.views().keys().copied();
             self.shared.publication.logged(views, self.last_epoch);
+            if self.is_abandoned() {
+                return self.stop(&bounded(1).0);
+            }
             self.checkpoint_if_due(!worked)?;
             self.answer_run_to()?;
             self.tell(!worked);
@@ -270,6 +275,13 @@ impl Runtime {
                 self.rest()?;
             }
         }
+    }
+
+    /// A push query whose client has gone, or reads too slowly.
+    fn is_abandoned(&self) -> bool {
+        let publication = &self.shared.publication;
+        let mut views = self.dataflow.views().keys();
+        !self.start.durable && !views.any(|view| publication.is_followed(*view))
     }
 
     /// Waits for the bell, or for the next timer; loads stored state meanwhile.

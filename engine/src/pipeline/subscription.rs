@@ -1,7 +1,7 @@
 //! Subscriptions: a view's present rows, then its changes, epoch by epoch.
 //!
 //! A subscription follows the view's changelog at the client's own pace; a slow client holds
-//! nobody up. For a push query the view is a pipeline of its own that lives as long as the
+//! nobody up, and one for which too much waits is told so and has to begin anew. For a push query the view is a pipeline of its own that lives as long as the
 //! subscription.
 
 use std::sync::Arc;
@@ -75,6 +75,7 @@ impl Subscription {
                 (epoch, rows.transpose()?)
             }
         };
+        shared.publication.has_read(id, &follower, delivered);
         let mut given = Given::default();
         given.note(delivered, Instant::now());
         Ok(Subscription {
@@ -150,12 +151,14 @@ impl Subscription {
             (host.right > delivered || (host.ended && self.query.is_some())).then_some(Ok(host.right))
         });
         let Some(news) = news else { return Ok(None) };
-        let epoch = news?;
-        if epoch <= delivered {
+        let last = news?;
+        if last <= delivered {
             return Ok(Some(Delivery::Ended));
         }
+        let epoch = self.shared.publication.read_upto(view, delivered, last);
         let changes = read_changes(self.store.as_ref(), &self.relation, delivered, epoch)?;
         self.delivered = epoch;
+        self.shared.publication.has_read(view, &self.follower, epoch);
         self.given.note(epoch, Instant::now());
         self.advance();
         self.trim()?;
@@ -179,8 +182,18 @@ impl Subscription {
         }
     }
 
-    /// The error that ended a push query, or a dropped view.
+    /// The error that ended a push query, a dropped view, or that the client was too slow.
     fn failure(&self) -> Option<Error> {
+        if let Some(limit) = self.shared.publication.outran(&self.follower) {
+            let again = match self.query {
+                Some(_) => "run the query again",
+                None => "subscribe anew without AS OF",
+            };
+            return Some(Error::Data(format!(
+                "the client reads too slowly: more changes waited for it than {limit} bytes (changelog_limit), so it \
+                 gets no more of them; {again}, and read faster or ask for less"
+            )));
+        }
         if self.shared.is_stopping() {
             return Some(Error::State("the engine is stopping".to_string()));
         }

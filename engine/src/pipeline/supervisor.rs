@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{PipelineId, RelationId, Store, WriteBatch};
+use weir_state::{PipelineId, RelationId, WriteBatch};
 
 use super::attach;
 use super::logs::Logs;

@@ -32,8 +32,9 @@ const DELTA: u8 = 2;
 /// There is no entry any more.
 const GONE: u8 = 0;
 
-/// A chunk is ended when it has more bytes than this.
-const CHUNK_BYTES: usize = 1 << 15;
+/// A chunk is ended when it has more bytes than this. Those of all shards are filled at the same time,
+/// and are to stay in the processor's cache meanwhile.
+const CHUNK_BYTES: usize = 1 << 13;
 /// A bucket isn't written anew for less than this.
 const WORTHLESS_BYTES: u64 = 1 << 16;
 /// A closed bucket of up to this many chunks is deleted one by one: range deletes make later reads

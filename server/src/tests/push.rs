@@ -155,3 +155,59 @@ fn tables_and_plain_views_are_subscribed_from_their_rows_on() {
     );
     assert!(rig.error("SUBSCRIBE TO weir.lag").message.contains("system relation"));
 }
+
+#[test]
+fn a_client_that_stops_reading_is_ended_at_the_limit_and_nobody_else() {
+    let topic = "push: stalled";
+    memory::create(topic, 1);
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE s (n BIGINT, text TEXT) WITH (connector = 'memory', topic = '{topic}');
+         CREATE MATERIALIZED VIEW m AS SELECT n, text FROM s;
+         CREATE MATERIALIZED VIEW c AS SELECT count(*) AS n FROM s;\n"
+    ));
+    let mut query = rig.push("SELECT n, text FROM s EMIT CHANGES");
+    let mut stalled = rig.push("SUBSCRIBE TO m");
+    let mut reading = rig.push("SUBSCRIBE TO c");
+    let mut counted = 0;
+    let mut count_to = |count: i64, push: &mut super::rig::Push| {
+        while counted < count {
+            let (_, row) = epoch_of(&push.next(1)[0]);
+            let (value, weight) = row.split_once('|').unwrap();
+            counted += value.parse::<i64>().unwrap() * weight.parse::<i64>().unwrap();
+        }
+    };
+    // Ten times the limit: more than lies between the changelog and a client.
+    let text = "x".repeat(1000);
+    for n in 0..6000 {
+        record(topic, &format!("{{\"n\": {n}, \"text\": \"{text}\"}}"));
+        if n % 100 == 99 {
+            count_to(n + 1, &mut reading);
+        }
+    }
+    // The query's pipeline has ended, that of the views runs on.
+    let ended = (0..1000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        rig.instance.engine().lag().len() == 1
+    });
+    assert!(ended, "{:?}", rig.instance.engine().lag());
+    for (push, advice) in [(&mut query, "run the query again"), (&mut stalled, "subscribe anew")] {
+        let error = loop {
+            match push.batch().expect("an error at its end") {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            error.message.contains("524288 bytes (changelog_limit)") && error.message.contains(advice),
+            "{}",
+            error.message
+        );
+        assert!(push.batch().is_none());
+    }
+    record(topic, "{\"n\": 6000, \"text\": \"\"}");
+    count_to(6001, &mut reading);
+    assert_eq!(rig.rows("SELECT count(*), count(DISTINCT n) FROM m"), ["6001|6001"]);
+    let mut again = rig.push("SUBSCRIBE TO m");
+    assert_eq!(again.next(6001).len(), 6001);
+}

@@ -42,6 +42,7 @@ impl Rig {
         let options = InstanceOptions {
             engine: EngineOptions {
                 checkpoint_interval: Duration::from_millis(20),
+                changelog_limit: 512 << 10,
                 ..EngineOptions::default()
             },
             ..InstanceOptions::default()

@@ -77,7 +77,10 @@ impl WriteBatch {
     pub fn with_capacity(bytes: usize) -> WriteBatch {
         let spare = (bytes >= *SPARE_BYTES.start()).then(|| SPARE.lock().pop()).flatten();
         let mut memory = spare.unwrap_or_default();
-        memory.arena.reserve(bytes);
+        if memory.arena.capacity() < bytes {
+            // To enlarge it would copy what was in it.
+            memory.arena = Vec::with_capacity(bytes);
+        }
         WriteBatch {
             memory,
             too_large: None,

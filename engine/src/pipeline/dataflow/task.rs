@@ -40,6 +40,8 @@ pub(super) struct Checkpoint {
     pub(super) rows: WriteBatch,
     /// Changes of the views that were asked for.
     pub(super) changes: Vec<(RelationId, Vec<ChangeBatch>)>,
+    /// Bytes written to changelogs.
+    pub(super) logged: Vec<(RelationId, u64)>,
 }
 
 impl Task {
@@ -189,6 +191,7 @@ impl Task {
                 &mut written.first,
                 &mut written.rows,
             )?;
+            written.logged.push((*view, output.take_logged_bytes()));
             if let Some(given) = given {
                 written.changes.push((*view, given));
             }

@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{DmlCommit, Epoch, Keyspace, RelationId, WriteBatch, keys};
+use weir_state::{DmlCommit, Epoch, RelationId, WriteBatch};
 
 use super::{CHECKPOINT_PAUSE, Runtime, clock_us};
-use crate::change::{self, ChangeBatch};
 use crate::pipeline::committer::CommitJob;
-use crate::pipeline::publication::NO_TABLES;
+use crate::pipeline::publication::{NO_TABLES, News};
 use crate::pipeline::record::{self, follower_name};
-use crate::pipeline::snapshot;
 use crate::{Error, Result};
 
 impl Runtime {
@@ -38,13 +36,16 @@ impl Runtime {
         let volatile = self.shared.sinks.lock();
         let wanted: BTreeSet<RelationId> = volatile.keys().copied().filter(|view| views.contains(view)).collect();
         drop(volatile);
-        let (mut batch, changes) = self.dataflow.checkpoint(epoch, &logged, &wanted)?;
+        let (mut batch, changes, logged) = self.dataflow.checkpoint(epoch, &logged, &wanted)?;
         let unmet = self.follows.iter().filter(|(_, follow)| follow.to_meet);
         let mixed = self.dataflow.with_dependents(unmet.map(|(view, _)| *view).collect());
         let right = views.iter().filter(|view| !mixed.contains(view));
         self.right.extend(right.map(|view| (*view, epoch)));
         let record = self.record(epoch);
-        let news = self.news(epoch);
+        let news = News {
+            logged,
+            ..self.news(epoch)
+        };
         if self.start.durable {
             self.write_records(&record, &mut batch)?;
         }
@@ -78,15 +79,10 @@ impl Runtime {
         for id in &self.absorbed {
             pipelines::remove(batch, *id);
         }
-        if !self.skipped.is_empty() {
-            let rows = snapshot::error_rows(&self.skipped, clock_us())?;
-            let mut key = record.epoch.0.to_be_bytes().to_vec();
-            key.extend(record.id.0.to_be_bytes());
-            let bytes = change::to_bytes(&[ChangeBatch::inserts(rows)])?;
-            batch.put(Keyspace::View, &keys::view_key(snapshot::ERRORS, &key), &bytes);
-            self.skipped.clear();
+        if !self.absorbed.is_empty() {
+            self.skipped.forget_stored();
         }
-        Ok(())
+        self.skipped.write(&*self.start.home, record, clock_us(), batch)
     }
 
     fn record(&self, epoch: Epoch) -> PipelineRecord {

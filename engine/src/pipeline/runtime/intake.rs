@@ -146,7 +146,7 @@ impl Runtime {
                 Ok(step) => {
                     any |= step.any;
                     self.untold |= step.opened;
-                    self.skipped.extend(step.skipped);
+                    self.skipped.extend(*relation, step.skipped);
                     inputs.insert(*relation, step.input);
                 }
                 Err(error) => {

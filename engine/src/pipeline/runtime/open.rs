@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_state::pipelines::PipelineRecord;
-use weir_state::{DmlCommit, Epoch, RelationId, Store};
+use weir_state::{DmlCommit, Epoch, RelationId};
 
 use super::{Follow, Runtime};
 use crate::graph::{InputSpec, NodeId, NodeKind};

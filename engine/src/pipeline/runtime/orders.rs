@@ -51,7 +51,7 @@ impl Runtime {
         Ok(true)
     }
 
-    fn stop(&mut self, done: &Sender<()>) -> Result<()> {
+    pub(super) fn stop(&mut self, done: &Sender<()>) -> Result<()> {
         let outcome = if self.start.durable {
             self.commit_and_wait()
         } else {

@@ -1,5 +1,6 @@
 //! What a pipeline says of itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ impl Runtime {
             (view, ViewNews { right, watermark })
         };
         News {
+            logged: BTreeMap::new(),
             epoch,
             dml: self.tables_upto(),
             dml_read: self.dml_read(),
