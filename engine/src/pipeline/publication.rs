@@ -105,6 +105,12 @@ impl Followed {
     /// Takes in what an epoch has logged. Clients for which more than `limit` bytes wait besides it
     /// are taken out and given back; what a client has been given is kept for it within the limit only.
     fn add(&mut self, epoch: Epoch, right: Epoch, bytes: u64, limit: u64) -> Vec<String> {
+        let Some(lowest) = self.clients().map(|client| client.delivered).min() else {
+            // Nobody asks.
+            self.backlog = Backlog::default();
+            return Vec::new();
+        };
+        self.backlog.forget(lowest);
         self.backlog.add(epoch, right == epoch, bytes);
         let mut ended = Vec::new();
         for (name, follower) in &mut self.followers {
@@ -119,6 +125,10 @@ impl Followed {
             self.followers.remove(name);
         });
         ended
+    }
+
+    fn clients(&self) -> impl Iterator<Item = &Follower> {
+        self.followers.values().filter(|follower| follower.read.is_some())
     }
 }
 
@@ -390,8 +400,6 @@ impl Publication {
             && let Some(follower) = followed.followers.get_mut(follower)
         {
             follower.delivered = delivered;
-            let lowest = followed.followers.values().map(|follower| follower.delivered).min();
-            followed.backlog.forget(lowest.unwrap_or(Epoch::ZERO));
         }
     }
 
