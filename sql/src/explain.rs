@@ -201,7 +201,11 @@ fn describe(graph: &Graph, node: &Node) -> String {
         (NodeKind::Union, _) => format!("of {} inputs", node.inputs.len()),
         (NodeKind::Recurse(recurse), _) => format!(
             "{}, at most {} rounds a step",
-            if recurse.distinct { "each row once" } else { "each derivation" },
+            if recurse.distinct {
+                "each row once"
+            } else {
+                "each derivation"
+            },
             recurse.max_iterations
         ),
         (NodeKind::Port(0), _) => format!("the recursion's own rows ({})", all_names(&node.schema)),

@@ -236,7 +236,9 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Opti
             "max_iterations" => {
                 let given = value.parse().ok().filter(|rounds| *rounds > 0);
                 max_iterations = given.ok_or_else(|| {
-                    Error::new(format!("max_iterations = '{value}' is no number of rounds; give one from 1 on"))
+                    Error::new(format!(
+                        "max_iterations = '{value}' is no number of rounds; give one from 1 on"
+                    ))
                 })?;
             }
             other => {

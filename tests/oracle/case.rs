@@ -266,7 +266,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn over() -> impl Strategy<Value = Over> {
-    let drawn = (any::<u8>(), any::<u8>(), any::<u8>(), any::<(u8, u8)>(), prop::bool::weighted(0.2));
+    let drawn = (
+        any::<u8>(),
+        any::<u8>(),
+        any::<u8>(),
+        any::<(u8, u8)>(),
+        prop::bool::weighted(0.2),
+    );
     drawn.prop_map(|(function, column, frame, bounds, nulls)| Over {
         function,
         column,

@@ -197,7 +197,13 @@ fn apply(query: Query, step: &Step, known: &[Known], last: bool) -> Query {
             order,
             is_total,
             filter,
-        } => over(&from, kinds, calls, &sorted(&query.kinds, partition, order, *is_total), *filter),
+        } => over(
+            &from,
+            kinds,
+            calls,
+            &sorted(&query.kinds, partition, order, *is_total),
+            *filter,
+        ),
         Step::Window { column, size, slide } => match of_kind(&kinds, *column, &[Kind::Time]) {
             Some(column) if kinds.len() < WIDE => window(&from, kinds, column, *size, *slide),
             _ => query,

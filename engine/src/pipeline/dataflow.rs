@@ -442,7 +442,11 @@ impl Dataflow {
         epoch: Epoch,
         logged: &BTreeSet<RelationId>,
         wanted: &BTreeSet<RelationId>,
-    ) -> Result<(WriteBatch, HashMap<RelationId, Vec<ChangeBatch>>, BTreeMap<RelationId, u64>)> {
+    ) -> Result<(
+        WriteBatch,
+        HashMap<RelationId, Vec<ChangeBatch>>,
+        BTreeMap<RelationId, u64>,
+    )> {
         let run = |task: &mut Task| task.checkpoint(epoch, logged, wanted);
         let results: Vec<Result<Checkpoint>> = if let [task] = &mut self.tasks[..] {
             vec![run(task)]

@@ -343,9 +343,14 @@ impl Publication {
             followed.logged_after = Some(followed.logged_after.map_or(epoch, |old| old.min(epoch)));
         }
         let delivered = delivered.unwrap_or(Epoch::ZERO);
-        followed
-            .followers
-            .insert(follower.to_string(), Follower { delivered, read: None, bell });
+        followed.followers.insert(
+            follower.to_string(),
+            Follower {
+                delivered,
+                read: None,
+                bell,
+            },
+        );
     }
 
     /// Registers a follower that has `delivered`, if the changelog is complete from there; else

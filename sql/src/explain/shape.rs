@@ -58,16 +58,25 @@ fn kept(graph: &Graph, node: &Node) -> String {
                 ranking => format!(" {ranking:?}"),
             };
             let closes = top.close.map(|close| close.column);
-            format!("{name}{ranking} {} closes {closes:?}", sorted(&top.partition, &top.order))
+            format!(
+                "{name}{ranking} {} closes {closes:?}",
+                sorted(&top.partition, &top.order)
+            )
         }
         NodeKind::Over(over) => {
             // What is forgotten depends on what the functions reach.
             let kept = match over.in_order {
-                true => format!(" in order {:?}", over.calls.iter().map(|call| call.reach.before).collect::<Vec<_>>()),
+                true => format!(
+                    " in order {:?}",
+                    over.calls.iter().map(|call| call.reach.before).collect::<Vec<_>>()
+                ),
                 false => String::new(),
             };
             let closes = over.close.map(|close| close.column);
-            format!("{name} {} closes {closes:?}{kept}", sorted(&over.partition, &over.order))
+            format!(
+                "{name} {} closes {closes:?}{kept}",
+                sorted(&over.partition, &over.order)
+            )
         }
         NodeKind::Gate(gate) => {
             let whole = if gate.whole_times { " whole times" } else { "" };

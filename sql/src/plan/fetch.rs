@@ -5,7 +5,9 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{self, BinaryOperator, Expr, FunctionArguments, LimitClause, OrderByKind, SelectItem, SetExpr, VisitMut};
+use sqlparser::ast::{
+    self, BinaryOperator, Expr, FunctionArguments, LimitClause, OrderByKind, SelectItem, SetExpr, VisitMut,
+};
 
 use crate::walk::{Flow, Visitor, walk};
 use crate::{Error, Result};
@@ -45,7 +47,9 @@ fn replace(query: &mut ast::Query) -> Result<()> {
         return Ok(());
     };
     if fetch.percent {
-        return Err(Error::new("FETCH FIRST … PERCENT is not supported; say a number of rows"));
+        return Err(Error::new(
+            "FETCH FIRST … PERCENT is not supported; say a number of rows",
+        ));
     }
     let offset = match query.limit_clause.take() {
         None => None,
@@ -86,7 +90,9 @@ fn number(expr: &Expr) -> Option<u64> {
 
 fn with_ties(query: &mut ast::Query, rows: u64, passed_over: u64) -> Result<()> {
     let Some(OrderByKind::Expressions(order)) = query.order_by.as_ref().map(|order| &order.kind) else {
-        return Err(Error::new("FETCH FIRST … WITH TIES needs an ORDER BY, which says what is a tie"));
+        return Err(Error::new(
+            "FETCH FIRST … WITH TIES needs an ORDER BY, which says what is a tie",
+        ));
     };
     let items: &[SelectItem] = match query.body.as_ref() {
         SetExpr::Select(select) => &select.projection,

@@ -34,9 +34,12 @@ pub fn all() -> Vec<Function> {
     all.extend(state.aggregate_functions().iter().map(|(name, function)| {
         described(name, "aggregate", true, function.documentation())
     }));
-    all.extend(state.window_functions().iter().map(|(name, function)| {
-        described(name, "window", true, function.documentation())
-    }));
+    all.extend(
+        state
+            .window_functions()
+            .iter()
+            .map(|(name, function)| described(name, "window", true, function.documentation())),
+    );
     all.sort_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
     all
 }

@@ -9,7 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ErrorKind, Range, ReadOptions, Snapshot, WriteOptions};
+use rocksdb::{
+    ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ErrorKind, Range, ReadOptions, Snapshot, WriteOptions,
+};
 
 use super::{Keyspace, Op, Reader, Scan, Store, WriteBatch};
 use crate::error::{Error, Result};

@@ -17,9 +17,8 @@ impl Runtime {
             return Ok(());
         }
         let since = self.last_checkpoint.elapsed();
-        let due = since >= self.shared.options.checkpoint_interval
-            || (idle && since >= CHECKPOINT_PAUSE)
-            || self.is_full();
+        let due =
+            since >= self.shared.options.checkpoint_interval || (idle && since >= CHECKPOINT_PAUSE) || self.is_full();
         if due { self.checkpoint() } else { Ok(()) }
     }
 

@@ -41,7 +41,13 @@ impl Errors {
     }
 
     /// Writes what is new, and deletes the oldest of what is too much.
-    pub fn write(&mut self, reader: &dyn Reader, record: &PipelineRecord, now: i64, batch: &mut WriteBatch) -> Result<()> {
+    pub fn write(
+        &mut self,
+        reader: &dyn Reader,
+        record: &PipelineRecord,
+        now: i64,
+        batch: &mut WriteBatch,
+    ) -> Result<()> {
         for (source, records) in std::mem::take(&mut self.fresh) {
             let stored = match self.stored.remove(&source) {
                 Some(stored) => stored,

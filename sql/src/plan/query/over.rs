@@ -7,12 +7,13 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, SortExpr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    Expr, ExprSchemable, LogicalPlan, SortExpr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    WindowFunctionDefinition,
 };
-use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_expr::expressions as physical_exprs;
-use datafusion::physical_planner::is_window_frame_bound_valid;
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::windows::create_window_expr;
+use datafusion::physical_planner::is_window_frame_bound_valid;
 use weir_engine::graph::{GateSpec, Input, NodeId, NodeKind, OrderKey, OverCall, OverSpec, Reach};
 
 use super::order::order_keys;
@@ -149,9 +150,8 @@ impl Builder {
         };
         let below = self.graph.node(input.node);
         // A row that is old may get another value, unless its partition is closed.
-        let kept = |bound: &Option<TimeBound>| {
-            bound.filter(|bound| in_order || is_closed && *bound != TimeBound::Event)
-        };
+        let kept =
+            |bound: &Option<TimeBound>| bound.filter(|bound| in_order || is_closed && *bound != TimeBound::Event);
         let mut time: Vec<Option<TimeBound>> = input.time.iter().map(kept).collect();
         time.resize(time.len() + calls.len(), None);
         let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
@@ -348,7 +348,11 @@ fn shift(call: &WindowFunction) -> Option<i64> {
         },
         Some(_) => return None,
     };
-    Some(if call.fun.name() == "lead" { rows.checked_neg()? } else { rows })
+    Some(if call.fun.name() == "lead" {
+        rows.checked_neg()?
+    } else {
+        rows
+    })
 }
 
 fn frame_reach(call: &WindowFunction, schema: &DFSchema) -> Reach {

@@ -72,7 +72,12 @@ impl Builder {
             has_watermark: false,
             bound: Some("grows with its inputs, and what follows from them is kept in memory".to_string()),
         };
-        let node = self.push(NodeKind::Recurse(spec), inputs, Arc::new(schema.as_arrow().clone()), facts);
+        let node = self.push(
+            NodeKind::Recurse(spec),
+            inputs,
+            Arc::new(schema.as_arrow().clone()),
+            facts,
+        );
         Ok(Built {
             node,
             schema,
@@ -97,7 +102,10 @@ impl Builder {
         let within = self.within.take().expect("it was just put there");
         *self = within.outside;
         built?;
-        graph.nodes.iter().try_for_each(|node| allowed(node, &graph, &query.name))?;
+        graph
+            .nodes
+            .iter()
+            .try_for_each(|node| allowed(node, &graph, &query.name))?;
         Ok((graph, within.ports))
     }
 
@@ -130,7 +138,10 @@ impl Builder {
             dealt: Some(Vec::new()),
         };
         let port = self.port(0, &built);
-        let columns: Vec<usize> = scan.projection.clone().unwrap_or_else(|| (0..whole.fields().len()).collect());
+        let columns: Vec<usize> = scan
+            .projection
+            .clone()
+            .unwrap_or_else(|| (0..whole.fields().len()).collect());
         let time = vec![None; columns.len()];
         let selected = self.select(port, &columns).ok()?;
         Some(Built {

@@ -25,7 +25,9 @@ impl Builder {
             NullHandling::Drop => false,
             NullHandling::PreserveAndExpandEmpty => true,
             NullHandling::Preserve => {
-                return Err(Error::new("UNNEST that keeps NULLs and drops empty arrays is not there"));
+                return Err(Error::new(
+                    "UNNEST that keeps NULLs and drops empty arrays is not there",
+                ));
             }
         };
         let lists = unnest.list_type_columns.iter().map(|(column, list)| List {
@@ -105,7 +107,11 @@ impl Builder {
             let column = Expr::Column(Column::from((qualifier, field.as_ref())));
             match field.data_type() {
                 DataType::Struct(fields) if unnest.struct_type_columns.contains(&place) => {
-                    exprs.extend(fields.iter().map(|field| get_field(column.clone(), field.name().as_str())));
+                    exprs.extend(
+                        fields
+                            .iter()
+                            .map(|field| get_field(column.clone(), field.name().as_str())),
+                    );
                 }
                 _ => exprs.push(column),
             }
