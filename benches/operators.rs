@@ -142,9 +142,10 @@ fn joins(criterion: &mut Criterion) {
             kind,
             left_keys: vec![0],
             right_keys: vec![0],
-            null_equals_null: false,
+            null_equals_null: vec![false],
             residual,
             close: None,
+            interval: None,
         };
         let join = node(NodeKind::Join(spec), &both, false);
         let rows = |range: std::ops::Range<usize>| {

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -107,6 +108,10 @@ pub enum NodeKind {
     Recurse(RecurseSpec),
     /// Inside a recursion: its own rows (0), or those of its input of this number.
     Port(usize),
+    /// Rows that are there from the start. Reads nothing.
+    Values(ValuesSpec),
+    /// Rows as often as a column says.
+    Repeat(RepeatSpec),
 }
 
 /// Reads a relation.
@@ -265,9 +270,30 @@ pub enum JoinKind {
     Inner,
     /// Pairs, and left rows without partner with NULLs.
     Left,
+    /// Pairs, and rows of either side without partner with NULLs.
+    Full,
+    /// Left rows that have a partner.
+    Semi,
+    /// Left rows that have none.
+    Anti,
+    /// Left rows, each with a BOOLEAN that says whether it has a partner.
+    Mark,
 }
 
-/// A join. Output: left columns, then right columns.
+impl JoinKind {
+    /// Whether a row of the output has columns of both sides.
+    pub fn pairs(self) -> bool {
+        matches!(self, JoinKind::Inner | JoinKind::Left | JoinKind::Full)
+    }
+
+    /// Whether the output only grows where both inputs do.
+    pub fn only_adds(self) -> bool {
+        matches!(self, JoinKind::Inner | JoinKind::Semi)
+    }
+}
+
+/// A join. Output: left columns, then right columns; of the kinds that give no pairs, left columns,
+/// and with [`JoinKind::Mark`] the mark.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JoinSpec {
     /// Its kind.
@@ -276,13 +302,33 @@ pub struct JoinSpec {
     pub left_keys: Vec<usize>,
     /// Key columns of the right input, same types.
     pub right_keys: Vec<usize>,
-    /// NULL keys are equal (`IS NOT DISTINCT FROM`) for all keys; else NULL meets nothing.
-    pub null_equals_null: bool,
+    /// By key: NULL equals NULL (`IS NOT DISTINCT FROM`); else a NULL there meets nothing.
+    pub null_equals_null: Vec<bool>,
     /// A condition on a pair, over left columns then right columns.
     pub residual: Option<Arc<dyn PhysicalExpr>>,
     /// Window join: a key position whose TIMESTAMP(6) lets both sides' state go when the watermark
     /// passes it.
     pub close: Option<CloseSpec>,
+    /// Interval join: partners' event times lie near each other. Both inputs only add rows, and
+    /// have the hidden watermark column behind all others, which is no part of the output.
+    pub interval: Option<IntervalSpec>,
+}
+
+/// How near to each other the event times of an interval join's partners lie: the right one minus
+/// the left one is from `from_us` to `to_us`. The condition itself is in the residual, or the times
+/// are keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntervalSpec {
+    /// TIMESTAMP(6) column of the left input.
+    pub left_time: usize,
+    /// TIMESTAMP(6) column of the right input.
+    pub right_time: usize,
+    /// Microseconds.
+    pub from_us: i64,
+    /// Microseconds, not less.
+    pub to_us: i64,
+    /// Allowed lateness, microseconds.
+    pub lateness_us: i64,
 }
 
 /// One ordering column.
@@ -434,6 +480,20 @@ impl PartialEq for RecurseSpec {
     }
 }
 
+/// Rows that are in the query itself: given once, in the first step of all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValuesSpec {
+    /// With the columns of the node's schema.
+    pub rows: RecordBatch,
+}
+
+/// Repeats rows. Output: the input's columns without this one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RepeatSpec {
+    /// BIGINT column: how often the row is there; not at all if it is NULL or less than 1.
+    pub times: usize,
+}
+
 impl Graph {
     /// The node.
     pub fn node(&self, id: NodeId) -> &Node {
@@ -487,6 +547,8 @@ impl NodeKind {
             NodeKind::Upsert(_) => "Upsert",
             NodeKind::Recurse(_) => "Recurse",
             NodeKind::Port(_) => "Port",
+            NodeKind::Values(_) => "Values",
+            NodeKind::Repeat(_) => "Repeat",
         }
     }
 
@@ -501,6 +563,7 @@ impl NodeKind {
                 | NodeKind::Gate(_)
                 | NodeKind::Upsert(_)
                 | NodeKind::Recurse(_)
+                | NodeKind::Values(_)
         )
     }
 }

@@ -22,11 +22,13 @@ pub mod map;
 pub mod over;
 mod partitions;
 pub mod recurse;
+pub mod repeat;
 pub mod top_n;
 #[cfg(test)]
 mod trial;
 pub mod unnest;
 pub mod upsert;
+pub mod values;
 pub mod window;
 
 /// Event time up to which a relation is complete, microseconds since the epoch: no on-time row
@@ -135,5 +137,7 @@ pub fn build(node: &Node, inputs: &[&Node], context: &TaskContext) -> Result<Opt
         NodeKind::Gate(spec) => Box::new(gate::Gate::new(spec, node, inputs[0], context)?),
         NodeKind::Recurse(spec) => Box::new(recurse::Recurse::new(spec, node, inputs, context)?),
         NodeKind::Upsert(spec) => Box::new(upsert::Upsert::new(spec, node, inputs[0], context)?),
+        NodeKind::Values(spec) => Box::new(values::Values::new(spec, node, context)?),
+        NodeKind::Repeat(spec) => Box::new(repeat::Repeat::new(spec, node)),
     }))
 }

@@ -198,6 +198,12 @@ enum Presence {
 }
 
 impl KeyedTable {
+    /// The first bytes of each key have no say in its hash, and so in its shard: the hashes that keys
+    /// are given with are of the rest. A fact of the table, for ever.
+    pub fn set_leading_bytes(&mut self, bytes: usize) {
+        self.stored.set_leading_bytes(bytes);
+    }
+
     /// Opens a table. Where nothing of it is stored it is complete from the start.
     ///
     /// # Errors

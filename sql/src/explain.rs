@@ -5,7 +5,7 @@ use std::fmt::Write;
 use arrow::datatypes::Schema;
 use weir_engine::graph::{
     AggregateCall, AggregateFunction, AggregateSpec, Exchange, FoldSpec, Graph, JoinKind, JoinSpec, Node, NodeKind,
-    OrderKey, OverSpec, Ranking, TopNSpec, UnnestSpec, WindowSpec,
+    OrderKey, OverSpec, Ranking, TopNSpec, UnnestSpec, ValuesSpec, WindowSpec,
 };
 
 mod expr;
@@ -42,7 +42,7 @@ pub fn notes(graph: &Graph) -> Vec<String> {
 
 fn note(graph: &Graph, node: &Node) -> Option<String> {
     match &node.kind {
-        NodeKind::Join(join) if join.close.is_none() => {
+        NodeKind::Join(join) if join.close.is_none() && join.interval.is_none() => {
             let endless = |input: usize| graph.node(node.inputs[input].node).append_only;
             let sides = match (endless(0), endless(1)) {
                 (true, true) => "both sides",
@@ -198,6 +198,8 @@ fn describe(graph: &Graph, node: &Node) -> String {
         (NodeKind::Gate(gate), _) => format!("holds rows until the watermark passes {}", names(node, &[gate.column])),
         (NodeKind::Upsert(upsert), Some(below)) => format!("the last row by {}", names(below, &upsert.keys)),
         (NodeKind::Unnest(unnest), Some(below)) => describe_unnest(below, unnest),
+        (NodeKind::Values(values), _) => describe_values(values),
+        (NodeKind::Repeat(repeat), Some(below)) => format!("each row {} times", names(below, &[repeat.times])),
         (NodeKind::Union, _) => format!("of {} inputs", node.inputs.len()),
         (NodeKind::Recurse(recurse), _) => format!(
             "{}, at most {} rounds a step",
@@ -211,6 +213,14 @@ fn describe(graph: &Graph, node: &Node) -> String {
         (NodeKind::Port(0), _) => format!("the recursion's own rows ({})", all_names(&node.schema)),
         (NodeKind::Port(port), _) => format!("input {port} of the recursion ({})", all_names(&node.schema)),
         _ => String::new(),
+    }
+}
+
+fn describe_values(values: &ValuesSpec) -> String {
+    let names = all_names(&values.rows.schema());
+    match values.rows.num_rows() {
+        1 => format!("1 row ({names})"),
+        rows => format!("{rows} rows ({names})"),
     }
 }
 
@@ -293,13 +303,27 @@ fn fold_arguments(fold: &FoldSpec, schema: &Schema) -> String {
 }
 
 fn describe_join(graph: &Graph, node: &Node, join: &JoinSpec) -> String {
-    let kind = if join.kind == JoinKind::Left { "left" } else { "inner" };
+    let kind = match join.kind {
+        JoinKind::Inner => "inner",
+        JoinKind::Left => "left",
+        JoinKind::Full => "full",
+        JoinKind::Semi => "semi",
+        JoinKind::Anti => "anti",
+        JoinKind::Mark => "mark",
+    };
     let mut text = match join.left_keys.is_empty() {
         true => format!("{kind}, every pair"),
         false => format!("{kind} on {}", join_keys(graph, node, join)),
     };
     if let Some(residual) = &join.residual {
-        let _ = write!(text, " and {}", expr::text(residual, &node.schema));
+        // Without the hidden columns of an interval join.
+        let hidden = usize::from(join.interval.is_some());
+        let columns = |input: usize| {
+            let fields = graph.node(node.inputs[input].node).schema.fields();
+            fields[..fields.len() - hidden].to_vec()
+        };
+        let both = Schema::new([columns(0), columns(1)].concat());
+        let _ = write!(text, " and {}", expr::text(residual, &both));
     }
     text
 }
@@ -307,17 +331,15 @@ fn describe_join(graph: &Graph, node: &Node, join: &JoinSpec) -> String {
 /// `a = b AND c = d`, of a join's keys.
 fn join_keys(graph: &Graph, node: &Node, join: &JoinSpec) -> String {
     let (left, right) = (graph.node(node.inputs[0].node), graph.node(node.inputs[1].node));
-    let equals = if join.null_equals_null {
-        "IS NOT DISTINCT FROM"
-    } else {
-        "="
+    let pair = |(position, (l, r)): (usize, (&usize, &usize))| {
+        let equals = match join.null_equals_null[position] {
+            true => "IS NOT DISTINCT FROM",
+            false => "=",
+        };
+        format!("{} {equals} {}", names(left, &[*l]), names(right, &[*r]))
     };
-    let pair = |(l, r): (&usize, &usize)| {
-        let (l, r) = (names(left, &[*l]), names(right, &[*r]));
-        format!("{l} {equals} {r}")
-    };
-    let pairs: Vec<String> = join.left_keys.iter().zip(&join.right_keys).map(pair).collect();
-    pairs.join(" AND ")
+    let pairs = join.left_keys.iter().zip(&join.right_keys).enumerate();
+    pairs.map(pair).collect::<Vec<_>>().join(" AND ")
 }
 
 fn describe_top_n(below: &Node, top: &TopNSpec) -> String {

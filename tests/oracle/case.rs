@@ -75,9 +75,31 @@ pub enum Step {
     Distinct,
     Join {
         other: u8,
-        left: bool,
+        kind: u8,
         on: (u8, u8),
+        /// How the two columns are compared.
+        compare: u8,
         residual: Option<(u8, u8, u8)>,
+    },
+    /// A subquery over another relation, in WHERE, in the SELECT list or beside the rows.
+    Subquery {
+        other: u8,
+        form: u8,
+        columns: (u8, u8),
+        /// A column of each that is equal.
+        correlated: Option<(u8, u8)>,
+        negated: bool,
+    },
+    /// INTERSECT, EXCEPT or UNION with another relation.
+    Set {
+        other: u8,
+        operator: u8,
+    },
+    /// Rows that stand in the query, put beside others or among them.
+    Constants {
+        column: u8,
+        among: bool,
+        values: Vec<u8>,
     },
     First {
         partition: Vec<u8>,
@@ -249,8 +271,15 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (vec(any::<u8>(), 0..3), option::weighted(0.15, sets()), vec(call, 1..4), option::weighted(0.2, any::<u8>()))
             .prop_map(|(keys, sets, calls, having)| Step::Group { keys, sets, calls, having }),
         1 => Just(Step::Distinct),
-        4 => (any::<u8>(), any::<bool>(), any::<(u8, u8)>(), option::weighted(0.3, any::<(u8, u8, u8)>()))
-            .prop_map(|(other, left, on, residual)| Step::Join { other, left, on, residual }),
+        5 => (any::<(u8, u8, u8)>(), any::<(u8, u8)>(), option::weighted(0.3, any::<(u8, u8, u8)>()))
+            .prop_map(|((other, kind, compare), on, residual)| Step::Join { other, kind, on, compare, residual }),
+        4 => (any::<(u8, u8)>(), any::<(u8, u8)>(), option::weighted(0.6, any::<(u8, u8)>()), any::<bool>())
+            .prop_map(|((other, form), columns, correlated, negated)| {
+                Step::Subquery { other, form, columns, correlated, negated }
+            }),
+        2 => any::<(u8, u8)>().prop_map(|(other, operator)| Step::Set { other, operator }),
+        1 => (any::<u8>(), any::<bool>(), vec(any::<u8>(), 1..4))
+            .prop_map(|(column, among, values)| Step::Constants { column, among, values }),
         2 => (vec(any::<u8>(), 0..2), vec(any::<(u8, bool, bool)>(), 0..3), 0u8..4, any::<bool>(), 0u8..8)
             .prop_map(|(partition, order, rows, number, by)| Step::First { partition, order, rows, number, by }),
         4 => (vec(over(), 1..4), vec(any::<u8>(), 0..2), vec(any::<(u8, bool, bool)>(), 0..3), any::<bool>(),

@@ -5,6 +5,9 @@ use std::fmt::Write;
 use super::aggregates::{Grouping, group};
 use super::case::{Action, Case, Kind, Origin, Over, Relation, Step, View};
 
+#[path = "joins.rs"]
+mod joins;
+
 /// A relation or view that queries may read: its columns are c0, c1, ….
 struct Known {
     name: String,
@@ -176,10 +179,20 @@ fn apply(query: Query, step: &Step, known: &[Known], last: bool) -> Query {
         },
         Step::Join {
             other,
-            left,
+            kind,
             on,
+            compare,
             residual,
-        } => join(query, pick(known, *other), *left, *on, *residual),
+        } => joins::join(query, pick(known, *other), *kind, *on, *compare, *residual),
+        Step::Subquery {
+            other,
+            form,
+            columns,
+            correlated,
+            negated,
+        } => joins::subquery(query, pick(known, *other), *form, *columns, *correlated, *negated),
+        Step::Set { other, operator } => joins::set(query, pick(known, *other), *operator),
+        Step::Constants { column, among, values } => joins::constants(query, *column, *among, values),
         Step::First {
             partition,
             order,
@@ -298,44 +311,6 @@ fn order_text(order: &[(usize, bool, bool)]) -> String {
         })
         .collect();
     parts.join(", ")
-}
-
-fn join(query: Query, other: &Known, left: bool, on: (u8, u8), residual: Option<(u8, u8, u8)>) -> Query {
-    if query.kinds.len() + other.kinds.len() > WIDE {
-        return query;
-    }
-    // An equality of two columns of a kind; the first columns are both whole numbers.
-    let a = usize::from(on.0) % query.kinds.len();
-    let Some(b) = of_kind(&other.kinds, on.1, &[query.kinds[a]]) else {
-        return query;
-    };
-    let mut condition = format!("a.c{a} = b.c{b}");
-    if let Some((column, test, value)) = residual {
-        let extra = if test % 2 == 0 {
-            predicate("b.", &other.kinds, column, test / 2, value)
-        } else {
-            predicate("a.", &query.kinds, column, test / 2, value)
-        };
-        let _ = write!(condition, " AND {extra}");
-    }
-    let mut parts = Vec::new();
-    let mut kinds = Vec::new();
-    for (side, of) in [("a", &query.kinds), ("b", &other.kinds)] {
-        for (column, kind) in of.iter().enumerate() {
-            parts.push(format!("{side}.c{column} AS c{}", parts.len()));
-            kinds.push(*kind);
-        }
-    }
-    let word = if left { "LEFT JOIN" } else { "JOIN" };
-    Query {
-        sql: format!(
-            "SELECT {} FROM (\n{}\n) a {word} {} b ON {condition}",
-            parts.join(", "),
-            indented(&query.sql),
-            other.name
-        ),
-        kinds,
-    }
 }
 
 /// `PARTITION BY …` and `ORDER BY …`, or nothing of either.
@@ -496,11 +471,25 @@ fn window(from: &str, mut kinds: Vec<Kind>, column: usize, size: u8, slide: u8) 
     }
 }
 
-/// The columns of a kind that both have, pairwise; where the other has none, NULL.
+/// The query with the rows of another relation.
 fn union(query: Query, other: &Known) -> Query {
+    Query {
+        sql: format!(
+            "SELECT {} FROM (\n{}\n) u\nUNION ALL\n{}",
+            columns("", query.kinds.len()),
+            indented(&query.sql),
+            like(&query.kinds, other)
+        ),
+        kinds: query.kinds,
+    }
+}
+
+/// Another relation's rows with columns of these kinds: those that it has, pairwise; where it has
+/// none, NULL.
+fn like(kinds: &[Kind], other: &Known) -> String {
     let mut taken = vec![false; other.kinds.len()];
     let mut parts = Vec::new();
-    for (column, kind) in query.kinds.iter().enumerate() {
+    for (column, kind) in kinds.iter().enumerate() {
         let found = (0..other.kinds.len()).find(|c| !taken[*c] && other.kinds[*c] == *kind);
         parts.push(match found {
             Some(c) => {
@@ -510,16 +499,7 @@ fn union(query: Query, other: &Known) -> Query {
             None => format!("CAST(NULL AS {}) AS c{column}", sql_type(*kind)),
         });
     }
-    Query {
-        sql: format!(
-            "SELECT {} FROM (\n{}\n) u\nUNION ALL\nSELECT {} FROM {}",
-            columns("", query.kinds.len()),
-            indented(&query.sql),
-            parts.join(", "),
-            other.name
-        ),
-        kinds: query.kinds,
-    }
+    format!("SELECT {} FROM {}", parts.join(", "), other.name)
 }
 
 fn act(script: &mut String, action: &Action, case: &Case, serial: &mut u64) {

@@ -17,3 +17,11 @@ SELECT p.bidder, p.window_end, q.n FROM
 EMIT ON WINDOW CLOSE;
 WITH busy AS (SELECT auction, count(*) AS n FROM bids GROUP BY auction HAVING count(*) > 10)
 SELECT x.auction, x.n, y.n AS other FROM busy AS x JOIN busy AS y ON x.auction = y.auction EMIT CHANGES;
+SELECT b.auction, a.seller FROM bids AS b FULL JOIN auctions AS a ON b.auction = a.id AND b.price > a.reserve EMIT CHANGES;
+SELECT b.auction FROM bids AS b LEFT JOIN lines AS l ON b.auction IS NOT DISTINCT FROM l.a AND b.channel = l.b EMIT CHANGES;
+SELECT r.currency, l.b FROM rates AS r RIGHT JOIN lines AS l ON r.rate > l.a EMIT CHANGES;
+SELECT b.auction, a.seller FROM bids AS b JOIN auctions AS a
+  ON b.auction = a.id AND b.at BETWEEN a.opened AND a.opened + INTERVAL '1' HOUR EMIT CHANGES;
+SELECT b.auction, b.at FROM bids AS b JOIN auctions AS a
+  ON b.auction = a.id AND b.at BETWEEN a.opened AND a.opened + INTERVAL '1' HOUR EMIT ON WINDOW CLOSE;
+SELECT b.auction, a.seller FROM bids AS b LEFT JOIN auctions AS a ON b.auction = a.id AND b.at >= a.opened EMIT CHANGES;

@@ -47,6 +47,9 @@ pub(super) enum Keep {
 /// Batches of together up to this many rows are made one.
 const GATHERED_ROWS: usize = 16 * 1024;
 
+/// Of the time bucket that keys may begin with.
+pub(super) const BUCKET_BYTES: usize = size_of::<i64>();
+
 /// The end of a chain of changed rows.
 const END: u32 = u32::MAX;
 /// Not in the chain.
@@ -352,6 +355,14 @@ impl Arrangement {
             rows: WeightedRows::new(keep),
             bucketed,
         })
+    }
+
+    /// The same, of keys that begin with their time bucket ([`BUCKET_BYTES`]): one that is else the
+    /// same may be in several.
+    pub(super) fn open_by_time(context: &TaskContext, n: u16, keep: Keep) -> Result<Self> {
+        let mut opened = Self::open(context, n, keep, true)?;
+        opened.table.set_leading_bytes(BUCKET_BYTES);
+        Ok(opened)
     }
 
     /// The slot of each key, made where there is none.

@@ -1,4 +1,5 @@
-//! Join: pairs of left and right rows with equal keys; LEFT also left rows without a partner.
+//! Join: pairs of left and right rows with equal keys, and what the kind of join says of rows by
+//! whether they have a partner.
 //!
 //! Both inputs may change. A join is linear in each of them, so with L and R as of the last step
 //! and ΔL and ΔR what this one brings, its change is `L ⋈ ΔR + ΔL ⋈ (R + ΔR)`: the right changes
@@ -6,28 +7,33 @@
 //! each side is an [`Arrangement`] by key, and the changes of one probe that of the other. A pair's
 //! weight is the product of its rows'.
 //!
-//! **LEFT.** A left row stands with NULLs as long as it has no partner. Without a residual
-//! condition that is a fact of the key (are there right rows at all?); with one each left row keeps
-//! the number of its partners. What is compared is before and after all of the step's right
-//! changes, so a partner that only changes never shows as NULLs in between.
+//! **Partners.** An outer join shows a row with NULLs as long as it has no partner, an anti-join
+//! shows it as it is; a semi-join shows it as long as it has one, a mark join says which of the two
+//! holds ([`Shown`]). Without a residual condition that is a fact of the key (does the other side
+//! have rows at all?); with one each row keeps the number of its partners. What is compared is
+//! before and after all of the step's changes of the other side, so a partner that only changes
+//! never shows as NULLs in between.
 //!
-//! A NULL in a key meets nothing (unless `null_equals_null`) and isn't kept: an inner join drops
-//! such rows, a left join passes left ones on at once.
+//! A NULL in a key meets nothing (unless `null_equals_null`) and isn't kept: such a row is shown at
+//! once, or dropped, as one that will never have a partner.
 //!
 //! **Closing.** In a window join both sides' state goes when the watermark passes the window, and
-//! rows that come for it later are dropped and counted. What was emitted stays.
+//! rows that come for it later are dropped and counted. What was emitted stays. In an interval join
+//! a row goes when no partner can come any more ([`interval`]).
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute;
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::physical_expr::PhysicalExpr;
 use weir_state::WriteBatch;
 
 use crate::change::{ChangeBatch, Weights, record_batch};
 use crate::graph::{CloseSpec, JoinKind, JoinSpec, Node};
-use crate::operator::arrangement::{Arrangement, Keep, RowId, bucket_of, canonical, closed_through, gathered};
+use crate::operator::arrangement::{
+    Arrangement, BUCKET_BYTES, Keep, RowId, bucket_of, canonical, closed_through, gathered,
+};
 use crate::operator::map::truth;
 use crate::operator::{Operator, OperatorStats, Step, TaskContext, Watermark};
 use crate::row::{RowCodec, Rows};
@@ -35,11 +41,14 @@ use crate::shard::hash_rows;
 use crate::table::{Keys, Slot};
 use crate::{Error, Result};
 
+mod interval;
 mod probe;
+mod show;
+mod side;
 #[cfg(test)]
 mod tests;
 
-use probe::Stored;
+use side::{Changes, Found, Shown, Side, Turned};
 
 /// One task's part of a [`JoinSpec`] node.
 pub struct Join {
@@ -49,240 +58,146 @@ pub struct Join {
     /// Of the key columns, either side's.
     keys: RowCodec,
     schema: SchemaRef,
+    /// Left columns, then right columns: what the residual condition is over.
+    pair_schema: SchemaRef,
     /// As of the last step: what was closed then is closed for the rows of this one.
     watermark: Watermark,
     late_dropped: u64,
 }
 
-/// What is known of an input, and its rows.
-struct Side {
-    types: Vec<DataType>,
-    keys: Vec<usize>,
-    /// The columns that are no keys: what is kept of a row.
-    rest: Vec<usize>,
-    codec: RowCodec,
-    /// Columns to be made canonical.
-    floats: Vec<usize>,
-    state: Arrangement,
-}
-
-/// Changes of one input that take part, with their keys.
-struct Changes {
-    batch: ChangeBatch,
-    keys: Rows,
-    hashes: Vec<u64>,
-    /// Empty where nothing closes.
-    buckets: Vec<i64>,
-}
-
-impl Changes {
-    fn keys(&self) -> Keys<'_> {
-        Keys {
-            rows: &self.keys,
-            hashes: &self.hashes,
-            buckets: &self.buckets,
-        }
-    }
-}
-
-/// Changes of the side's own state: slots and rows.
-struct Update<'a> {
-    changes: &'a Changes,
-    slots: Vec<Slot>,
-    rest: Rows,
-    /// By row, where partners are counted.
-    partners: Vec<i64>,
-}
-
 impl Join {
-    /// An operator over `left` and `right`, whose output has the columns of `node.schema`: all of
-    /// the left, then all of the right.
+    /// An operator over `left` and `right`, whose output has the columns of `node.schema`, as
+    /// [`JoinSpec`] says.
     ///
     /// # Errors
     /// If the plan doesn't fit together, a column can't be kept in state, or the store can't be
     /// read.
     pub fn new(spec: &JoinSpec, node: &Node, left: &Node, right: &Node, context: &TaskContext) -> Result<Self> {
         check(spec, node, left, right)?;
-        let counts_partners = spec.kind == JoinKind::Left && spec.residual.is_some();
-        let keep_left = if counts_partners {
-            Keep::WithPartners
-        } else {
-            Keep::Unordered
-        };
-        let bucketed = spec.close.is_some();
         let key_types: Vec<DataType> = spec
             .left_keys
             .iter()
             .map(|key| left.schema.field(*key).data_type().clone())
             .collect();
+        let (left_schema, right_schema) = (side::visible(spec, left)?, side::visible(spec, right)?);
+        let fields = left_schema.fields().iter().chain(right_schema.fields());
         Ok(Self {
-            left: Side::new(
-                &spec.left_keys,
-                left,
-                Arrangement::open(context, 0, keep_left, bucketed)?,
-            )?,
-            right: Side::new(
-                &spec.right_keys,
-                right,
-                Arrangement::open(context, 1, Keep::Unordered, bucketed)?,
-            )?,
+            left: Side::new(spec, true, &left_schema, context)?,
+            right: Side::new(spec, false, &right_schema, context)?,
             keys: RowCodec::for_types(&key_types)?,
             spec: spec.clone(),
             schema: node.schema.clone(),
+            pair_schema: Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>())),
             watermark: Watermark::MIN,
             late_dropped: 0,
         })
     }
 
-    fn is_left(&self) -> bool {
-        self.spec.kind == JoinKind::Left
-    }
-
-    /// `L ⋈ ΔR`, then R becomes R + ΔR, and left rows gain or lose their NULLs.
-    fn step_right(&mut self, changes: &[Changes], output: &mut Vec<ChangeBatch>) -> Result<()> {
-        let counts_partners = self.is_left() && self.spec.residual.is_some();
+    /// One side's changes meet the other side's rows, then become part of their own side's.
+    fn step_side(&mut self, is_left: bool, changes: &[Changes], output: &mut Vec<ChangeBatch>) -> Result<()> {
+        let counts_partners = self.counts_partners();
         let mut updates = Vec::with_capacity(changes.len());
-        let mut hits = Vec::new();
-        let mut keys = Vec::new();
+        let (mut hits, mut keys) = (Vec::new(), Vec::new());
         for changes in changes {
-            let slots = self.right.state.resolve(changes.keys())?;
-            let partners = self.left.state.lookup(changes.keys())?;
-            let right = self.probing(&self.right, &self.left, false);
-            right.probe(changes, &partners, output, |probe, slot, row| {
-                if counts_partners {
-                    hits.push((row, slot, changes.batch.weight(probe as usize)));
-                }
-            })?;
-            if self.is_left() && !counts_partners {
-                let pairs = slots.iter().zip(&partners);
-                keys.extend(pairs.filter_map(|(slot, left)| Some((*slot, (*left)?))));
+            let (probe, stored) = self.sides_mut(is_left);
+            let slots = match changes.kept {
+                true => probe.state.resolve(changes.keys())?,
+                false => Vec::new(),
+            };
+            let found = stored.find_partners(changes, probe)?;
+            let partners = self.probe(is_left, changes, &found, &mut hits, output)?;
+            let (probe, stored) = self.sides(is_left);
+            let has_partner = |row: usize| match counts_partners {
+                true => partners[row] != 0,
+                false => found.slots[row].is_some_and(|slot| stored.state.rows.total(slot) > 0),
+            };
+            self.show(is_left, &changes.batch, has_partner, output)?;
+            if stored.shown != Shown::InPairs && !counts_partners {
+                let pairs = slots.iter().zip(&found.slots);
+                keys.extend(pairs.filter_map(|(slot, found)| Some((*slot, (*found)?))));
             }
-            updates.push(self.right.update(changes, slots, Vec::new())?);
+            let partners = match probe.counts_partners {
+                true => partners,
+                false => Vec::new(),
+            };
+            if changes.kept {
+                updates.push(probe.update(changes, slots, partners)?);
+            }
         }
         keys.sort_unstable();
         keys.dedup();
-        let rows = &self.right.state.rows;
-        let before: Vec<bool> = keys.iter().map(|(slot, _)| rows.total(*slot) > 0).collect();
-        self.right.apply(&updates)?;
-        let mut turned = self.count_partners(hits)?;
-        for ((slot, left), had_partners) in keys.into_iter().zip(before) {
-            let has_partners = self.right.state.rows.total(slot) > 0;
-            if had_partners != has_partners {
-                let rows = &self.left.state.rows;
-                let sign = if has_partners { -1 } else { 1 };
-                turned.extend(rows.of(left).map(|row| Stored {
-                    slot: left,
+        let (probe, stored) = self.sides_mut(is_left);
+        let had_rows: Vec<bool> = keys.iter().map(|(slot, _)| probe.state.rows.total(*slot) > 0).collect();
+        probe.apply(&updates)?;
+        let mut turned = stored.count_partners(hits)?;
+        for ((slot, found), had_rows) in keys.into_iter().zip(had_rows) {
+            let has_partner = probe.state.rows.total(slot) > 0;
+            if had_rows != has_partner {
+                let rows = &stored.state.rows;
+                turned.extend(rows.of(found).map(|row| Turned {
+                    slot: found,
                     row,
-                    weight: sign * rows.weight(row),
+                    weight: rows.weight(row),
+                    has_partner,
                 }));
             }
         }
-        self.emit_stored_with_nulls(&turned, output)
+        self.show_turned(!is_left, &turned, output)
     }
 
-    /// Adds to left rows' numbers of partners, and gives those that got their first or lost their
-    /// last, with the weight that they change by with NULLs.
-    fn count_partners(&mut self, mut hits: Vec<(RowId, Slot, i64)>) -> Result<Vec<Stored>> {
-        hits.sort_unstable();
-        let mut turned = Vec::new();
-        for hits in hits.chunk_by(|one, other| one.0 == other.0) {
-            let (row, slot, _) = hits[0];
-            let rows = &mut self.left.state.rows;
-            let before = rows.partners(row);
-            let after = hits
-                .iter()
-                .try_fold(before, |sum, hit| sum.checked_add(hit.2))
-                .filter(|after| *after >= 0)
-                .ok_or_else(|| Error::internal("a row has lost more partners than it had"))?;
-            if after == before {
-                continue;
-            }
-            self.left.state.table.mark_dirty(slot);
-            rows.set_partners(slot, row, after);
-            if (before == 0) != (after == 0) {
-                let weight = if after == 0 {
-                    rows.weight(row)
-                } else {
-                    -rows.weight(row)
-                };
-                turned.push(Stored { slot, row, weight });
-            }
+    /// Emits the pairs of `changes` with the rows in `found`, and gives each change's number of
+    /// partners, where that is no fact of the key; `hits` are the kept rows they are partners of.
+    fn probe(
+        &self,
+        is_left: bool,
+        changes: &Changes,
+        found: &Found,
+        hits: &mut Vec<(RowId, Slot, i64)>,
+        output: &mut Vec<ChangeBatch>,
+    ) -> Result<Vec<i64>> {
+        let counts = self.counts_partners();
+        if !counts && !self.spec.kind.pairs() {
+            return Ok(Vec::new());
         }
-        Ok(turned)
-    }
-
-    /// `ΔL ⋈ (R + ΔR)`, and ΔL's rows without partner; then L becomes L + ΔL.
-    fn step_left(&mut self, changes: &[Changes], output: &mut Vec<ChangeBatch>) -> Result<()> {
-        let counts_partners = self.is_left() && self.spec.residual.is_some();
-        let mut updates = Vec::with_capacity(changes.len());
-        for changes in changes {
-            let slots = self.left.state.resolve(changes.keys())?;
-            let found = self.right.state.lookup(changes.keys())?;
-            let mut partners = vec![0i64; if counts_partners { changes.batch.num_rows() } else { 0 }];
-            let right_rows = &self.right.state.rows;
-            let left = self.probing(&self.left, &self.right, true);
-            left.probe(changes, &found, output, |probe, _, row| {
-                if counts_partners {
-                    let sum = &mut partners[probe as usize];
-                    *sum = sum.saturating_add(right_rows.weight(row));
-                }
-            })?;
-            if self.is_left() {
-                let alone = |row: usize| match counts_partners {
-                    true => partners[row] == 0,
-                    false => found[row].is_none_or(|slot| right_rows.total(slot) == 0),
-                };
-                let alone: Vec<u32> = (0..changes.batch.num_rows())
-                    .filter(|row| alone(*row))
-                    .map(|row| row as u32)
-                    .collect();
-                self.emit_with_nulls(&changes.batch, &alone, output)?;
-            }
-            updates.push(self.left.update(changes, slots, partners)?);
-        }
-        self.left.apply(&updates)
-    }
-
-    fn probing<'a>(&'a self, probe: &'a Side, stored: &'a Side, probe_is_left: bool) -> probe::Probing<'a> {
-        probe::Probing {
+        let (probe, stored) = self.sides(is_left);
+        let probing = probe::Probing {
             probe,
             stored,
-            probe_is_left,
+            probe_is_left: is_left,
             residual: self.spec.residual.as_ref(),
-            schema: &self.schema,
-        }
-    }
-
-    /// These of a batch's left rows, with NULLs.
-    fn emit_with_nulls(&self, batch: &ChangeBatch, rows: &[u32], output: &mut Vec<ChangeBatch>) -> Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let batch = match rows.len() == batch.num_rows() {
-            true => batch.clone(),
-            false => batch.take(&UInt32Array::from(rows.to_vec()))?,
+            schema: &self.pair_schema,
+            output_schema: self.spec.kind.pairs().then_some(&self.schema),
         };
-        let rows = self.with_nulls(batch.rows().columns().to_vec(), batch.num_rows())?;
-        output.push(batch.with_rows(rows));
-        Ok(())
+        let mut partners = vec![0i64; if counts { changes.batch.num_rows() } else { 0 }];
+        probing.probe(changes, found, output, |probe, slot, row| {
+            if let Some(sum) = partners.get_mut(probe as usize) {
+                *sum = sum.saturating_add(stored.state.rows.weight(row));
+            }
+            if stored.counts_partners {
+                hits.push((row, slot, changes.batch.weight(probe as usize)));
+            }
+        })?;
+        Ok(partners)
     }
 
-    /// These left rows of the state, with NULLs.
-    fn emit_stored_with_nulls(&self, turned: &[Stored], output: &mut Vec<ChangeBatch>) -> Result<()> {
-        for turned in turned.chunks(probe::PAIRS) {
-            let table = &self.left.state.table;
-            let keys = self.keys.decode(turned.iter().map(|stored| table.key(stored.slot)))?;
-            let columns = self.left.columns(&keys, turned.iter().map(|stored| stored.row))?;
-            let rows = self.with_nulls(columns, turned.len())?;
-            let weights = turned.iter().map(|stored| stored.weight).collect();
-            output.push(ChangeBatch::new(rows, Weights::Each(weights)));
+    /// The side that changes, and the other.
+    fn sides(&self, is_left: bool) -> (&Side, &Side) {
+        match is_left {
+            true => (&self.left, &self.right),
+            false => (&self.right, &self.left),
         }
-        Ok(())
     }
 
-    fn with_nulls(&self, mut columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        columns.extend(self.right.types.iter().map(|data_type| new_null_array(data_type, rows)));
-        record_batch(self.schema.clone(), columns, rows)
+    fn sides_mut(&mut self, is_left: bool) -> (&mut Side, &mut Side) {
+        match is_left {
+            true => (&mut self.left, &mut self.right),
+            false => (&mut self.right, &mut self.left),
+        }
+    }
+
+    /// Whether having a partner is a fact of the row, and not of its key.
+    fn counts_partners(&self) -> bool {
+        side::counts_partners(&self.spec)
     }
 
     /// Keys of one input's changes. Rows that meet nothing by their key are taken out: late ones
@@ -293,39 +208,31 @@ impl Join {
         batches: Vec<ChangeBatch>,
         unkeyed: &mut Vec<ChangeBatch>,
     ) -> Result<Vec<Changes>> {
-        let closed = self
-            .spec
-            .close
-            .and_then(|close| closed_through(self.watermark, close.lateness_us));
         let mut found = Vec::new();
         for batch in gathered(batches)? {
             let side = if is_left { &self.left } else { &self.right };
             let batch = side.canonical(batch)?;
-            let mut batch = match side.on_time(&batch, self.spec.close, closed) {
-                Some(on_time) => {
-                    self.late_dropped += (batch.num_rows() - on_time.true_count()) as u64;
-                    batch.filter(&on_time)?
-                }
-                None => batch,
-            };
-            if !self.spec.null_equals_null
-                && let Some(is_null) = side.has_null_key(&batch)?
-            {
+            let on_time = side.on_time(&batch, self.watermark)?;
+            let mut batch = side.without_watermark(batch)?;
+            if let Some(on_time) = on_time {
+                self.late_dropped += (batch.num_rows() - on_time.true_count()) as u64;
+                batch = batch.filter(&on_time)?;
+            }
+            if let Some(is_null) = side.has_null_key(&batch, &self.spec.null_equals_null)? {
                 unkeyed.push(batch.filter(&is_null)?);
                 batch = batch.filter(&compute::not(&is_null)?)?;
             }
-            if batch.is_empty() {
-                continue;
+            for (batch, kept) in side.needed(batch, self.watermark)? {
+                let keys = self.keys.encode(&side.key_columns(&batch), batch.num_rows())?;
+                let (hashes, buckets) = (hash_rows(&keys), side.buckets(&batch));
+                found.push(Changes {
+                    keys: side.kept_keys(keys, &buckets),
+                    batch,
+                    hashes,
+                    buckets,
+                    kept,
+                });
             }
-            let keys = self.keys.encode(&side.key_columns(&batch), batch.num_rows())?;
-            let hashes = hash_rows(&keys);
-            let buckets = side.buckets(&batch, self.spec.close);
-            found.push(Changes {
-                batch,
-                keys,
-                hashes,
-                buckets,
-            });
         }
         Ok(found)
     }
@@ -339,21 +246,16 @@ impl Operator for Join {
         let left = self.changes(true, left, &mut unkeyed_left)?;
         let right = self.changes(false, right, &mut unkeyed_right)?;
         let mut output = Vec::new();
-        self.step_right(&right, &mut output)?;
-        self.step_left(&left, &mut output)?;
-        if self.is_left() {
-            for batch in unkeyed_left {
-                let rows: Vec<u32> = (0..batch.num_rows() as u32).collect();
-                self.emit_with_nulls(&batch, &rows, &mut output)?;
+        self.step_side(false, &right, &mut output)?;
+        self.step_side(true, &left, &mut output)?;
+        for (is_left, unkeyed) in [(true, unkeyed_left), (false, unkeyed_right)] {
+            for batch in unkeyed {
+                self.show(is_left, &batch, |_| false, &mut output)?;
             }
         }
         self.watermark = self.watermark.max(step.watermark);
-        if let Some(close) = self.spec.close
-            && let Some(through) = closed_through(self.watermark, close.lateness_us)
-        {
-            self.left.state.close_through(through);
-            self.right.state.close_through(through);
-        }
+        self.left.close(self.watermark);
+        self.right.close(self.watermark);
         Ok(output)
     }
 
@@ -384,162 +286,49 @@ impl Operator for Join {
     }
 }
 
-impl Side {
-    fn new(keys: &[usize], node: &Node, state: Arrangement) -> Result<Self> {
-        let fields = node.schema.fields();
-        let rest: Vec<usize> = (0..fields.len()).filter(|column| !keys.contains(column)).collect();
-        let types: Vec<DataType> = fields.iter().map(|field| field.data_type().clone()).collect();
-        // By schema, so that a column that can't be kept is named.
-        let codec = RowCodec::for_schema(&node.schema.project(&rest)?)?;
-        let floats = (0..types.len()).filter(|column| types[*column].is_floating()).collect();
-        Ok(Self {
-            types,
-            keys: keys.to_vec(),
-            rest,
-            codec,
-            floats,
-            state,
-        })
-    }
-
-    fn key_columns(&self, batch: &ChangeBatch) -> Vec<ArrayRef> {
-        self.keys.iter().map(|key| batch.column(*key).clone()).collect()
-    }
-
-    /// All columns of rows in the state, given those of their keys.
-    fn columns(&self, keys: &[ArrayRef], rows: impl Iterator<Item = RowId>) -> Result<Vec<ArrayRef>> {
-        let rest = self.codec.decode(rows.map(|row| self.state.rows.bytes_of(row)))?;
-        let mut rest = rest.into_iter();
-        let mut columns = Vec::with_capacity(self.types.len());
-        for column in 0..self.types.len() {
-            let found = match self.keys.iter().position(|key| *key == column) {
-                Some(key) => keys.get(key).cloned(),
-                None => rest.next(),
-            };
-            columns.push(found.ok_or_else(|| Error::internal("a kept row lacks a column"))?);
-        }
-        Ok(columns)
-    }
-
-    fn canonical(&self, batch: ChangeBatch) -> Result<ChangeBatch> {
-        if self.floats.is_empty() {
-            return Ok(batch);
-        }
-        let mut columns = batch.rows().columns().to_vec();
-        for column in &self.floats {
-            columns[*column] = canonical(&columns[*column]);
-        }
-        let rows = record_batch(batch.schema(), columns, batch.num_rows())?;
-        Ok(batch.with_rows(rows))
-    }
-
-    /// Which rows are not for a closed window; `None` if none is.
-    fn on_time(&self, batch: &ChangeBatch, close: Option<CloseSpec>, closed: Option<i64>) -> Option<BooleanArray> {
-        let closed = closed?;
-        let buckets = self.buckets(batch, close);
-        let is_late = |bucket: &i64| *bucket <= closed;
-        buckets
-            .iter()
-            .any(is_late)
-            .then(|| buckets.iter().map(|bucket| Some(!is_late(bucket))).collect())
-    }
-
-    /// Each row's bucket; empty where nothing closes.
-    fn buckets(&self, batch: &ChangeBatch, close: Option<CloseSpec>) -> Vec<i64> {
-        let Some(close) = close else {
-            return Vec::new();
-        };
-        let times = batch
-            .column(self.keys[close.column])
-            .as_primitive::<TimestampMicrosecondType>();
-        times.iter().map(bucket_of).collect()
-    }
-
-    /// Which rows have a NULL in their key; `None` if no row has.
-    fn has_null_key(&self, batch: &ChangeBatch) -> Result<Option<BooleanArray>> {
-        let mut found: Option<BooleanArray> = None;
-        for key in &self.keys {
-            let column = batch.column(*key);
-            if column.logical_null_count() > 0 {
-                let is_null = compute::is_null(column)?;
-                found = Some(match found {
-                    Some(found) => compute::or(&found, &is_null)?,
-                    None => is_null,
-                });
-            }
-        }
-        Ok(found)
-    }
-
-    fn update<'a>(&self, changes: &'a Changes, slots: Vec<Slot>, partners: Vec<i64>) -> Result<Update<'a>> {
-        let columns: Vec<ArrayRef> = self
-            .rest
-            .iter()
-            .map(|column| changes.batch.column(*column).clone())
-            .collect();
-        let rest = self.codec.encode(&columns, changes.batch.num_rows())?;
-        Ok(Update {
-            changes,
-            slots,
-            rest,
-            partners,
-        })
-    }
-
-    /// Adds changes to the state: first inserts, so that deletes find their rows.
-    fn apply(&mut self, updates: &[Update<'_>]) -> Result<()> {
-        for update in updates {
-            for (row, slot) in update.slots.iter().enumerate() {
-                let weight = update.changes.batch.weight(row);
-                if weight > 0 {
-                    let id = self.state.add(*slot, update.rest.row(row), weight)?;
-                    if let Some(partners) = update.partners.get(row) {
-                        self.state.rows.set_partners(*slot, id, *partners);
-                    }
-                }
-            }
-        }
-        for update in updates.iter().filter(|update| !update.changes.batch.is_append_only()) {
-            for (row, slot) in update.slots.iter().enumerate() {
-                let weight = update.changes.batch.weight(row);
-                if weight < 0 {
-                    self.state.add(*slot, update.rest.row(row), weight)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 /// What the planner has to have seen to.
 fn check(spec: &JoinSpec, node: &Node, left: &Node, right: &Node) -> Result<()> {
     let type_of = |node: &Node, column: usize| node.schema.fields().get(column).map(|field| field.data_type().clone());
     let keys_fit = spec.left_keys.len() == spec.right_keys.len()
+        && spec.left_keys.len() == spec.null_equals_null.len()
         && spec
             .left_keys
             .iter()
             .zip(&spec.right_keys)
             .all(|(one, other)| type_of(left, *one).is_some() && type_of(left, *one) == type_of(right, *other));
-    let inputs = left.schema.fields().iter().chain(right.schema.fields());
-    let columns_fit = node.schema.fields().len() == left.schema.fields().len() + right.schema.fields().len()
-        && node
-            .schema
-            .fields()
-            .iter()
-            .zip(inputs)
-            .all(|(one, other)| one.data_type() == other.data_type());
-    let nulls_fit = spec.kind == JoinKind::Inner
-        || node.schema.fields()[left.schema.fields().len()..]
-            .iter()
-            .all(|field| field.is_nullable());
+    let (left_types, right_types) = (
+        side::types(&*side::visible(spec, left)?),
+        side::types(&*side::visible(spec, right)?),
+    );
+    let wanted = match spec.kind {
+        kind if kind.pairs() => [&left_types[..], &right_types[..]].concat(),
+        JoinKind::Mark => [&left_types[..], &[DataType::Boolean]].concat(),
+        _ => left_types.clone(),
+    };
+    let columns_fit = side::types(&node.schema) == wanted;
+    let nullable = |from: usize, to: usize| node.schema.fields()[from..to].iter().all(|field| field.is_nullable());
+    let nulls_fit = match spec.kind {
+        _ if !columns_fit => false,
+        JoinKind::Left => nullable(left_types.len(), wanted.len()),
+        JoinKind::Full => nullable(0, wanted.len()),
+        _ => true,
+    };
     let close_fits = spec.close.is_none_or(|close| {
         let time = spec.left_keys.get(close.column).and_then(|key| type_of(left, *key));
         matches!(time, Some(DataType::Timestamp(TimeUnit::Microsecond, _)))
     });
+    let close_fits = close_fits
+        && spec.interval.is_none_or(|interval| {
+            let is_time = |kind| matches!(kind, Some(DataType::Timestamp(TimeUnit::Microsecond, _)));
+            let only_adds = left.append_only && right.append_only;
+            is_time(type_of(left, interval.left_time)) && is_time(type_of(right, interval.right_time)) && only_adds
+        });
     match (keys_fit, columns_fit && nulls_fit, close_fits) {
         (true, true, true) => Ok(()),
         (false, _, _) => Err(Error::internal("a join's keys are not of equal types")),
         (_, false, _) => Err(Error::internal("a join's columns are not those of its inputs")),
-        (_, _, false) => Err(Error::internal("a join closes by a key that isn't TIMESTAMP(6)")),
+        (_, _, false) => Err(Error::internal(
+            "a join closes by a time that isn't TIMESTAMP(6), or of rows that go",
+        )),
     }
 }

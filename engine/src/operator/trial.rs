@@ -162,6 +162,7 @@ fn value(array: &ArrayRef, row: usize) -> Option<i64> {
     }
     Some(match array.data_type() {
         DataType::Int64 => array.as_primitive::<Int64Type>().value(row),
+        DataType::Boolean => i64::from(array.as_boolean().value(row)),
         DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row) as i64,
         DataType::Float64 => (array.as_primitive::<Float64Type>().value(row) * 4.0) as i64,
         DataType::Utf8 => array.as_string::<i32>().value(row).parse::<i64>().unwrap() - 1000,

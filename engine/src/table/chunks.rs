@@ -20,10 +20,9 @@ use weir_state::{Keyspace, Shard, TableId, WriteBatch, keys};
 
 use super::buckets::Delete;
 use super::complete::{Cursor, Part};
-use super::stored::shard_of_key;
 use super::{KeyedTable, Layout, Save, Slot, Slots};
 use crate::Result;
-use crate::shard::{SHARDS, hash_key};
+use crate::shard::SHARDS;
 
 /// All of the entry.
 const WHOLE: u8 = 1;
@@ -126,7 +125,7 @@ impl KeyedTable {
         chunks.resize_with(SHARDS, Vec::new);
         let mut begun = Vec::new();
         for (_, slot) in entries {
-            let shard = shard_of_key(self.index.hash(*slot), self.index.key(*slot)).0;
+            let shard = self.stored.shard(self.index.hash(*slot), self.index.key(*slot)).0;
             let chunk = &mut chunks[usize::from(shard)];
             if chunk.is_empty() {
                 begun.push(shard);
@@ -291,7 +290,7 @@ impl KeyedTable {
             let (record, after) = Record::first(rest).ok_or_else(|| self.stored.damaged("a chunk can't be read"))?;
             rest = after;
             records += 1;
-            let hash = hash_key(record.key);
+            let hash = self.stored.hash(record.key);
             let slot = match self.index.find(hash, record.key) {
                 Some(slot) if self.index.is_loading(slot) => slot,
                 Some(_) => continue,

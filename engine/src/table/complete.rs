@@ -6,7 +6,6 @@ use weir_state::Keyspace;
 
 use super::{KeyedTable, Presence, Slots};
 use crate::Result;
-use crate::shard::hash_key;
 
 /// A part of a table that is complete or partial as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +90,7 @@ impl KeyedTable {
                 return Ok(passed);
             }
             let key = self.stored.read_key(&stored_key)?;
-            let hash = hash_key(key);
+            let hash = self.stored.hash(key);
             let mut slot = None;
             if self.index.find(hash, key).is_none() {
                 slot = Some(self.begin(hash, key, None, slots)?);

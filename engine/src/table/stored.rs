@@ -11,7 +11,7 @@ use std::sync::Arc;
 use weir_state::{Keyspace, Shard, Store, TableId, keys};
 
 use super::{KeyedTable, Layout, Presence, Slot, Slots, TableOptions};
-use crate::shard::shard_of;
+use crate::shard::{hash_key, shard_of};
 use crate::{Error, Result};
 
 const CHUNK_BYTES: usize = 8;
@@ -22,6 +22,8 @@ pub(super) struct Stored {
     layout: Layout,
     shards: Range<usize>,
     store: Arc<dyn Store>,
+    /// The first bytes of a key that have no say in its shard.
+    leading_bytes: usize,
 }
 
 impl Stored {
@@ -31,7 +33,22 @@ impl Stored {
             layout: options.layout,
             shards: options.shards.clone(),
             store: options.store.clone(),
+            leading_bytes: 0,
         }
+    }
+
+    pub(super) fn set_leading_bytes(&mut self, bytes: usize) {
+        self.leading_bytes = bytes;
+    }
+
+    /// A key's hash, as it is given with the keys to be found.
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        hash_key(key.get(self.leading_bytes..).unwrap_or_default())
+    }
+
+    /// The shard of a key of this hash.
+    pub(super) fn shard(&self, hash: u64, key: &[u8]) -> Shard {
+        shard_of_key(hash, key.get(self.leading_bytes..).unwrap_or_default())
     }
 
     pub(super) fn id(&self) -> TableId {
@@ -49,7 +66,7 @@ impl Stored {
     /// The shard of a key, counted from the first that the task owns; none if another task owns
     /// it.
     pub(super) fn owned_shard(&self, hash: u64, key: &[u8]) -> Option<usize> {
-        let shard = usize::from(shard_of_key(hash, key).0);
+        let shard = usize::from(self.shard(hash, key).0);
         self.shards.contains(&shard).then(|| shard - self.shards.start)
     }
 
@@ -98,7 +115,7 @@ impl Stored {
 
     /// Appends the stored key, up to the number of the chunk, to `out`.
     pub(super) fn write_key(&self, hash: u64, key: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&keys::state_prefix(self.id, shard_of_key(hash, key)));
+        out.extend_from_slice(&keys::state_prefix(self.id, self.shard(hash, key)));
         out.extend_from_slice(key);
     }
 
@@ -139,7 +156,7 @@ impl Stored {
 }
 
 /// The empty key's shard is the first, so that task 0 owns it under any parallelism.
-pub(super) fn shard_of_key(hash: u64, key: &[u8]) -> Shard {
+fn shard_of_key(hash: u64, key: &[u8]) -> Shard {
     if key.is_empty() { Shard(0) } else { shard_of(hash) }
 }
 

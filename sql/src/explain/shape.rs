@@ -45,12 +45,24 @@ fn kept(graph: &Graph, node: &Node) -> String {
             )
         }
         NodeKind::Join(join) => format!(
-            "{name} {:?} on {:?} = {:?} closes {:?} residual {}",
+            "{name} {:?} on {:?} = {:?}{} closes {:?} residual {}{}",
             join.kind,
             join.left_keys,
             join.right_keys,
+            if join.null_equals_null.contains(&true) {
+                format!(" nulls {:?}", join.null_equals_null)
+            } else {
+                String::new()
+            },
             join.close.map(|close| close.column),
-            join.residual.is_some()
+            join.residual.is_some(),
+            match &join.interval {
+                Some(near) => format!(
+                    " times {} {} from {} to {}",
+                    near.left_time, near.right_time, near.from_us, near.to_us
+                ),
+                None => String::new(),
+            }
         ),
         NodeKind::TopN(top) => {
             let ranking = match top.ranking {

@@ -122,6 +122,22 @@ impl Dialect for WeirDialect {
         }
     }
 
+    /// What IS DISTINCT FROM compares with ends before AND and OR. (The parser's own reading takes all
+    /// of the rest.)
+    fn parse_infix(&self, parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        const DISTINCT: &[Keyword] = &[Keyword::IS, Keyword::DISTINCT, Keyword::FROM];
+        const NOT_DISTINCT: &[Keyword] = &[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
+        let distinct = parser.parse_keywords(DISTINCT);
+        if !distinct && !parser.parse_keywords(NOT_DISTINCT) {
+            return None;
+        }
+        let (left, right) = (Box::new(left.clone()), parser.parse_subexpr(precedence));
+        Some(right.map(|right| match distinct {
+            true => Expr::IsDistinctFrom(left, Box::new(right)),
+            false => Expr::IsNotDistinctFrom(left, Box::new(right)),
+        }))
+    }
+
     fn identifier_quote_style(&self, _identifier: &str) -> Option<char> {
         Some('"')
     }

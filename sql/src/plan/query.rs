@@ -18,11 +18,13 @@ use weir_engine::graph::{Exchange, Graph, Input, MapSpec, Node, NodeId, NodeKind
 use weir_engine::relation::{RelationId, Storage, WATERMARK_COLUMN};
 
 use super::expr::physical;
+use super::multiset::RepeatNode;
 use super::window::WindowNode;
 use super::{errors, refuse};
 use crate::{Error, Result, explain};
 
 mod closing;
+mod interval;
 mod join;
 mod order;
 mod over;
@@ -30,6 +32,7 @@ mod recursion;
 mod scan;
 mod union;
 mod unnest;
+mod values;
 mod windowed;
 
 pub use closing::Closing;
@@ -88,6 +91,9 @@ pub fn translate(plan: &LogicalPlan, closing: Closing, max_iterations: u32, name
     let mut builder = Builder::new(closing, max_iterations);
     let plan = without_order(plan)?;
     let root = builder.build(plan, false)?;
+    if builder.reads.is_empty() {
+        return Err(refuse::constants());
+    }
     let root = builder.prune(root);
     let root = builder.finish_closing(root)?;
     let root = builder.visible(root)?;
@@ -208,8 +214,20 @@ impl Builder {
             },
             LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowNode>() {
                 Some(window) => self.window(window),
-                None => Err(refuse::plan(plan)),
+                None => match extension.node.as_any().downcast_ref::<RepeatNode>() {
+                    Some(repeat) => self.repeat(repeat),
+                    None => Err(refuse::plan(plan)),
+                },
             },
+            LogicalPlan::Values(values) => self.values(&values.values, values.schema.as_ref()),
+            LogicalPlan::EmptyRelation(empty) => {
+                let rows = vec![Vec::new(); usize::from(empty.produce_one_row)];
+                self.values(&rows, empty.schema.as_ref())
+            }
+            // LATERAL that names nothing outside.
+            LogicalPlan::Subquery(subquery) if subquery.subquery.all_out_ref_exprs().is_empty() => {
+                self.build(&subquery.subquery, want_hidden)
+            }
             _ => Err(refuse::plan(plan)),
         }
     }

@@ -1,7 +1,7 @@
 //! What can't be kept up to date, and what to write instead.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, JoinType, ScalarValue};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, LogicalPlan, Operator, Volatility, Window, utils::split_conjunction,
@@ -42,9 +42,9 @@ fn volatile(function: &str) -> Error {
 /// The error for a plan node that has no streaming form.
 pub fn plan(plan: &LogicalPlan) -> Error {
     Error::new(match plan {
-        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
-            "a continuous query must read a source, a table or a view; constants never change: use INSERT INTO a \
-             table, or SELECT"
+        LogicalPlan::Subquery(_) => {
+            "this LATERAL subquery can't be turned into a join, so it can't be kept up to date; what it takes of the \
+             rows beside it must stand in its WHERE, below any LIMIT, window function, HAVING or set operation"
                 .to_string()
         }
         LogicalPlan::Sort(_) => {
@@ -60,19 +60,17 @@ pub fn plan(plan: &LogicalPlan) -> Error {
     })
 }
 
-/// The error for kinds of join that have no streaming form yet.
-pub fn join(kind: JoinType) -> Error {
-    let what = match kind {
-        JoinType::Full => "FULL JOIN is",
-        JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftMark | JoinType::RightMark => {
-            "IN, EXISTS and INTERSECT are"
-        }
-        _ => "NOT IN, NOT EXISTS and EXCEPT are",
-    };
-    Error::new(format!(
-        "{what} not supported yet in a continuous query; INNER and LEFT joins are (a semi-join can be written as a \
-         join with SELECT DISTINCT, an anti-join as a LEFT JOIN … WHERE right column IS NULL)"
-    ))
+/// The error for a query that reads nothing.
+pub fn constants() -> Error {
+    Error::new(
+        "a continuous query must read a source, a table or a view; constants never change: use INSERT INTO a table, or \
+         SELECT",
+    )
+}
+
+/// The error for a NOT IN that is left as a join of a kind of its own.
+pub fn null_aware() -> Error {
+    Error::new("this NOT IN can't be kept up to date; write NOT EXISTS (SELECT … WHERE … = …) instead")
 }
 
 /// Refuses subqueries inside expressions.
@@ -93,8 +91,9 @@ pub fn subqueries<'a>(exprs: impl Iterator<Item = &'a Expr>) -> Result<()> {
         .map_err(super::errors::translate)?;
         if found {
             return Err(Error::new(
-                "subqueries in expressions are not supported yet in a continuous query; write a JOIN instead (for a \
-                 scalar subquery: JOIN with a grouped query)",
+                "this subquery can't be turned into a join, so it can't be kept up to date: it must stand in WHERE, HAVING \
+                 or the SELECT list, and what it takes of the rows outside must stand in its WHERE, below any LIMIT, \
+                 window function or set operation; or write the JOIN",
             ));
         }
     }

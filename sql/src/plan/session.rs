@@ -19,13 +19,15 @@ use datafusion::logical_expr::{
     AggregateUDF, Expr, ExprSchemable, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
     TableType, WindowUDF,
 };
+use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
-use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -35,8 +37,10 @@ use sqlparser::ast;
 
 use super::calls::MeantCalls;
 use super::checked::{self, CheckedValues};
+use super::equalities::Equalities;
 use super::scalars::{self, StableTypes};
-use super::{errors, extremes, fetch, first_rows, names, refuse, sums, unnest, window};
+use super::subquery::{self, Use};
+use super::{errors, extremes, fetch, first_rows, multiset, names, refuse, sums, unnest, window};
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
 use crate::read::apart;
@@ -59,6 +63,11 @@ pub fn state() -> &'static SessionState {
         // the plan says.
         let mut rules = Optimizer::new().rules;
         rules.retain(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+        for rule in &mut rules {
+            if rule.name() == Equalities::default().name() {
+                *rule = Arc::new(Equalities::default());
+            }
+        }
         // These compute ahead, below windows and LIMITs, in the place of columns that break ties there.
         let ahead = [
             "common_sub_expression_eliminate",
@@ -319,9 +328,13 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
     let plan = first_rows::spelled_out(plan, false).map_err(errors::translate)?;
     refuse::as_written(&plan)?;
     let plan = window::make_explicit(plan).map_err(errors::translate)?;
-    let plan = analyzed(plan)?;
+    let plan = analyzed(rewritten(plan, Use::Kept)?)?;
+    let mut options = ConfigOptions::default();
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    options.optimizer.max_passes = 4;
+    let context = OptimizerContext::new_with_config_options(Arc::new(options));
     let plan = Optimizer::with_rules(stream_rules())
-        .optimize(plan, &OptimizerContext::new().with_max_passes(4), |_, _| {})
+        .optimize(plan, &context, |_, _| {})
         .map_err(errors::translate)?;
     // The graph's expressions are made checked one by one.
     checked::as_operators(plan).map_err(errors::translate)
@@ -331,7 +344,14 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
 pub fn read_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
     let plan = raw_plan(query, catalog)?;
     let plan = first_rows::spelled_out(plan, true).map_err(errors::translate)?;
-    window::make_batch(plan).map_err(errors::translate)
+    let plan = window::make_batch(plan).map_err(errors::translate)?;
+    rewritten(plan, Use::Read)
+}
+
+/// The plan without what DataFusion would plan wrongly, or not at all.
+fn rewritten(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
+    let plan = multiset::explicit(plan, purpose).map_err(errors::translate)?;
+    subquery::explicit(plan, purpose).map_err(errors::translate)
 }
 
 /// DataFusion's plan of a query, as written.
@@ -373,12 +393,15 @@ fn stream_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
-        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(DecorrelateLateralJoin::new()),
+        Arc::new(Equalities::default()),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(EliminateOuterJoin::new()),
         Arc::new(PushDownFilter::new()),
-        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(Equalities::default()),
         Arc::new(OptimizeProjections::new()),
     ]
 }

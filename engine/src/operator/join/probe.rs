@@ -9,13 +9,6 @@ use super::*;
 /// Candidate pairs that are handled at once.
 pub(super) const PAIRS: usize = 8192;
 
-/// A kept row that is emitted with this weight.
-pub(super) struct Stored {
-    pub(super) slot: Slot,
-    pub(super) row: RowId,
-    pub(super) weight: i64,
-}
-
 /// Candidates: a change, by its row in the batch, and a kept row.
 #[derive(Default)]
 pub(super) struct Pairs {
@@ -40,24 +33,27 @@ pub(super) struct Probing<'a> {
     pub(super) stored: &'a Side,
     pub(super) probe_is_left: bool,
     pub(super) residual: Option<&'a Arc<dyn PhysicalExpr>>,
+    /// Of a pair.
     pub(super) schema: &'a SchemaRef,
+    /// The output's, where pairs are emitted; else `passed` is told of them, and that is all.
+    pub(super) output_schema: Option<&'a SchemaRef>,
 }
 
 impl Probing<'_> {
-    /// Emits the pairs of `changes` with the rows in `slots`, each change's own, and tells `passed`
+    /// Emits the pairs of `changes` with the rows in the places `found` for them, and tells `passed`
     /// of every pair: the change's row, and the kept row with its slot.
     pub(super) fn probe(
         &self,
         changes: &Changes,
-        slots: &[Option<Slot>],
+        found: &Found,
         output: &mut Vec<ChangeBatch>,
         mut passed: impl FnMut(u32, Slot, RowId),
     ) -> Result<()> {
         let rows = &self.stored.state.rows;
         let mut pairs = Pairs::default();
-        for (probe, slot) in slots.iter().enumerate() {
+        for (probe, slot) in found.rows.iter().zip(&found.slots) {
             let Some(slot) = *slot else { continue };
-            let weight = changes.batch.weight(probe);
+            let weight = changes.batch.weight(*probe as usize);
             if weight == 0 {
                 continue;
             }
@@ -65,7 +61,7 @@ impl Probing<'_> {
                 let weight = weight
                     .checked_mul(rows.weight(row))
                     .ok_or_else(|| Error::Data("a joined row is repeated more than 2^63 times".to_string()))?;
-                pairs.probes.push(probe as u32);
+                pairs.probes.push(*probe);
                 pairs.slots.push(slot);
                 pairs.rows.push(row);
                 pairs.weights.push(weight);
@@ -90,19 +86,20 @@ impl Probing<'_> {
         }
         let rows = self.rows(changes, pairs)?;
         let keep = self.residual.map(|residual| truth(residual, &rows)).transpose()?;
-        let batch = ChangeBatch::new(rows, Weights::Each(pairs.weights.clone().into()));
         let mut pass = |pair: usize| passed(pairs.probes[pair], pairs.slots[pair], pairs.rows[pair]);
+        match &keep {
+            None => (0..pairs.rows.len()).for_each(&mut pass),
+            Some(keep) => keep.values().set_indices().for_each(&mut pass),
+        }
+        let Some(schema) = self.output_schema else {
+            return Ok(());
+        };
+        let rows = record_batch(schema.clone(), rows.columns().to_vec(), rows.num_rows())?;
+        let batch = ChangeBatch::new(rows, Weights::Each(pairs.weights.clone().into()));
         match keep {
-            None => {
-                (0..pairs.rows.len()).for_each(&mut pass);
-                output.push(batch);
-            }
-            Some(keep) => {
-                keep.values().set_indices().for_each(&mut pass);
-                if keep.true_count() > 0 {
-                    output.push(batch.filter(&keep)?);
-                }
-            }
+            None => output.push(batch),
+            Some(keep) if keep.true_count() > 0 => output.push(batch.filter(&keep)?),
+            Some(_) => {}
         }
         Ok(())
     }

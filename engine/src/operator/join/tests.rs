@@ -5,12 +5,13 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use proptest::prelude::*;
 
 use super::*;
-use crate::graph::NodeKind;
+use crate::graph::{IntervalSpec, NodeKind};
 use crate::operator::trial::{Act, Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node, sum};
 
 /// Left: key, second key, value. Right: value, key, second key, value.
 const LEFT: [DataType; 3] = [DataType::Int64, DataType::Utf8, DataType::Int64];
 const RIGHT: [DataType; 4] = [DataType::Utf8, DataType::Int64, DataType::Utf8, DataType::Int64];
+const WIDTHS: (usize, usize) = (LEFT.len(), RIGHT.len());
 const LEFT_VALUE: usize = 2;
 const RIGHT_VALUE: usize = 3;
 
@@ -19,20 +20,26 @@ fn smaller(left: usize, right: usize) -> Arc<dyn PhysicalExpr> {
     Arc::new(BinaryExpr::new(column(left), Op::Lt, column(right)))
 }
 
-fn spec(kind: JoinKind, keys: usize, null_equals_null: bool, has_residual: bool) -> JoinSpec {
+fn spec(kind: JoinKind, keys: usize, null_equals_null: &[bool], has_residual: bool) -> JoinSpec {
     JoinSpec {
         kind,
         left_keys: (0..keys).collect(),
         right_keys: (1..1 + keys).collect(),
-        null_equals_null,
+        null_equals_null: null_equals_null[..keys].to_vec(),
         residual: has_residual.then(|| smaller(LEFT_VALUE, LEFT.len() + RIGHT_VALUE)),
         close: None,
+        interval: None,
     }
 }
 
 fn subject(spec: &JoinSpec, left: &[DataType], right: &[DataType], entry_budget: Option<usize>) -> Subject {
+    let output = match spec.kind {
+        kind if kind.pairs() => [left, right].concat(),
+        JoinKind::Mark => [left, &[DataType::Boolean]].concat(),
+        _ => left.to_vec(),
+    };
     Subject {
-        node: node(NodeKind::Join(spec.clone()), &[left, right].concat(), false),
+        node: node(NodeKind::Join(spec.clone()), &output, false),
         inputs: vec![input(left, false), input(right, false)],
         keys: vec![spec.left_keys.clone(), spec.right_keys.clone()],
         domains: vec![Domain::new(&[4, 3, 4], true), Domain::new(&[3, 4, 3, 4], true)],
@@ -40,36 +47,66 @@ fn subject(spec: &JoinSpec, left: &[DataType], right: &[DataType], entry_budget:
     }
 }
 
-/// The join of two bags.
-fn joined(spec: &JoinSpec, left: &Bag, right: &Bag, width: usize, values: (usize, usize)) -> Bag {
+/// The join of two bags; `widths` of the sides, and which of their columns the residual compares.
+fn joined(spec: &JoinSpec, left: &Bag, right: &Bag, widths: (usize, usize), values: (usize, usize)) -> Bag {
+    let meet = |one: &Row, other: &Row| {
+        let mut keys = spec.left_keys.iter().zip(&spec.right_keys).zip(&spec.null_equals_null);
+        let keys_meet =
+            keys.all(|((left, right), equal)| one[*left] == other[*right] && (*equal || one[*left].is_some()));
+        let passes = spec.residual.is_none()
+            || matches!((one[values.0], other[values.1]), (Some(one), Some(other)) if one < other);
+        keys_meet && passes
+    };
+    joined_by(spec, left, right, widths, meet)
+}
+
+/// The join of two bags whose rows meet as said.
+fn joined_by(
+    spec: &JoinSpec,
+    left: &Bag,
+    right: &Bag,
+    widths: (usize, usize),
+    meet: impl Fn(&Row, &Row) -> bool,
+) -> Bag {
     let mut output = Bag::new();
     for (one, weight) in left {
-        let mut partners = 0;
-        for (other, other_weight) in right {
-            let keys_meet =
-                spec.left_keys.iter().zip(&spec.right_keys).all(|(left, right)| {
-                    one[*left] == other[*right] && (spec.null_equals_null || one[*left].is_some())
-                });
-            let passes = spec.residual.is_none()
-                || matches!((one[values.0], other[values.1]), (Some(one), Some(other)) if one < other);
-            if keys_meet && passes {
-                partners += other_weight;
-                add(
-                    &mut output,
-                    [one.clone(), other.clone()].concat(),
-                    weight * other_weight,
-                );
+        for (other, other_weight) in right.iter().filter(|(other, _)| meet(one, other)) {
+            if spec.kind.pairs() {
+                let pair = [one.clone(), other.clone()].concat();
+                add(&mut output, pair, weight * other_weight);
             }
         }
-        if spec.kind == JoinKind::Left && partners == 0 {
-            add(&mut output, [one.clone(), vec![None; width]].concat(), *weight);
+        let has_partner = right.keys().any(|other| meet(one, other));
+        match spec.kind {
+            JoinKind::Left | JoinKind::Full if !has_partner => {
+                add(&mut output, [one.clone(), vec![None; widths.1]].concat(), *weight);
+            }
+            JoinKind::Semi if has_partner => add(&mut output, one.clone(), *weight),
+            JoinKind::Anti if !has_partner => add(&mut output, one.clone(), *weight),
+            JoinKind::Mark => {
+                let marked = [one.clone(), vec![Some(i64::from(has_partner))]].concat();
+                add(&mut output, marked, *weight);
+            }
+            _ => {}
+        }
+    }
+    for (other, weight) in right {
+        if spec.kind == JoinKind::Full && !left.keys().any(|one| meet(one, other)) {
+            add(&mut output, [vec![None; widths.0], other.clone()].concat(), *weight);
         }
     }
     output
 }
 
 fn kinds() -> impl Strategy<Value = JoinKind> {
-    prop_oneof![Just(JoinKind::Inner), Just(JoinKind::Left)]
+    prop_oneof![
+        Just(JoinKind::Inner),
+        Just(JoinKind::Left),
+        Just(JoinKind::Full),
+        Just(JoinKind::Semi),
+        Just(JoinKind::Anti),
+        Just(JoinKind::Mark)
+    ]
 }
 
 proptest! {
@@ -79,14 +116,14 @@ proptest! {
     fn the_sum_of_changes_is_the_join_of_the_sums(
         kind in kinds(),
         keys in 0usize..3,
-        null_equals_null in any::<bool>(),
+        null_equals_null in any::<[bool; 2]>(),
         has_residual in any::<bool>(),
         entry_budget in prop_oneof![Just(None), Just(Some(3))],
         acts in acts(2, 4, true),
     ) {
-        let spec = spec(kind, keys, null_equals_null, has_residual);
+        let spec = spec(kind, keys, &null_equals_null, has_residual);
         subject(&spec, &LEFT, &RIGHT, entry_budget).run(&acts, |history| {
-            joined(&spec, &sum(history, 0), &sum(history, 1), RIGHT.len(), (LEFT_VALUE, RIGHT_VALUE))
+            joined(&spec, &sum(history, 0), &sum(history, 1), WIDTHS, (LEFT_VALUE, RIGHT_VALUE))
         })?;
     }
 
@@ -98,14 +135,14 @@ proptest! {
         acts in acts(2, 4, true),
         more in acts(2, 4, true),
     ) {
-        let spec = spec(kind, 1, false, has_residual);
+        let spec = spec(kind, 1, &[false], has_residual);
         let subject = Subject {
             domains: vec![Domain::new(&[2, 200, 7], false), Domain::new(&[200, 2, 3, 7], false)],
             ..subject(&spec, &LEFT, &RIGHT, Some(1))
         };
         let acts: Vec<Act> = acts.iter().cycle().take(3 * acts.len()).chain(&more).cloned().collect();
         subject.run(&acts, |history| {
-            joined(&spec, &sum(history, 0), &sum(history, 1), RIGHT.len(), (LEFT_VALUE, RIGHT_VALUE))
+            joined(&spec, &sum(history, 0), &sum(history, 1), WIDTHS, (LEFT_VALUE, RIGHT_VALUE))
         })?;
     }
 
@@ -123,9 +160,10 @@ proptest! {
             kind,
             left_keys: vec![1, 0],
             right_keys: vec![1, 0],
-            null_equals_null: false,
+            null_equals_null: vec![false; 2],
             residual: has_residual.then(|| smaller(2, 5)),
             close: Some(CloseSpec { column: 0, emit_on_close: false, lateness_us }),
+            interval: None,
         };
         let subject = Subject {
             domains: vec![Domain::new(&[3, 20, 4], true), Domain::new(&[3, 20, 4], true)],
@@ -133,9 +171,97 @@ proptest! {
         };
         subject.run(&acts, |history| {
             let accepted = |input| on_time(history, input, lateness_us);
-            joined(&spec, &accepted(0), &accepted(1), 3, (2, 2))
+            joined(&spec, &accepted(0), &accepted(1), (3, 3), (2, 2))
         })?;
     }
+}
+
+/// Rows of one step of an interval join: key, how far above the watermark, value.
+fn near_rows() -> impl Strategy<Value = Vec<(i64, i64, i64)>> {
+    prop::collection::vec((0i64..3, -4i64..9, 0i64..4), 0..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Rows below the watermark that comes with them are late; all others find their partners, and
+    /// what nobody can meet any more goes.
+    #[test]
+    fn intervals_pass(
+        kind in kinds(),
+        from in -3i64..3,
+        length in 0i64..5,
+        lateness in 0i64..3,
+        steps in prop::collection::vec((0i64..5, near_rows(), near_rows()), 1..25),
+    ) {
+        const SECOND: i64 = 1_000_000;
+        let to = from + length;
+        let seen = [DataType::Int64, TIMESTAMP, DataType::Int64];
+        let types = [DataType::Int64, TIMESTAMP, DataType::Int64, TIMESTAMP];
+        let spec = JoinSpec {
+            interval: Some(IntervalSpec {
+                left_time: 1,
+                right_time: 1,
+                from_us: from * SECOND,
+                to_us: to * SECOND,
+                lateness_us: lateness * SECOND,
+            }),
+            residual: Some(near(from * SECOND, to * SECOND)),
+            right_keys: vec![0],
+            ..spec(kind, 1, &[false], false)
+        };
+        let mut subject = subject(&spec, &seen, &seen, None);
+        subject.inputs = vec![input(&types, true), input(&types, true)];
+        let mut join = subject.operator();
+        let (mut watermark, mut accepted, mut output) = (0, [Bag::new(), Bag::new()], Bag::new());
+        for (rise, left, right) in &steps {
+            let rows = |rows: &[(i64, i64, i64)], accepted: &mut Bag| -> Vec<(Row, i64)> {
+                let row = |(key, above, value): &(i64, i64, i64)| {
+                    let time = (watermark + above) * SECOND;
+                    if above + lateness >= 0 {
+                        add(accepted, row(&[*key, time, *value]), 1);
+                    }
+                    (row(&[*key, time, *value, watermark * SECOND]), 1)
+                };
+                rows.iter().map(row).collect()
+            };
+            let [of_left, of_right] = &mut accepted;
+            let (left, right) = (rows(left, of_left), rows(right, of_right));
+            watermark += rise;
+            for (row, weight) in subject.step(&mut *join, watermark * SECOND, &[&left, &right]).unwrap() {
+                add(&mut output, row, weight);
+            }
+            let expected = joined_near(kind, &accepted, (from * SECOND, to * SECOND));
+            prop_assert_eq!(&output, &expected);
+        }
+        subject.step(&mut *join, Watermark::MAX, &[&[], &[]]).unwrap();
+        prop_assert_eq!(join.stats().state_entries, 0);
+    }
+}
+
+/// `right.time - left.time BETWEEN from AND to`, in terms of times as they are compared.
+fn near(from_us: i64, to_us: i64) -> Arc<dyn PhysicalExpr> {
+    use datafusion::common::ScalarValue;
+    use datafusion::physical_expr::expressions::{CastExpr, Literal};
+    let time = |place: usize| {
+        let column = Arc::new(Column::new(&format!("c{place}"), place)) as Arc<dyn PhysicalExpr>;
+        Arc::new(CastExpr::new(column, DataType::Int64, None)) as Arc<dyn PhysicalExpr>
+    };
+    let binary = |one, op, other| Arc::new(BinaryExpr::new(one, op, other)) as Arc<dyn PhysicalExpr>;
+    let value = |us| Arc::new(Literal::new(ScalarValue::Int64(Some(us)))) as Arc<dyn PhysicalExpr>;
+    let apart = binary(time(4), Op::Minus, time(1));
+    let above = binary(apart.clone(), Op::GtEq, value(from_us));
+    binary(above, Op::And, binary(apart, Op::LtEq, value(to_us)))
+}
+
+/// The join of rows of key, time and value, by equal keys and near times.
+fn joined_near(kind: JoinKind, [left, right]: &[Bag; 2], (from, to): (i64, i64)) -> Bag {
+    let meets = |one: &Row, other: &Row| match (one[1], other[1]) {
+        (Some(one_time), Some(other_time)) => one[0] == other[0] && (from..=to).contains(&(other_time - one_time)),
+        _ => false,
+    };
+    let spec = spec(kind, 0, &[], false);
+    joined_by(&spec, left, right, (3, 3), meets)
 }
 
 /// The sum of an input's changes that came before their time (column 1) had closed.
@@ -165,7 +291,7 @@ fn plain(kind: JoinKind, has_residual: bool) -> Subject {
         residual: has_residual.then(|| smaller(1, 3)),
         ..JoinSpec {
             right_keys: vec![0],
-            ..spec(kind, 1, false, false)
+            ..spec(kind, 1, &[false], false)
         }
     };
     subject(&spec, &PLAIN, &PLAIN, None)
@@ -216,7 +342,7 @@ fn late_rows_are_counted() {
             emit_on_close: false,
             lateness_us: 5,
         }),
-        ..spec(JoinKind::Inner, 1, false, false)
+        ..spec(JoinKind::Inner, 1, &[false], false)
     };
     let subject = subject(&spec, &types, &types, None);
     let mut join = subject.operator();
@@ -235,7 +361,7 @@ fn floats_are_joined_as_they_are_equal() {
     let types = [DataType::Float64, DataType::Float64];
     let spec = JoinSpec {
         right_keys: vec![0],
-        ..spec(JoinKind::Inner, 1, false, false)
+        ..spec(JoinKind::Inner, 1, &[false], false)
     };
     let subject = subject(&spec, &types, &types, None);
     let batch = |zero: f64, nan: f64| {

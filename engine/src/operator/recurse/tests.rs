@@ -32,9 +32,10 @@ fn term(upward: bool) -> Arc<Graph> {
         kind: JoinKind::Inner,
         left_keys: vec![0],
         right_keys: vec![0],
-        null_equals_null: false,
+        null_equals_null: vec![false],
         residual: None,
         close: None,
+        interval: None,
     };
     let pair = [number.clone(), number.clone()];
     let triple = [number.clone(), number.clone(), number.clone()];

@@ -1,7 +1,7 @@
 //! EMIT: what becomes of windows that event time has closed.
 
 use arrow::datatypes::DataType;
-use weir_engine::graph::{CloseSpec, GateSpec, Input, JoinKind, NodeId, NodeKind};
+use weir_engine::graph::{CloseSpec, GateSpec, Input, NodeId, NodeKind};
 
 use super::{Builder, Built, Facts, TimeBound, exchange_by};
 use crate::plan::refuse;
@@ -110,7 +110,7 @@ impl Builder {
             let node = &mut nodes[index];
             match &mut node.kind {
                 NodeKind::Map(_) | NodeKind::Union => node.append_only = only_adds,
-                NodeKind::Join(join) => node.append_only = only_adds && join.kind == JoinKind::Inner,
+                NodeKind::Join(join) => node.append_only = only_adds && join.kind.only_adds(),
                 NodeKind::Aggregate(spec) => match &mut spec.close {
                     Some(close) if !below_a_window[index] => {
                         close.emit_on_close = true;

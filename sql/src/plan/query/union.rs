@@ -60,7 +60,7 @@ impl Builder {
         })
     }
 
-    /// Brings a part of a union to the union's types, and to its hidden column: a part without
+    /// Brings a part of a union to the union's types and names, and to its hidden column: a part without
     /// one has no split watermarks, so none of its rows is late.
     pub(super) fn same_columns(&mut self, part: Built, schema: &DFSchema, hidden: bool) -> Result<Built> {
         let same = part
@@ -69,7 +69,7 @@ impl Builder {
             .fields()
             .iter()
             .zip(schema.fields())
-            .all(|(a, b)| a.data_type() == b.data_type());
+            .all(|(a, b)| a.data_type() == b.data_type() && a.name() == b.name());
         if same && part.hidden == hidden {
             return Ok(part);
         }
