@@ -376,10 +376,7 @@ fn push_sorted(text: &mut String, below: &Node, partition: &[usize], order: &[Or
     if !partition.is_empty() {
         let _ = write!(text, " of each {}", names(below, partition));
     }
-    let order: Vec<String> = order
-        .iter()
-        .map(|key| order_text(key, &below.schema))
-        .collect();
+    let order: Vec<String> = order.iter().map(|key| order_text(key, &below.schema)).collect();
     if !order.is_empty() {
         let _ = write!(text, " by {}", order.join(", "));
     }

@@ -312,7 +312,12 @@ fn over() -> impl Strategy<Value = Over> {
 }
 
 fn sets() -> impl Strategy<Value = Sets> {
-    prop_oneof![Just(Sets::Rollup), Just(Sets::Cube), Just(Sets::Listed), Just(Sets::Mixed)]
+    prop_oneof![
+        Just(Sets::Rollup),
+        Just(Sets::Cube),
+        Just(Sets::Listed),
+        Just(Sets::Mixed)
+    ]
 }
 
 fn action() -> impl Strategy<Value = Action> {

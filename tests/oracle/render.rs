@@ -286,7 +286,11 @@ fn first_on(from: &str, kinds: Vec<Kind>, on: &[u8], order: &[(u8, bool, bool)])
         }
     });
     let mut by: Vec<(usize, bool, bool)> = keys.iter().map(|key| (*key, false, false)).collect();
-    by.extend(order.iter().map(|(number, desc, nulls)| (column(*number), *desc, *nulls)));
+    by.extend(
+        order
+            .iter()
+            .map(|(number, desc, nulls)| (column(*number), *desc, *nulls)),
+    );
     by.extend((0..kinds.len()).map(|column| (column, false, false)));
     let on: Vec<String> = keys.iter().map(|key| format!("c{key}")).collect();
     let sql = format!(

@@ -32,11 +32,7 @@ fn kept(graph: &Graph, node: &Node) -> String {
             } else {
                 "changed"
             };
-            let calls: Vec<String> = aggregate
-                .calls
-                .iter()
-                .map(call)
-                .collect();
+            let calls: Vec<String> = aggregate.calls.iter().map(call).collect();
             let closes = aggregate.close.map(|close| close.column);
             format!(
                 "{name} by {:?} closes {closes:?} [{}] {input}",

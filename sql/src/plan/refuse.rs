@@ -3,9 +3,7 @@
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{
-    BinaryExpr, Expr, LogicalPlan, Operator, Volatility, Window, utils::split_conjunction,
-};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Volatility, Window, utils::split_conjunction};
 
 use weir_engine::graph::Ranking;
 

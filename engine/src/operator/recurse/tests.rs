@@ -124,7 +124,10 @@ fn rows_that_support_only_each_other_leave() {
     let start = (vec![Some(1)], 1);
     let edges = [edge(1, 2, 1), edge(2, 3, 1), edge(3, 2, 1)];
     let came = subject.step(operator.as_mut(), 0, &[&[start], &edges]).unwrap();
-    assert_eq!(came, Bag::from([(vec![Some(1)], 1), (vec![Some(2)], 1), (vec![Some(3)], 1)]));
+    assert_eq!(
+        came,
+        Bag::from([(vec![Some(1)], 1), (vec![Some(2)], 1), (vec![Some(3)], 1)])
+    );
     let left = subject.step(operator.as_mut(), 0, &[&[], &[edge(1, 2, -1)]]).unwrap();
     assert_eq!(left, Bag::from([(vec![Some(2)], -1), (vec![Some(3)], -1)]));
 }
