@@ -28,6 +28,7 @@ mod fetch;
 mod first_rows;
 mod folds;
 pub mod functions;
+mod json;
 mod multiset;
 pub(crate) mod names;
 mod query;

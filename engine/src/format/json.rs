@@ -28,6 +28,7 @@ use crate::Result;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod keys;
+pub mod part;
 pub(crate) mod scan;
 
 #[cfg(test)]

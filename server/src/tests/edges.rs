@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures::StreamExt;
+
 use super::rig::{Rig, lines};
 use crate::broker::Broker;
 use crate::{Body, ErrorKind, Instance, InstanceOptions};
@@ -125,4 +127,40 @@ fn a_file_gets_what_a_view_changes_once() {
     rig.done("INSERT INTO t VALUES (3)");
     assert_eq!(rig.rows("SELECT count(*) FROM t"), ["3"]);
     written("10\n20\n");
+}
+
+#[test]
+fn queries_share_a_limited_memory() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let options = InstanceOptions {
+        query_memory: Some(32 << 20),
+        ..InstanceOptions::default()
+    };
+    let instance = Instance::open(options).unwrap();
+    let session = instance.session();
+    let rows = |sql: &str| -> Result<usize, crate::Error> {
+        runtime.block_on(async {
+            let Body::Rows(mut rows) = session.run(sql).await?.body else {
+                panic!("{sql} gives no rows");
+            };
+            let mut count = 0;
+            while let Some(batch) = rows.stream.next().await {
+                count += batch?.num_rows();
+            }
+            Ok(count)
+        })
+    };
+    let large =
+        "SELECT count(*) FROM generate_series(1, 3000000) a JOIN generate_series(1, 3000000) b ON a.value = b.value";
+    let error = rows(large).unwrap_err();
+    assert!(error.message.contains("--query-memory"), "{}", error.message);
+    assert_eq!(
+        rows("SELECT * FROM generate_series(1, 100) a ORDER BY value DESC").unwrap(),
+        100
+    );
+    let shown = "SELECT * FROM weir.settings WHERE name = 'query_memory' AND value = '32 MiB'";
+    assert_eq!(rows(shown).unwrap(), 1);
 }

@@ -9,7 +9,7 @@ use sqlparser::ast::{ArrayElemTypeDef, DataType, ExactNumberInfo, ObjectName, St
 use super::cursor::Cursor;
 use crate::error::{Error, Result};
 
-const TYPES: &str = "BOOLEAN, SMALLINT, INT, BIGINT, REAL, DOUBLE PRECISION, DECIMAL(p, s), TEXT, BYTEA, \
+const TYPES: &str = "BOOLEAN, SMALLINT, INT, BIGINT (and UNSIGNED), REAL, DOUBLE PRECISION, DECIMAL(p, s), TEXT, BYTEA, \
      DATE, TIME, TIMESTAMP, TIMESTAMPTZ, INTERVAL, arrays such as INT[], STRUCT<a INT> and \
      MAP<TEXT, INT>";
 const MICROSECONDS: u64 = 6;
@@ -33,6 +33,10 @@ pub(super) fn canonical(written: DataType) -> Result<DataType, String> {
         SmallInt(None) | Int2(None) => SmallInt(None),
         Int(None) | Integer(None) | Int4(None) => Int(None),
         BigInt(None) | Int8(None) => BigInt(None),
+        TinyIntUnsigned(None) => TinyIntUnsigned(None),
+        SmallIntUnsigned(None) | Int2Unsigned(None) => SmallIntUnsigned(None),
+        IntUnsigned(None) | IntegerUnsigned(None) | Int4Unsigned(None) => IntUnsigned(None),
+        BigIntUnsigned(None) | Int8Unsigned(None) => BigIntUnsigned(None),
         Real | Float4 | Float(ExactNumberInfo::Precision(1..=24)) => Real,
         DoublePrecision | Float8 | Double(ExactNumberInfo::None) => DoublePrecision,
         Float(ExactNumberInfo::None | ExactNumberInfo::Precision(25..=53)) => DoublePrecision,

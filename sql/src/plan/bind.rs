@@ -62,6 +62,8 @@ fn data_type(kind: &ast::DataType, catalog: &Catalog) -> Result<DataType> {
             let fields = fields.iter().map(field).collect::<Result<Vec<Field>>>()?;
             Ok(DataType::Struct(fields.into()))
         }
+        // The planner's has nanoseconds.
+        ast::DataType::Time(..) => Ok(DataType::Time64(TimeUnit::Microsecond)),
         simple => session::data_type(simple, catalog),
     }
 }

@@ -40,7 +40,7 @@ use super::checked::{self, CheckedValues};
 use super::equalities::Equalities;
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
-use super::{errors, extremes, fetch, first_rows, multiset, names, refuse, sums, unnest, window};
+use super::{errors, extremes, fetch, first_rows, json, multiset, names, refuse, sums, unnest, window};
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
 use crate::read::apart;
@@ -88,7 +88,10 @@ pub fn state() -> &'static SessionState {
             .with_analyzer_rules(analyzing)
             .with_physical_optimizer_rules(running)
             .build();
-        for function in window::functions() {
+        state
+            .register_expr_planner(Arc::new(json::Operators))
+            .expect("operators can be registered");
+        for function in window::functions().into_iter().chain(json::functions()) {
             state.register_udf(function).expect("functions can be registered");
         }
         scalars::register(&mut state).expect("functions can be registered");
