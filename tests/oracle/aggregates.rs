@@ -190,7 +190,9 @@ fn folded(kinds: &[Kind], call: &Call, chosen: u8) -> (String, Kind) {
             let name = ["bool_and", "bool_or"][usize::from(call.other % 2)];
             (format!("CAST({name}({test}){filter} AS BIGINT)"), Kind::Int)
         }
-        (24, ..) => (format!("CAST(approx_distinct(c{any}){filter} AS BIGINT)"), Kind::Int),
+        (24, ..) if [Kind::Int, Kind::Text].contains(&kinds[any]) => {
+            (format!("CAST(approx_distinct(c{any}){filter} AS BIGINT)"), Kind::Int)
+        }
         (_, _, Some(column)) => {
             let (low, high) = (format!("min(c{column}){filter}"), format!("max(c{column}){filter}"));
             (format!("coalesce({high} - {low}, -1) + count(*)"), Kind::Int)
