@@ -102,6 +102,8 @@ pub enum NodeKind {
     Over(OverSpec),
     /// Holds rows back until the watermark passes a column.
     Gate(GateSpec),
+    /// Rows whose time it is, by the clock.
+    Present(PresentSpec),
     /// Turns keyed records into changes of the last row by key.
     Upsert(UpsertSpec),
     /// The rows that follow from others by a term that reads them again.
@@ -452,6 +454,17 @@ pub struct GateSpec {
     pub whole_times: bool,
 }
 
+/// Rows that enter when the clock reaches the time in one column and leave when it reaches that in
+/// another, both TIMESTAMP(6); at least one is given. A row without a time that it needs never
+/// enters. Its input is dealt by these columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresentSpec {
+    /// From when on; `None`: from the start.
+    pub enters: Option<usize>,
+    /// Until just before; `None`: for ever.
+    pub leaves: Option<usize>,
+}
+
 /// The last row by key. Input: the rows, and as last column a BOOLEAN that is true for a
 /// tombstone (whose row has only its key columns). Output: changes of rows without that column.
 #[derive(Debug, Clone, PartialEq)]
@@ -544,6 +557,7 @@ impl NodeKind {
             NodeKind::TopN(_) => "TopN",
             NodeKind::Over(_) => "Over",
             NodeKind::Gate(_) => "Gate",
+            NodeKind::Present(_) => "Present",
             NodeKind::Upsert(_) => "Upsert",
             NodeKind::Recurse(_) => "Recurse",
             NodeKind::Port(_) => "Port",
@@ -561,6 +575,7 @@ impl NodeKind {
                 | NodeKind::TopN(_)
                 | NodeKind::Over(_)
                 | NodeKind::Gate(_)
+                | NodeKind::Present(_)
                 | NodeKind::Upsert(_)
                 | NodeKind::Recurse(_)
                 | NodeKind::Values(_)

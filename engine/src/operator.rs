@@ -21,6 +21,7 @@ pub mod join;
 pub mod map;
 pub mod over;
 mod partitions;
+pub mod present;
 pub mod recurse;
 pub mod repeat;
 pub mod top_n;
@@ -92,10 +93,16 @@ pub struct OperatorStats {
 /// One task's part of a node.
 pub trait Operator: Send {
     /// Takes the changes of each input and returns the node's. Called once in every step that has
-    /// input for the node or moves its watermark; batches of the output need not be consolidated.
+    /// input for the node, moves its watermark, or comes when the operator is due; batches of the output need not be consolidated.
     /// An operator that is built over committed state is first given a step without rows at the
     /// committed watermark, so that what was closed stays closed.
     fn step(&mut self, step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>>;
+
+    /// When the operator has something to do though nothing comes, microseconds since the epoch: it
+    /// wants a step whose `now_us` is that or later.
+    fn due_us(&self) -> Option<i64> {
+        None
+    }
 
     /// Writes what became dirty since the last checkpoint. Called after a whole step.
     fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {
@@ -136,6 +143,7 @@ pub fn build(node: &Node, inputs: &[&Node], context: &TaskContext) -> Result<Opt
         NodeKind::Over(spec) => Box::new(over::Over::new(spec, node, inputs[0], context)?),
         NodeKind::Gate(spec) => Box::new(gate::Gate::new(spec, node, inputs[0], context)?),
         NodeKind::Recurse(spec) => Box::new(recurse::Recurse::new(spec, node, inputs, context)?),
+        NodeKind::Present(spec) => Box::new(present::Present::new(spec, node, inputs[0], context)?),
         NodeKind::Upsert(spec) => Box::new(upsert::Upsert::new(spec, node, inputs[0], context)?),
         NodeKind::Values(spec) => Box::new(values::Values::new(spec, node, context)?),
         NodeKind::Repeat(spec) => Box::new(repeat::Repeat::new(spec, node)),

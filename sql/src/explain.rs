@@ -5,7 +5,7 @@ use std::fmt::Write;
 use arrow::datatypes::Schema;
 use weir_engine::graph::{
     AggregateCall, AggregateFunction, AggregateSpec, Exchange, FoldSpec, Graph, JoinKind, JoinSpec, Node, NodeKind,
-    OrderKey, OverSpec, Ranking, TopNSpec, UnnestSpec, ValuesSpec, WindowSpec,
+    OrderKey, OverSpec, PresentSpec, Ranking, TopNSpec, UnnestSpec, ValuesSpec, WindowSpec,
 };
 
 mod expr;
@@ -198,6 +198,7 @@ fn describe(graph: &Graph, node: &Node) -> String {
         (NodeKind::Gate(gate), _) => format!("holds rows until the watermark passes {}", names(node, &[gate.column])),
         (NodeKind::Upsert(upsert), Some(below)) => format!("the last row by {}", names(below, &upsert.keys)),
         (NodeKind::Unnest(unnest), Some(below)) => describe_unnest(below, unnest),
+        (NodeKind::Present(present), Some(below)) => describe_present(below, present),
         (NodeKind::Values(values), _) => describe_values(values),
         (NodeKind::Repeat(repeat), Some(below)) => format!("each row {} times", names(below, &[repeat.times])),
         (NodeKind::Union, _) => format!("of {} inputs", node.inputs.len()),
@@ -362,6 +363,15 @@ fn describe_over(below: &Node, over: &OverSpec) -> String {
     let mut text = calls.join(", ");
     push_sorted(&mut text, below, &over.partition, &over.order);
     text
+}
+
+fn describe_present(below: &Node, present: &PresentSpec) -> String {
+    let enters = present.enters.map(|column| format!("from {}", names(below, &[column])));
+    let leaves = present
+        .leaves
+        .map(|column| format!("until {}", names(below, &[column])));
+    let parts: Vec<String> = enters.into_iter().chain(leaves).collect();
+    format!("by the clock {}", parts.join(" "))
 }
 
 fn describe_unnest(below: &Node, unnest: &UnnestSpec) -> String {

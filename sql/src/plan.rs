@@ -31,6 +31,7 @@ pub mod functions;
 mod json;
 mod multiset;
 pub(crate) mod names;
+mod now;
 mod query;
 mod refuse;
 pub(crate) mod scalars;

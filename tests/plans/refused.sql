@@ -13,7 +13,6 @@ SELECT avg(channel) FROM bids EMIT CHANGES;
 SELECT auction, auction FROM bids EMIT CHANGES;
 SELECT b.bidder, c.bidder FROM bids AS b JOIN clicks AS c ON b.bidder = c.bidder EMIT CHANGES;
 SELECT now(), auction FROM bids EMIT CHANGES;
-SELECT * FROM recent EMIT CHANGES;
 SELECT auction FROM bids WHERE random() < 0.5 EMIT CHANGES;
 SELECT * FROM bids ORDER BY price EMIT CHANGES;
 SELECT auction FROM bids ORDER BY price EMIT CHANGES;

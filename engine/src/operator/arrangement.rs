@@ -244,6 +244,11 @@ impl WeightedRows {
         }
     }
 
+    /// A row of a slot.
+    pub(super) fn find(&self, slot: Slot, row: &[u8]) -> Option<RowId> {
+        self.spot(slot, row).found.map(RowId)
+    }
+
     /// Takes a row out of its slot, whatever its weight.
     pub(super) fn remove(&mut self, slot: Slot, id: RowId) {
         let spot = self.spot(slot, self.bytes_of(id));

@@ -82,10 +82,15 @@ impl Over {
     pub fn new(spec: &OverSpec, node: &Node, input: &Node, context: &TaskContext) -> Result<Self> {
         check(spec, node, input)?;
         let types: Vec<DataType> = spec.calls.iter().map(|call| call.output_type.clone()).collect();
-        let mut reach = spec.calls.iter().map(|call| call.reach).reduce(Reach::with).unwrap_or(Reach {
-            before: Some(0),
-            behind: Some(0),
-        });
+        let mut reach = spec
+            .calls
+            .iter()
+            .map(|call| call.reach)
+            .reduce(Reach::with)
+            .unwrap_or(Reach {
+                before: Some(0),
+                behind: Some(0),
+            });
         if spec.in_order {
             // Peers of a row may stand behind it, but all of them come with it.
             reach.behind = Some(0);
@@ -223,7 +228,9 @@ impl Over {
         let mut begin = 0;
         for Change { before, after, .. } in changes {
             if self.spec.in_order && !before.core.is_empty() {
-                return Err(Error::internal("a row came behind its time to a window function in order"));
+                return Err(Error::internal(
+                    "a row came behind its time to a window function in order",
+                ));
             }
             let behind = begin + before.around.len();
             let old_at = |row: usize| begin + row - before.around.start;
@@ -335,12 +342,19 @@ impl Operator for Over {
 /// What the planner has to have seen to.
 fn check(spec: &OverSpec, node: &Node, input: &Node) -> Result<()> {
     let values = spec.calls.iter().map(|call| &call.output_type);
-    let expected = input.schema.fields().iter().map(|field| field.data_type()).chain(values);
+    let expected = input
+        .schema
+        .fields()
+        .iter()
+        .map(|field| field.data_type())
+        .chain(values);
     let fits = node.schema.fields().iter().map(|field| field.data_type()).eq(expected);
     let closes = spec.close.is_none_or(|close| !close.emit_on_close);
     match (fits, closes, spec.in_order && !input.append_only) {
         (true, true, false) => Ok(()),
-        (false, ..) => Err(Error::internal("the columns of OVER are not its input's and its functions'")),
+        (false, ..) => Err(Error::internal(
+            "the columns of OVER are not its input's and its functions'",
+        )),
         (_, false, _) => Err(Error::internal("OVER emits changes; a gate holds them until the close")),
         (.., true) => Err(Error::internal("rows that come in order are never deleted")),
     }

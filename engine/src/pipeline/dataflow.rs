@@ -320,6 +320,12 @@ impl Dataflow {
         Ok(order)
     }
 
+    /// When some operator has something to do though nothing comes, microseconds since the epoch.
+    pub fn due_us(&self) -> Option<i64> {
+        let operators = self.tasks.iter().flat_map(|task| task.operators.values());
+        operators.filter_map(|operator| operator.due_us()).min()
+    }
+
     /// Moves one step's input through the dataflow. `failed` are views whose input has failed
     /// already. Returns the views that failed, with the cause, and those that rest on them
     /// (without); what they hold is no longer of use.

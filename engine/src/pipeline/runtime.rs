@@ -303,6 +303,10 @@ impl Runtime {
         if self.untold {
             nap = nap.min(telling::OFTEN);
         }
+        if let Some(due_us) = self.dataflow.due_us() {
+            let left_us = due_us.saturating_sub(clock_us()).max(1000);
+            nap = nap.min(Duration::from_micros(left_us as u64));
+        }
         let _ = self.start.ear.recv_timeout(nap);
         Ok(())
     }
@@ -334,6 +338,8 @@ impl Runtime {
         let mut failed = BTreeMap::new();
         let mut any = self.take_logs(&mut inputs)?;
         any |= self.take_sources(&mut inputs, &mut failed);
+        let due_us = self.dataflow.due_us().filter(|_| matches!(self.mode, Mode::Running));
+        any |= due_us.is_some_and(|due_us| due_us <= clock_us());
         if any {
             self.run_step(inputs, failed)?;
         }

@@ -91,6 +91,7 @@ fn kept(graph: &Graph, node: &Node) -> String {
             format!("{name} by {}{whole}", gate.column)
         }
         NodeKind::Recurse(recurse) => format!("{name} distinct {}", recurse.distinct),
+        NodeKind::Present(present) => format!("{name} from {:?} until {:?}", present.enters, present.leaves),
         NodeKind::Upsert(upsert) => format!("{name} by {:?}", upsert.keys),
         _ => name.to_string(),
     }

@@ -10,7 +10,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
-use super::{checked, errors};
+use super::{checked, errors, now};
 use crate::{Error, Result};
 
 /// Bytes of a constant in a continuous query. It is there once for every row of a step.
@@ -20,6 +20,9 @@ const LONGEST_CONSTANT: usize = 16 << 10;
 /// ([`checked`]).
 pub fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
     short_constants(expr)?;
+    if now::uses(expr) {
+        return Err(now::not_a_bound());
+    }
     let context = PhysicalPlanningContext::default();
     let expr = create_physical_expr(expr, schema, &ExecutionProps::new(), &context).map_err(errors::translate)?;
     checked::checked(expr, schema.as_arrow()).map_err(errors::translate)

@@ -20,7 +20,7 @@ use weir_engine::relation::{RelationId, Storage, WATERMARK_COLUMN};
 use super::expr::physical;
 use super::multiset::RepeatNode;
 use super::window::WindowNode;
-use super::{errors, refuse};
+use super::{errors, now, refuse};
 use crate::{Error, Result, explain};
 
 mod closing;
@@ -28,6 +28,7 @@ mod interval;
 mod join;
 mod order;
 mod over;
+mod present;
 mod recursion;
 mod scan;
 mod union;
@@ -182,7 +183,9 @@ impl Builder {
             }
             LogicalPlan::Projection(projection) => {
                 let (filter, input) = match projection.input.as_ref() {
-                    LogicalPlan::Filter(f) if order::first_rows(f).is_none() => (Some(&f.predicate), &f.input),
+                    LogicalPlan::Filter(f) if order::first_rows(f).is_none() && !now::uses(&f.predicate) => {
+                        (Some(&f.predicate), &f.input)
+                    }
                     _ => (None, &projection.input),
                 };
                 let input = self.build(input, want_hidden)?;
@@ -195,6 +198,9 @@ impl Builder {
                 let input = self.build(&filter.input, want_hidden)?;
                 if condition(&filter.predicate).is_none() {
                     return Ok(input);
+                }
+                if now::uses(&filter.predicate) {
+                    return self.present(input, &filter.predicate);
                 }
                 let columns: Vec<Expr> = input.schema.columns().into_iter().map(Expr::Column).collect();
                 let schema = input.schema.clone();

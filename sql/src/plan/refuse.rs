@@ -16,8 +16,10 @@ pub fn as_written(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
+                let is_filter = matches!(node, LogicalPlan::Filter(_));
                 if let Expr::ScalarFunction(call) = expr
                     && call.func.signature().volatility != Volatility::Immutable
+                    && !(is_filter && super::now::is_now(call.func.name()))
                 {
                     refused.get_or_insert(volatile(call.func.name()));
                 }
@@ -32,8 +34,9 @@ pub fn as_written(plan: &LogicalPlan) -> Result<()> {
 /// A value that differs from one evaluation to the next can't be taken back by a later delete.
 fn volatile(function: &str) -> Error {
     Error::new(format!(
-        "{function}() in a continuous query is not supported yet: its value changes with time or call; use a column of \
-         the source (for example METADATA FROM 'timestamp') or ask ad hoc with SELECT"
+        "{function}() in a continuous query is not supported here: its value changes with time or call; use a column of \
+         the source (for example METADATA FROM 'timestamp') or ask ad hoc with SELECT. now() can stand in a filter: WHERE \
+         ts > now() - INTERVAL '1 hour'"
     ))
 }
 

@@ -40,7 +40,7 @@ use super::checked::{self, CheckedValues};
 use super::equalities::Equalities;
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
-use super::{errors, extremes, fetch, first_rows, json, multiset, names, refuse, sums, unnest, window};
+use super::{errors, extremes, fetch, first_rows, json, multiset, names, now, refuse, sums, unnest, window};
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
 use crate::read::apart;
@@ -330,6 +330,7 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
     let plan = raw_plan(&query, catalog)?;
     let plan = first_rows::spelled_out(plan, false).map_err(errors::translate)?;
     refuse::as_written(&plan)?;
+    let plan = now::as_parameter(plan).map_err(errors::translate)?;
     let plan = window::make_explicit(plan).map_err(errors::translate)?;
     let plan = analyzed(rewritten(plan, Use::Kept)?)?;
     let mut options = ConfigOptions::default();

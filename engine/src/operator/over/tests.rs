@@ -43,17 +43,36 @@ impl Function {
     fn call(self, order: &[OrderKey]) -> OverCall {
         let column = |column: usize| Arc::new(Column::new(&format!("c{column}"), column)) as Arc<dyn PhysicalExpr>;
         let frame = |units, start, end| {
-            WindowFrame::new_bounds(units, WindowFrameBound::Preceding(start), WindowFrameBound::Following(end))
+            WindowFrame::new_bounds(
+                units,
+                WindowFrameBound::Preceding(start),
+                WindowFrameBound::Following(end),
+            )
         };
         let bound = |rows: Option<u64>| ScalarValue::UInt64(rows);
         let (function, args, frame, reach) = match self {
-            Function::RowNumber => (Definition::WindowUDF(row_number::row_number_udwf()), vec![], None, (None, Some(0))),
+            Function::RowNumber => (
+                Definition::WindowUDF(row_number::row_number_udwf()),
+                vec![],
+                None,
+                (None, Some(0)),
+            ),
             Function::Rank => (Definition::WindowUDF(rank::rank_udwf()), vec![], None, (None, Some(0))),
-            Function::Ntile => (Definition::WindowUDF(ntile::ntile_udwf()), vec![lit(2i64)], None, (None, None)),
+            Function::Ntile => (
+                Definition::WindowUDF(ntile::ntile_udwf()),
+                vec![lit(2i64)],
+                None,
+                (None, None),
+            ),
             Function::Lag(rows) => {
                 let far = |rows: i64| usize::try_from(rows.max(0)).ok();
                 let args = vec![column(VALUE), lit(rows), lit(-1i64)];
-                (Definition::WindowUDF(lead_lag::lag_udwf()), args, None, (far(rows), far(-rows)))
+                (
+                    Definition::WindowUDF(lead_lag::lag_udwf()),
+                    args,
+                    None,
+                    (far(rows), far(-rows)),
+                )
             }
             Function::Sum(before, behind) => {
                 let frame = frame(WindowFrameUnits::Rows, bound(before), bound(behind));
@@ -61,7 +80,12 @@ impl Function {
                 let function = Definition::AggregateUDF(sum_udaf());
                 (function, vec![column(VALUE)], Some(frame), (far(before), far(behind)))
             }
-            Function::Count => (Definition::AggregateUDF(count_udaf()), vec![column(VALUE)], None, (None, None)),
+            Function::Count => (
+                Definition::AggregateUDF(count_udaf()),
+                vec![column(VALUE)],
+                None,
+                (None, None),
+            ),
         };
         let sort = |key: &OrderKey| PhysicalSortExpr {
             expr: column(key.column),
@@ -74,8 +98,19 @@ impl Function {
         let schema: Arc<Schema> = input(&TYPES, true).schema;
         let frame = Arc::new(frame.unwrap_or_else(|| WindowFrame::new((!order.is_empty()).then_some(false))));
         let name = format!("{self:?}");
-        let function =
-            create_window_expr(&function, name.clone(), &args, &[], &sorts, frame, schema, false, false, None).unwrap();
+        let function = create_window_expr(
+            &function,
+            name.clone(),
+            &args,
+            &[],
+            &sorts,
+            frame,
+            schema,
+            false,
+            false,
+            None,
+        )
+        .unwrap();
         OverCall {
             text: name,
             output_type: function.field().unwrap().data_type().clone(),
@@ -102,7 +137,10 @@ impl Function {
             Function::Sum(before, behind) => {
                 let begin = before.map_or(0, |rows| at.saturating_sub(rows as usize));
                 let end = behind.map_or(rows.len(), |behind| (at + behind as usize + 1).min(rows.len()));
-                rows[begin..end].iter().filter_map(|row| row[VALUE]).reduce(|a, b| a + b)
+                rows[begin..end]
+                    .iter()
+                    .filter_map(|row| row[VALUE])
+                    .reduce(|a, b| a + b)
             }
             Function::Count => {
                 let end = rows.iter().rposition(|row| peer(&row)).unwrap() + 1;
@@ -115,7 +153,11 @@ impl Function {
 fn subject(spec: &OverSpec, append_only: bool, entry_budget: Option<usize>) -> Subject {
     let values: Vec<DataType> = spec.calls.iter().map(|call| call.output_type.clone()).collect();
     Subject {
-        node: node(NodeKind::Over(spec.clone()), &[&TYPES[..], &values].concat(), spec.in_order),
+        node: node(
+            NodeKind::Over(spec.clone()),
+            &[&TYPES[..], &values].concat(),
+            spec.in_order,
+        ),
         inputs: vec![input(&TYPES, append_only)],
         keys: vec![spec.partition.clone()],
         domains: vec![Domain::new(&[3, 4, 4, 12], true)],

@@ -62,6 +62,9 @@ fn compare(spec: &TopNSpec, one: &Row, other: &Row) -> std::cmp::Ordering {
 
 fn top(spec: &TopNSpec, bag: &Bag) -> Bag {
     let mut output = Bag::new();
+    if spec.limit == 0 {
+        return output;
+    }
     let end = spec.offset.saturating_add(spec.limit);
     for rows in partitions(spec, bag) {
         let (mut rank, mut dense) = (0, 0);

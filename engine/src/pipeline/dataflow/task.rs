@@ -114,7 +114,9 @@ impl Task {
         }
         let rows_in: usize = ports.iter().flatten().map(ChangeBatch::num_rows).sum();
         let fresh = self.fresh.remove(&node.at);
-        if rows_in == 0 && !moved && !fresh {
+        let due = self.operators.get(&node.at).and_then(|operator| operator.due_us());
+        let due = due.is_some_and(|due_us| due_us <= now_us);
+        if rows_in == 0 && !moved && !fresh && !due {
             return Ok(false);
         }
         let output = match (&node.graph.node(node.at.node).kind, &node.projection) {
