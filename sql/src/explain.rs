@@ -43,17 +43,23 @@ pub fn notes(graph: &Graph) -> Vec<String> {
 fn note(graph: &Graph, node: &Node) -> Option<String> {
     match &node.kind {
         NodeKind::Join(join) if join.close.is_none() && join.interval.is_none() => {
-            let endless = |input: usize| graph.node(node.inputs[input].node).append_only;
+            let endless = |input: usize| {
+                let input = graph.node(node.inputs[input].node);
+                input.append_only && input.key.as_ref().is_none_or(|key| !key.is_empty()) && !is_fixed(graph, input)
+            };
             let sides = match (endless(0), endless(1)) {
                 (true, true) => "both sides",
                 (true, false) => "its left side",
                 (false, true) => "its right side",
                 (false, false) => return None,
             };
+            let on = match join.left_keys.is_empty() {
+                true => "of every pair".to_string(),
+                false => format!("on {}", join_keys(graph, node, join)),
+            };
             Some(format!(
-                "the join on {} keeps all rows of {sides} for ever, since any of them may still find a partner; \
-                 equality on the window_end of both sides with EMIT ON WINDOW CLOSE would bound it",
-                join_keys(graph, node, join)
+                "the join {on} keeps all rows of {sides} for ever, since any of them may still find a partner; \
+                 equality on the window_end of both sides with EMIT ON WINDOW CLOSE would bound it"
             ))
         }
         NodeKind::Aggregate(aggregate) if aggregate.close.is_none() => {
@@ -76,6 +82,15 @@ fn note(graph: &Graph, node: &Node) -> Option<String> {
             })
         }
         _ => None,
+    }
+}
+
+/// Whether a node's rows all stand in the query.
+fn is_fixed(graph: &Graph, node: &Node) -> bool {
+    match &node.kind {
+        NodeKind::Values(_) => true,
+        NodeKind::Map(_) => is_fixed(graph, graph.node(node.inputs[0].node)),
+        _ => false,
     }
 }
 
