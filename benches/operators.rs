@@ -297,6 +297,7 @@ fn stateless(criterion: &mut Criterion) {
             time: 2,
             size_us: 10_000_000,
             slide_us,
+            step_us: 10_000_000,
             offset_us: 0,
             watermark: None,
             drop_late_after_us: None,

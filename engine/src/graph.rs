@@ -37,7 +37,7 @@ pub struct Graph {
 ///
 /// State lies in the shard of its key, so the edge into a node with state deals by exactly the
 /// node's key columns, in their order: an aggregate's and an upsert's keys, a join's keys of that
-/// side, a top-N's partition, a gate's column ([`Exchange::Single`] where they are none, and for a recursion). `Local`
+/// side, a session's and a top-N's partition, a gate's column ([`Exchange::Single`] where they are none, and for a recursion). `Local`
 /// there only if the rows are already dealt by just these values in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -88,6 +88,8 @@ pub enum NodeKind {
     Map(MapSpec),
     /// Assigns rows to windows, and judges late ones.
     Window(WindowSpec),
+    /// Assigns rows to sessions, and judges late ones.
+    Session(SessionSpec),
     /// All rows of all inputs; schemas are equal.
     Union,
     /// A row for each element of lists.
@@ -147,15 +149,19 @@ pub struct WindowSpec {
     pub time: usize,
     /// Length, microseconds.
     pub size_us: i64,
-    /// Distance of starts, microseconds; equal to the size for TUMBLE.
+    /// Distance of starts, microseconds; equal to the size for TUMBLE and CUMULATE.
     pub slide_us: i64,
+    /// Distance of the ends of windows with one start, microseconds; divides the size. Smaller than
+    /// it for CUMULATE only.
+    pub step_us: i64,
     /// Shift of starts from the epoch, microseconds.
     pub offset_us: i64,
     /// The hidden watermark column, where the input has one. A row is late in a window that ends
     /// at or before it.
     pub watermark: Option<usize>,
     /// Late rows are dropped this long after the window's end (microseconds of event time; 0 at
-    /// once); `None` lets them correct the result for ever.
+    /// once); `None` lets them correct the result for ever. Without a watermark column they are
+    /// judged by the input's watermark.
     pub drop_late_after_us: Option<i64>,
 }
 
@@ -180,6 +186,26 @@ pub enum Unnested {
     Element(usize),
 }
 
+/// Session assignment: rows of a partition that follow each other by less than the gap are a
+/// session, from its first row's time to the gap past its last. Appends `window_start` and
+/// `window_end`, and leaves the watermark column out. A row of NULL event time is in no session and
+/// is counted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionSpec {
+    /// The event-time column.
+    pub time: usize,
+    /// Sessions are of rows that are equal in these columns.
+    pub partition: Vec<usize>,
+    /// Rows this far apart or farther are of different sessions, microseconds.
+    pub gap_us: i64,
+    /// The hidden watermark column, where the input has one; then it is its last. A row is late if
+    /// it is below it, and dropped if its session had ended by then.
+    pub watermark: Option<usize>,
+    /// Closing by the watermark (its `column` is the output's `window_end`); `None` lets rows of
+    /// any time change the sessions for ever.
+    pub close: Option<CloseSpec>,
+}
+
 /// Grouping. Output: the key columns, then one column per call. Distinct is a grouping without
 /// calls. Without keys there is one group, and it has a row over empty input.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,7 +221,7 @@ pub struct AggregateSpec {
 /// When groups end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloseSpec {
-    /// Position in `keys` (aggregates), or column (gates, top-N), of the TIMESTAMP(6) that closes
+    /// Position in `keys` (aggregates), or column (sessions, top-N), of the TIMESTAMP(6) that closes
     /// the group when the watermark reaches it.
     pub column: usize,
     /// True: emit each row once, at the close. False: emit changes; the group's state is dropped
@@ -452,6 +478,9 @@ pub struct GateSpec {
     /// Rows wait until the watermark is above their time, when no more of that time come, and not
     /// only until it is there.
     pub whole_times: bool,
+    /// The hidden watermark column, where the input has one; then it is its last, and no column of
+    /// the output. A row below it is late.
+    pub watermark: Option<usize>,
 }
 
 /// Rows that enter when the clock reaches the time in one column and leave when it reaches that in
@@ -550,6 +579,7 @@ impl NodeKind {
             NodeKind::Input(_) => "Input",
             NodeKind::Map(_) => "Map",
             NodeKind::Window(_) => "Window",
+            NodeKind::Session(_) => "Session",
             NodeKind::Union => "Union",
             NodeKind::Unnest(_) => "Unnest",
             NodeKind::Aggregate(_) => "Aggregate",
@@ -570,7 +600,8 @@ impl NodeKind {
     pub fn has_state(&self) -> bool {
         matches!(
             self,
-            NodeKind::Aggregate(_)
+            NodeKind::Session(_)
+                | NodeKind::Aggregate(_)
                 | NodeKind::Join(_)
                 | NodeKind::TopN(_)
                 | NodeKind::Over(_)

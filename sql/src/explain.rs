@@ -5,7 +5,7 @@ use std::fmt::Write;
 use arrow::datatypes::Schema;
 use weir_engine::graph::{
     AggregateCall, AggregateFunction, AggregateSpec, Exchange, FoldSpec, Graph, JoinKind, JoinSpec, Node, NodeKind,
-    OrderKey, OverSpec, PresentSpec, Ranking, TopNSpec, UnnestSpec, ValuesSpec, WindowSpec,
+    OrderKey, OverSpec, PresentSpec, Ranking, SessionSpec, TopNSpec, UnnestSpec, ValuesSpec, WindowSpec,
 };
 
 mod expr;
@@ -81,6 +81,11 @@ fn note(graph: &Graph, node: &Node) -> Option<String> {
                     .to_string()
             })
         }
+        NodeKind::Session(session) if session.close.is_none() && session.watermark.is_some() => Some(
+            "the rows of sessions are kept for ever, so that late rows correct them; WITH (allowed_lateness = '1 \
+             hour') or EMIT ON WINDOW CLOSE bounds them"
+                .to_string(),
+        ),
         _ => None,
     }
 }
@@ -104,6 +109,9 @@ fn is_window_bound(graph: &Graph, node: &Node, column: usize) -> bool {
                 column if column < width => is_window_bound(graph, input, column),
                 _ => window.watermark.is_some(),
             }
+        }
+        (NodeKind::Session(session), Some(_)) => {
+            column + 1 == node.schema.fields().len() && session.watermark.is_some()
         }
         (NodeKind::Map(map), Some(input)) => match expr::column(&map.exprs[column]) {
             Some(column) => is_window_bound(graph, input, column),
@@ -206,6 +214,7 @@ fn describe(graph: &Graph, node: &Node) -> String {
             }
         }
         (NodeKind::Window(window), Some(below)) => describe_window(below, window),
+        (NodeKind::Session(session), Some(below)) => describe_session(below, session),
         (NodeKind::Aggregate(aggregate), Some(below)) => describe_aggregate(below, aggregate),
         (NodeKind::Join(join), _) => describe_join(graph, node, join),
         (NodeKind::TopN(top), Some(below)) => describe_top_n(below, top),
@@ -246,16 +255,36 @@ fn describe_window(below: &Node, window: &WindowSpec) -> String {
     if window.slide_us != window.size_us {
         let _ = write!(text, " every {}", duration(window.slide_us));
     }
+    if window.step_us != window.size_us {
+        let _ = write!(text, " growing by {}", duration(window.step_us));
+    }
     if window.offset_us != 0 {
         let _ = write!(text, " shifted by {}", duration(window.offset_us));
     }
-    match (window.watermark, window.drop_late_after_us) {
-        (None, _) => {}
-        (Some(_), None) => text.push_str(", late rows correct it"),
-        (Some(_), Some(0)) => text.push_str(", late rows are dropped"),
-        (Some(_), Some(us)) => {
-            let _ = write!(text, ", rows later than {} are dropped", duration(us));
-        }
+    text.push_str(&late(window.watermark, window.drop_late_after_us));
+    text
+}
+
+fn late(watermark: Option<usize>, drop_after_us: Option<i64>) -> String {
+    match (watermark, drop_after_us) {
+        (None, None) => String::new(),
+        (Some(_), None) => ", late rows correct it".to_string(),
+        (_, Some(0)) => ", late rows are dropped".to_string(),
+        (_, Some(us)) => format!(", rows later than {} are dropped", duration(us)),
+    }
+}
+
+fn describe_session(below: &Node, session: &SessionSpec) -> String {
+    let time = names(below, &[session.time]);
+    let of = match session.partition.is_empty() {
+        true => String::new(),
+        false => format!("of each {} ", names(below, &session.partition)),
+    };
+    let close = session.close.map(|close| close.lateness_us);
+    let mut text = format!("{of}over {time} with a gap of {}", duration(session.gap_us));
+    text.push_str(&late(session.watermark, close));
+    if session.close.is_some_and(|close| close.emit_on_close) {
+        text.push_str(", emits when the session closes");
     }
     text
 }

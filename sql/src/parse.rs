@@ -3,7 +3,7 @@
 //! sqlparser's tokenizer cuts the text, each statement's first words choose its reader, and
 //! sqlparser's parser reads the expressions, types and queries in it. What sqlparser can't read is
 //! read here ([`create`], [`options`]) or taken out of the tokens before ([`query`] for EMIT,
-//! [`window`] for TUMBLE and HOP). Trees come out in one form ([`form`], [`types`]), so that whoever
+//! [`window`] for windows). Trees come out in one form ([`form`], [`types`]), so that whoever
 //! plans them meets few shapes. Every error has the line and column of the token at fault, in the
 //! text that was given.
 

@@ -289,7 +289,7 @@ fn step() -> impl Strategy<Value = Step> {
             }),
         1 => (vec(any::<u8>(), 1..3), vec(any::<(u8, bool, bool)>(), 0..3))
             .prop_map(|(on, order)| Step::FirstOn { on, order }),
-        1 => any::<(u8, u8, u8)>().prop_map(|(column, size, slide)| Step::Window { column, size, slide }),
+        2 => any::<(u8, u8, u8)>().prop_map(|(column, size, slide)| Step::Window { column, size, slide }),
         1 => any::<u8>().prop_map(|other| Step::Union { other }),
     ]
 }

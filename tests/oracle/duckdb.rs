@@ -14,7 +14,7 @@ use super::aggregates;
 use super::case::{Case, Step};
 use super::render::{render, sql_type};
 
-/// Whether DuckDB knows all that a case uses: it has no TUMBLE and no HOP, breaks ties as it happens, and
+/// Whether DuckDB knows all that a case uses: it has no TUMBLE and its like, breaks ties as it happens, and
 /// has other names, types or answers for some aggregates.
 pub fn knows(case: &Case) -> bool {
     let is_ours = |step: &Step| match step {

@@ -463,14 +463,25 @@ fn frame(call: &Over, sorted: &Sorted) -> Option<String> {
 
 fn window(from: &str, mut kinds: Vec<Kind>, column: usize, size: u8, slide: u8) -> Query {
     let all = columns("q.", kinds.len());
+    let bound = if size % 2 == 0 { "window_start" } else { "window_end" };
     let size = 1 + size % 3;
-    let call = match slide % 3 {
-        0 => format!("TUMBLE({from}, q.c{column}, INTERVAL '{size}' HOUR)"),
-        other => format!("HOP({from}, q.c{column}, INTERVAL '{other}' HOUR, INTERVAL '{size}' HOUR)"),
+    let offset = match slide / 6 % 3 {
+        0 => "",
+        1 => ", INTERVAL '40' MINUTE",
+        _ => ", -INTERVAL '1' HOUR",
+    };
+    let by = usize::from(slide / 6) % kinds.len();
+    let call = match slide % 6 {
+        0 => format!("TUMBLE({from}, q.c{column}, INTERVAL '{size}' HOUR{offset})"),
+        1 => format!("HOP({from}, q.c{column}, INTERVAL '2' HOUR, INTERVAL '{size}' HOUR{offset})"),
+        2 => format!("HOP({from}, q.c{column}, INTERVAL '1' HOUR, INTERVAL '{size}' HOUR{offset})"),
+        3 => format!("CUMULATE({from}, q.c{column}, INTERVAL '1' HOUR, INTERVAL '{size}' HOUR{offset})"),
+        4 => format!("SESSION({from}, q.c{column}, INTERVAL '{size}' HOUR)"),
+        _ => format!("SESSION({from} PARTITION BY q.c{by}, q.c{column}, INTERVAL '{size}' HOUR)"),
     };
     kinds.push(Kind::Time);
     Query {
-        sql: format!("SELECT {all}, window_start AS c{} FROM {call}", kinds.len() - 1),
+        sql: format!("SELECT {all}, {bound} AS c{} FROM {call}", kinds.len() - 1),
         kinds,
     }
 }

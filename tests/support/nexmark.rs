@@ -18,7 +18,10 @@ use weir_server::{Body, Instance, Session};
 use crate::process;
 
 /// The queries there are.
-pub const QUERIES: [&str; 8] = ["q0", "q1", "q2", "q3", "q4", "q5", "q7", "q8"];
+pub const QUERIES: [&str; 20] = [
+    "q0", "q1", "q2", "q3", "q4", "q5", "q7", "q8", "q9", "q10", "q11", "q14", "q15", "q16", "q17", "q18", "q19", "q20",
+    "q21", "q22",
+];
 
 const SCHEMA: &str = include_str!("../../benches/nexmark/schema.sql");
 /// How often a run is looked at.
@@ -38,6 +41,18 @@ pub fn sql(query: &str) -> &'static str {
         "q5" => include_str!("../../benches/nexmark/q5.sql"),
         "q7" => include_str!("../../benches/nexmark/q7.sql"),
         "q8" => include_str!("../../benches/nexmark/q8.sql"),
+        "q9" => include_str!("../../benches/nexmark/q9.sql"),
+        "q10" => include_str!("../../benches/nexmark/q10.sql"),
+        "q11" => include_str!("../../benches/nexmark/q11.sql"),
+        "q14" => include_str!("../../benches/nexmark/q14.sql"),
+        "q15" => include_str!("../../benches/nexmark/q15.sql"),
+        "q16" => include_str!("../../benches/nexmark/q16.sql"),
+        "q17" => include_str!("../../benches/nexmark/q17.sql"),
+        "q18" => include_str!("../../benches/nexmark/q18.sql"),
+        "q19" => include_str!("../../benches/nexmark/q19.sql"),
+        "q20" => include_str!("../../benches/nexmark/q20.sql"),
+        "q21" => include_str!("../../benches/nexmark/q21.sql"),
+        "q22" => include_str!("../../benches/nexmark/q22.sql"),
         other => panic!("there is no query '{other}'; there are {}", QUERIES.join(", ")),
     }
 }

@@ -269,6 +269,18 @@ impl WeightedRows {
         self.bags[slot.index()].order.iter().map(RowId)
     }
 
+    /// A slot's rows from these bytes on, in order. Only of rows that are kept in order.
+    pub(super) fn from<'a>(&'a self, slot: Slot, bytes: &[u8]) -> impl Iterator<Item = RowId> + use<'a> {
+        let spot = self.spot(slot, bytes);
+        self.bags[slot.index()].order.iter_from(spot).map(RowId)
+    }
+
+    /// A slot's rows below these bytes, the greatest first. Only of rows that are kept in order.
+    pub(super) fn below<'a>(&'a self, slot: Slot, bytes: &[u8]) -> impl Iterator<Item = RowId> + use<'a> {
+        let spot = self.spot(slot, bytes);
+        self.bags[slot.index()].order.iter_before(spot).map(RowId)
+    }
+
     /// The sum of the weights of a slot's rows.
     #[inline]
     pub(super) fn total(&self, slot: Slot) -> i64 {

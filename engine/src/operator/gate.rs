@@ -4,13 +4,14 @@
 //! time are one entry of an [`Arrangement`] with a bucket of its own: letting it out forgets it at
 //! the cost of a delete. So rows have to be dealt to tasks by the time column.
 //!
-//! A row without time (NULL) would be held for ever, so it is dropped and counted. A change for a
-//! time that the watermark had passed before the step is late, dropped and counted. At just that
+//! A row without time (NULL) would be held for ever, so it is dropped and counted. A row below the
+//! watermark that its own split had before it is late, dropped and counted; so is, where that isn't
+//! known, a change for a time that the watermark had passed before the step. At just that
 //! time rows may still come (the watermark is a lower bound of what comes), and are let out at
 //! once; only a delete of what was let out then comes too late. A gate of whole times holds them
 //! until the watermark is above, and none come then.
 
-use arrow::array::{AsArray, UInt32Array};
+use arrow::array::{Array, AsArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use weir_state::WriteBatch;
 
@@ -34,6 +35,8 @@ pub struct Gate {
     column: usize,
     /// How far the watermark has to be above a time.
     above_us: i64,
+    /// The input's last column, where each row has its split's watermark.
+    watermarks: Option<usize>,
     /// Of the time alone.
     keys: RowCodec,
     /// Of the other columns.
@@ -68,7 +71,7 @@ struct Out {
 }
 
 impl Gate {
-    /// An operator over `input`, whose columns are those of `node.schema`.
+    /// An operator over `input`, whose columns are those of `node.schema`, and maybe the watermark.
     ///
     /// # Errors
     /// If the plan doesn't fit together, a column can't be kept in state, or the store can't be
@@ -86,13 +89,18 @@ impl Gate {
                 .map(|field| field.data_type().clone())
                 .collect()
         };
-        if types(node) != types(input) {
+        let visible = spec.watermark.unwrap_or(fields.len());
+        let watermark_fits = spec.watermark.is_none_or(|column| {
+            column + 1 == fields.len() && fields[column].data_type() == &DataType::Timestamp(TimeUnit::Microsecond, None)
+        });
+        if !watermark_fits || types(node)[..] != types(input)[..visible] {
             return Err(Error::internal("a gate's columns are not those of its input"));
         }
-        let rest: Vec<usize> = (0..fields.len()).filter(|column| *column != spec.column).collect();
+        let rest: Vec<usize> = (0..visible).filter(|column| *column != spec.column).collect();
         Ok(Self {
             column: spec.column,
             above_us: i64::from(spec.whole_times),
+            watermarks: spec.watermark,
             keys: RowCodec::for_types(&[time])?,
             rest: RowCodec::for_schema(&input.schema.project(&rest)?)?,
             schema: node.schema.clone(),
@@ -108,11 +116,17 @@ impl Gate {
         let times = batch.column(self.column).as_primitive::<TimestampMicrosecondType>();
         let passed = closed_through(self.watermark, self.above_us);
         let due = closed_through(watermark, self.above_us);
+        let watermarks = self.watermarks.map(|column| batch.column(column).as_primitive());
         let mut sorted = Sorted::default();
         for (row, time) in times.iter().enumerate() {
             let bucket = bucket_of(time);
+            let is_late = |watermarks: &TimestampMicrosecondArray| {
+                watermarks.is_valid(row) && time.is_some_and(|time| time < watermarks.value(row))
+            };
             if bucket == NEVER {
                 self.without_event_time += 1;
+            } else if watermarks.is_some_and(is_late) {
+                self.late_dropped += 1;
             } else if passed.is_some_and(|passed| bucket < passed || self.above_us > 0 && bucket == passed) {
                 self.late_dropped += 1;
             } else if passed == Some(bucket) {
@@ -210,6 +224,9 @@ impl Operator for Gate {
         let (mut again, mut held) = (Vec::new(), Vec::new());
         for batch in gathered(inputs.into_iter().flatten().collect())? {
             let sorted = self.sort(&batch, watermark);
+            let columns = batch.rows().columns()[..self.schema.fields().len()].to_vec();
+            let rows = record_batch(self.schema.clone(), columns, batch.num_rows())?;
+            let batch = batch.with_rows(rows);
             let part = |rows: Vec<u32>| match rows.len() == batch.num_rows() {
                 true => Ok(batch.clone()),
                 false => batch.take(&UInt32Array::from(rows)),

@@ -2,7 +2,9 @@
 //!
 //! A window begins at `offset + n * slide` for any integer n, before 1970 too, and holds times
 //! `start <= t < start + size`. TUMBLE has slide = size and each time lies in one window; with HOP
-//! it lies in several, or in none where the slide is longer than the size.
+//! it lies in several, or in none where the slide is longer than the size. With CUMULATE slide =
+//! size, and windows of one start end at `start + step`, `start + 2 * step`, … `start + size`: a time
+//! lies in all that end after it.
 //!
 //! **Late** is a matter of one row and one window: the window had ended by the watermark that the
 //! row's own split had before it. So what is counted here are pairs of a row and a window, which
@@ -19,7 +21,7 @@ use arrow::temporal_conversions::as_datetime;
 
 use crate::change::{ChangeBatch, record_batch};
 use crate::graph::WindowSpec;
-use crate::operator::{Operator, OperatorStats, Step};
+use crate::operator::{Operator, OperatorStats, Step, Watermark};
 use crate::{Error, Result};
 
 /// Output rows per batch, about, where a row lies in several windows.
@@ -29,6 +31,8 @@ const OUTPUT_ROWS: usize = 16 * 1024;
 pub struct Window {
     spec: WindowSpec,
     schema: SchemaRef,
+    /// As of the last step.
+    watermark: Watermark,
     stats: OperatorStats,
 }
 
@@ -46,6 +50,7 @@ impl Window {
         Self {
             spec: spec.clone(),
             schema: schema.clone(),
+            watermark: Watermark::MIN,
             stats: OperatorStats::default(),
         }
     }
@@ -68,7 +73,9 @@ impl Window {
             return Ok(None);
         }
         // One window for each row, and none missing: the rows are what they were.
-        let each_once = self.spec.slide_us == self.spec.size_us && pairs.rows.len() == batch.num_rows();
+        let each_once = self.windows_per_row() == 1
+            && self.spec.slide_us == self.spec.size_us
+            && pairs.rows.len() == batch.num_rows();
         let rows = match each_once {
             true => batch.clone(),
             false => batch.take(&UInt32Array::from(pairs.rows))?,
@@ -98,22 +105,38 @@ impl Window {
                 .of(time)
                 .ok_or_else(|| self.out_of_range(batch, format!("{}", Time(time))))?;
             let watermark = match watermarks {
-                Some(watermarks) if watermarks.is_valid(row) => Some(watermarks.value(row)),
-                _ => None,
+                Some(watermarks) => watermarks.is_valid(row).then(|| watermarks.value(row)),
+                // What closes must not be given late rows, wherever they come from.
+                None => self.spec.drop_late_after_us.map(|_| self.watermark),
             };
             for nth in 0..count {
                 // `Starts::of` has seen to it that the last window's end can be written.
                 let start = first + nth * self.spec.slide_us;
-                let end = start + self.spec.size_us;
-                if watermark.is_some_and(|watermark| end <= watermark && self.drop_late(end, watermark)) {
-                    continue;
+                let last = start + self.spec.size_us;
+                let mut end = self.first_end(start, time);
+                loop {
+                    if !watermark.is_some_and(|watermark| end <= watermark && self.drop_late(end, watermark)) {
+                        pairs.rows.push(row as u32);
+                        pairs.starts.push(start);
+                        pairs.ends.push(end);
+                    }
+                    if end == last {
+                        break;
+                    }
+                    end += self.spec.step_us;
                 }
-                pairs.rows.push(row as u32);
-                pairs.starts.push(start);
-                pairs.ends.push(end);
             }
         }
         Ok(pairs)
+    }
+
+    /// The first end behind `time` of the windows that begin at `start`.
+    fn first_end(&self, start: i64, time: i64) -> i64 {
+        let step = self.spec.step_us;
+        match step == self.spec.size_us {
+            true => start + step,
+            false => start + ((time - start) / step + 1) * step,
+        }
     }
 
     /// Counts a late pair; true if it is to be dropped.
@@ -151,13 +174,9 @@ impl Window {
     }
 
     fn windows_per_row(&self) -> usize {
-        usize::try_from(
-            self.spec
-                .size_us
-                .unsigned_abs()
-                .div_ceil(self.spec.slide_us.unsigned_abs()),
-        )
-        .unwrap_or(usize::MAX)
+        let [size, slide, step] =
+            [self.spec.size_us, self.spec.slide_us, self.spec.step_us].map(|length| length.unsigned_abs());
+        usize::try_from(size.div_ceil(slide).saturating_mul(size / step)).unwrap_or(usize::MAX)
     }
 
     fn out_of_range(&self, batch: &ChangeBatch, time: String) -> Error {
@@ -171,10 +190,11 @@ impl Window {
 }
 
 impl Operator for Window {
-    fn step(&mut self, _step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>> {
-        if self.spec.size_us <= 0 || self.spec.slide_us <= 0 {
+    fn step(&mut self, step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>> {
+        let spec = &self.spec;
+        if spec.size_us <= 0 || spec.slide_us <= 0 || spec.step_us <= 0 || spec.size_us % spec.step_us != 0 {
             return Err(Error::internal(
-                "a window without length, or without distance of its starts",
+                "a window without length, or without distance of its starts or ends",
             ));
         }
         let per_batch = match self.windows_per_row() {
@@ -190,6 +210,7 @@ impl Operator for Window {
                 from += rows;
             }
         }
+        self.watermark = self.watermark.max(step.watermark);
         Ok(output)
     }
 
@@ -245,7 +266,7 @@ impl Starts {
 }
 
 /// A time for messages: as a date where a calendar reaches, else in microseconds.
-struct Time(i64);
+pub(super) struct Time(pub(super) i64);
 
 impl std::fmt::Display for Time {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -259,7 +280,7 @@ impl std::fmt::Display for Time {
 /// A column of event times in microseconds since the epoch. Windows have whole microseconds, so a
 /// nanosecond's fraction is cut off (towards the past) without changing its window. The error is a
 /// value that microseconds can't hold.
-fn microseconds(column: &ArrayRef) -> std::result::Result<TimestampMicrosecondArray, String> {
+pub(super) fn microseconds(column: &ArrayRef) -> std::result::Result<TimestampMicrosecondArray, String> {
     match column.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(column.as_primitive().clone()),
         DataType::Timestamp(TimeUnit::Nanosecond, _) => Ok(column

@@ -71,6 +71,13 @@ fn kept(graph: &Graph, node: &Node) -> String {
                 sorted(&top.partition, &top.order)
             )
         }
+        NodeKind::Session(session) => format!(
+            "{name} by {:?} over {} gap {} closes {}",
+            session.partition,
+            session.time,
+            session.gap_us,
+            session.close.is_some()
+        ),
         NodeKind::Over(over) => {
             // What is forgotten depends on what the functions reach.
             let kept = match over.in_order {

@@ -11,7 +11,7 @@ use super::options::{format, with_options};
 use super::query::{Place, query};
 use super::source::{depths, error_at, is_word, starts_with};
 use super::types;
-use super::window::InnerAliases;
+use super::window::TakenOut;
 use crate::error::{Error, Result};
 use crate::statement::{
     CreateSink, CreateSource, CreateTable, CreateView, Name, Query, SinkInput, SourceColumn, Statement,
@@ -438,7 +438,7 @@ fn expression(cursor: &mut Cursor) -> Result<Expr> {
     let begin = cursor.index();
     let mut expr = cursor.run(|parser| parser.parse_expr())?;
     let tokens = &cursor.tokens()[begin..cursor.index()];
-    bring_into_form(&mut expr, tokens, &InnerAliases::new(), Subqueries::Refused)?;
+    bring_into_form(&mut expr, tokens, &TakenOut::new(), Subqueries::Refused)?;
     Ok(expr)
 }
 

@@ -11,7 +11,7 @@ use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan};
 
 use super::source::{error_at, is_word};
 use super::types::canonical;
-use super::window::{self, InnerAliases};
+use super::window::{self, TakenOut};
 use crate::error::{Error, Result};
 use crate::walk::{Flow, Visitor, walk};
 
@@ -28,12 +28,12 @@ pub(super) enum Subqueries {
 pub(super) fn bring_into_form<T: VisitMut>(
     tree: &mut T,
     tokens: &[TokenWithSpan],
-    aliases: &InnerAliases,
+    taken: &TakenOut,
     subqueries: Subqueries,
 ) -> Result<()> {
     let mut form = Form {
         tokens,
-        aliases,
+        taken,
         subqueries,
     };
     match walk(tree, &mut form) {
@@ -44,7 +44,7 @@ pub(super) fn bring_into_form<T: VisitMut>(
 
 struct Form<'a> {
     tokens: &'a [TokenWithSpan],
-    aliases: &'a InnerAliases,
+    taken: &'a TakenOut,
     subqueries: Subqueries,
 }
 
@@ -62,7 +62,7 @@ impl Visitor for Form<'_> {
     }
 
     fn leave_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
-        flow(window::rewrite(factor, self.aliases))
+        flow(window::rewrite(factor, self.taken))
     }
 
     fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
@@ -159,12 +159,12 @@ impl Form<'_> {
             | TableFactor::UNNEST { alias, .. } => check_alias(alias),
             TableFactor::TableFunction { expr, .. } => Err(self.error(
                 expr.span(),
-                "TABLE(…) holds TUMBLE(…) or HOP(…); other functions go without it",
+                "TABLE(…) holds TUMBLE(…), HOP(…), CUMULATE(…) or SESSION(…); other functions go without it",
             )),
             other => Err(self.error(
                 other.span(),
                 "this kind of relation is not there: tables, views, sources, queries in \
-                 parentheses, UNNEST, TUMBLE and HOP are",
+                 parentheses, UNNEST, TUMBLE, HOP, CUMULATE and SESSION are",
             )),
         }
     }

@@ -66,7 +66,7 @@ pub(super) fn tree<T: ast::VisitMut>(
     mut parse: impl FnMut(&mut sqlparser::parser::Parser) -> Result<T, sqlparser::parser::ParserError>,
 ) -> Result<T> {
     check_refused(tokens)?;
-    let (tokens, aliases) = window::prepare(tokens)?;
+    let (tokens, taken) = window::prepare(tokens)?;
     let mut cursor = Cursor::new(source, &tokens, after);
     let parsed = cursor.run(|parser| parse(parser)).and_then(|tree| {
         cursor.end("")?;
@@ -76,7 +76,7 @@ pub(super) fn tree<T: ast::VisitMut>(
         Ok(tree) => tree,
         Err(error) => return Err(error_in_subquery(source, &tokens).unwrap_or(error)),
     };
-    bring_into_form(&mut tree, &tokens, &aliases, Subqueries::Allowed)?;
+    bring_into_form(&mut tree, &tokens, &taken, Subqueries::Allowed)?;
     Ok(tree)
 }
 
@@ -257,14 +257,12 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
     (
         &["WINDOW", "SESSION"],
-        "session windows are not there yet: TUMBLE and HOP are",
+        "windows stand in FROM: write FROM SESSION(relation PARTITION BY column, column, gap)",
     ),
 ];
 
 /// Words that begin something that isn't there when a parenthesis follows.
 const REFUSED_CALLS: &[(&str, &str)] = &[
-    ("SESSION", "SESSION is not there yet: TUMBLE and HOP are"),
-    ("CUMULATE", "CUMULATE is not there yet: TUMBLE and HOP are"),
     (
         "MATCH_RECOGNIZE",
         "MATCH_RECOGNIZE is not there: window functions over an order are",

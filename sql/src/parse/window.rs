@@ -1,4 +1,4 @@
-//! `TUMBLE` and `HOP` in FROM, rewritten into plain SQL.
+//! `TUMBLE`, `HOP`, `CUMULATE` and `SESSION` in FROM, rewritten into plain SQL.
 //!
 //! A window relation becomes a derived table whose last two columns are calls of marker functions
 //! (the offset is an interval of zero where none is written):
@@ -8,19 +8,19 @@
 //!   (SELECT *, weir_window_start(c, size, offset) AS window_start,
 //!              weir_window_end(c, size, offset) AS window_end
 //!    FROM t WHERE c IS NOT NULL) AS a
-//! HOP(t, c, slide, size, offset) AS a
-//!   (SELECT *, weir_hop_start(c, slide, size, offset) AS window_start,
-//!              weir_hop_end(c, slide, size, offset) AS window_end
-//!    FROM t WHERE c IS NOT NULL) AS a
+//! HOP(t, c, slide, size, offset)             weir_hop_start(c, slide, size, offset), weir_hop_end(…)
+//! CUMULATE(t, c, step, size, offset)         weir_cumulate_start(c, step, size, offset), weir_cumulate_end(…)
+//! SESSION(t PARTITION BY k, l, c, gap)       weir_session_start(c, gap, k, l), weir_session_end(…)
 //! ```
 //!
-//! The planner takes that projection for a window as a whole; a row of HOP is in several windows, so
-//! there the markers are no functions of a row.
+//! The planner takes that projection for a window as a whole: a row of HOP or CUMULATE is in several
+//! windows, and a session is made of several rows, so there the markers are no functions of a row.
 //!
 //! sqlparser reads the call as a table function. What it can't read in the first argument (an alias,
 //! the word TABLE) and around the call (`TABLE(…)`) is taken out of the tokens first by [`prepare`],
-//! which remembers the alias under the place of the call; [`rewrite`] then finds it there.
-//! Names keep the places where the user wrote them.
+//! and a comma put in place of PARTITION BY, so that its columns are arguments. What was there is
+//! remembered under the place of the call; [`rewrite`] then finds it there. Names keep the places where the user
+//! wrote them.
 
 use std::collections::HashMap;
 
@@ -39,34 +39,49 @@ use crate::error::{Error, Result};
 const WINDOW_START: &str = "window_start";
 const WINDOW_END: &str = "window_end";
 
-/// Aliases written inside of window calls, by the place of the call.
-pub(super) type InnerAliases = HashMap<Location, Ident>;
+/// What was taken out of window calls, by the place of the call.
+pub(super) type TakenOut = HashMap<Location, Inner>;
 
-#[derive(Clone, Copy)]
+/// What was taken out of one call.
+#[derive(Default)]
+pub(super) struct Inner {
+    /// The alias behind the first argument.
+    alias: Option<Ident>,
+    /// The first argument had a PARTITION BY.
+    partitioned: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Tumble,
     Hop,
+    Cumulate,
+    Session,
 }
+
+const KINDS: [Kind; 4] = [Kind::Tumble, Kind::Hop, Kind::Cumulate, Kind::Session];
 
 impl Kind {
     fn of(token: &Token) -> Option<Kind> {
-        match token {
-            token if is_word(token, "TUMBLE") => Some(Kind::Tumble),
-            token if is_word(token, "HOP") => Some(Kind::Hop),
-            _ => None,
-        }
+        KINDS.into_iter().find(|kind| is_word(token, kind.name()))
     }
 
     fn of_name(name: &ObjectName) -> Option<(Kind, &Ident)> {
         let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else {
             return None;
         };
-        let kind = match (ident.quote_style, ident.value.to_ascii_lowercase().as_str()) {
-            (None, "tumble") => Kind::Tumble,
-            (None, "hop") => Kind::Hop,
-            _ => return None,
-        };
-        Some((kind, ident))
+        let is_called = |kind: &Kind| ident.value.eq_ignore_ascii_case(kind.name());
+        let kind = KINDS.into_iter().find(is_called).filter(|_| ident.quote_style.is_none());
+        Some((kind?, ident))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Tumble => "TUMBLE",
+            Kind::Hop => "HOP",
+            Kind::Cumulate => "CUMULATE",
+            Kind::Session => "SESSION",
+        }
     }
 
     /// The marker functions that give a window's start and end.
@@ -74,6 +89,17 @@ impl Kind {
         match self {
             Kind::Tumble => ["weir_window_start", "weir_window_end"],
             Kind::Hop => ["weir_hop_start", "weir_hop_end"],
+            Kind::Cumulate => ["weir_cumulate_start", "weir_cumulate_end"],
+            Kind::Session => ["weir_session_start", "weir_session_end"],
+        }
+    }
+
+    /// How many lengths must and may be given.
+    fn lengths(self) -> (usize, usize) {
+        match self {
+            Kind::Tumble => (1, 2),
+            Kind::Hop | Kind::Cumulate => (2, 3),
+            Kind::Session => (1, 1),
         }
     }
 
@@ -81,19 +107,23 @@ impl Kind {
         match self {
             Kind::Tumble => "TUMBLE(relation, column, size [, offset])",
             Kind::Hop => "HOP(relation, column, slide, size [, offset])",
+            Kind::Cumulate => "CUMULATE(relation, column, step, size [, offset])",
+            Kind::Session => "SESSION(relation [PARTITION BY column, …], column, gap)",
         }
     }
 }
 
 /// Takes from window calls what sqlparser doesn't read: `TABLE(…)` around a call; TABLE before, and
-/// an alias behind the first argument.
-pub(super) fn prepare(tokens: &[TokenWithSpan]) -> Result<(Vec<TokenWithSpan>, InnerAliases)> {
-    let mut aliases = InnerAliases::new();
+/// an alias and PARTITION BY behind the first argument.
+pub(super) fn prepare(tokens: &[TokenWithSpan]) -> Result<(Vec<TokenWithSpan>, TakenOut)> {
+    let mut taken = TakenOut::new();
     let mut dropped = vec![false; tokens.len()];
+    let mut commas = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         let opens = tokens.get(at + 1).is_some_and(|next| next.token == Token::LParen);
-        let follows_point = at > 0 && tokens[at - 1].token == Token::Period;
-        let Some(kind) = Kind::of(&token.token).filter(|_| opens && !follows_point) else {
+        // A relation may have such a name: `INSERT INTO session (…)`.
+        let is_named = at > 0 && (tokens[at - 1].token == Token::Period || is_word(&tokens[at - 1].token, "INTO"));
+        let Some(kind) = Kind::of(&token.token).filter(|_| opens && !is_named) else {
             continue;
         };
         let Some(close) = closing(tokens, at + 1) else {
@@ -118,21 +148,29 @@ pub(super) fn prepare(tokens: &[TokenWithSpan]) -> Result<(Vec<TokenWithSpan>, I
         for index in argument.dropped {
             dropped[index] = true;
         }
-        if let Some(alias) = argument.alias {
-            aliases.insert(token.span.start, alias);
-        }
+        commas.extend(argument.by);
+        let partitioned = argument.by.is_some();
+        let alias = argument.alias;
+        taken.insert(token.span.start, Inner { alias, partitioned });
     }
-    let kept = tokens.iter().zip(dropped).filter(|(_, dropped)| !dropped);
-    Ok((kept.map(|(token, _)| token.clone()).collect(), aliases))
+    let mut tokens = tokens.to_vec();
+    for at in commas {
+        tokens[at].token = Token::Comma;
+    }
+    let kept = tokens.into_iter().zip(dropped).filter(|(_, dropped)| !dropped);
+    Ok((kept.map(|(token, _)| token).collect(), taken))
 }
 
 #[derive(Default)]
 struct FirstArgument {
     dropped: Vec<usize>,
     alias: Option<Ident>,
+    /// The BY of PARTITION BY.
+    by: Option<usize>,
 }
 
-/// `[TABLE] name [[AS] alias]` or `(query) [[AS] alias]`, up to the comma before `close`.
+/// `[TABLE] name [[AS] alias]` or `(query) [[AS] alias]`, and for SESSION `[PARTITION BY …]`, up to
+/// the comma before `close`.
 fn first_argument(tokens: &[TokenWithSpan], begin: usize, close: usize, kind: Kind) -> Result<FirstArgument> {
     let mut argument = FirstArgument::default();
     let mut at = begin;
@@ -169,7 +207,18 @@ fn first_argument(tokens: &[TokenWithSpan], begin: usize, close: usize, kind: Ki
         argument.dropped.push(at);
         at += 1;
     }
-    if at < close && tokens[at].token != Token::Comma {
+    if kind == Kind::Session && is_word(&tokens[at].token, "PARTITION") && is_word(&tokens[at + 1].token, "BY") {
+        argument.dropped.push(at);
+        argument.by = Some(at + 1);
+        // The columns may stand in parentheses.
+        let begin = at + 2;
+        if tokens[begin].token == Token::LParen
+            && let Some(end) = closing(tokens, begin)
+            && tokens[end + 1].token == Token::Comma
+        {
+            argument.dropped.extend([begin, end]);
+        }
+    } else if at < close && tokens[at].token != Token::Comma {
         return Err(unexpected(&tokens[at], "a comma after the relation", kind));
     }
     Ok(argument)
@@ -192,7 +241,7 @@ pub(super) fn not_an_expression(name: &ObjectName) -> Option<Error> {
 }
 
 /// Replaces a window call by its derived table; leaves any other relation as it is.
-pub(super) fn rewrite(factor: &mut TableFactor, aliases: &InnerAliases) -> Result<()> {
+pub(super) fn rewrite(factor: &mut TableFactor, taken: &TakenOut) -> Result<()> {
     let TableFactor::Table {
         name,
         alias,
@@ -205,10 +254,12 @@ pub(super) fn rewrite(factor: &mut TableFactor, aliases: &InnerAliases) -> Resul
     let Some((kind, call)) = Kind::of_name(name) else {
         return Ok(());
     };
+    let inner = taken.get(&call.span.start);
     let call = Call {
         kind,
         place: call.span.start,
-        inner: aliases.get(&call.span.start).cloned(),
+        inner: inner.and_then(|inner| inner.alias.clone()),
+        partitioned: inner.is_some_and(|inner| inner.partitioned),
         outer: alias.take(),
     };
     let args = std::mem::take(&mut args.args);
@@ -221,6 +272,8 @@ struct Call {
     place: Location,
     /// Alias inside the call.
     inner: Option<Ident>,
+    /// The arguments behind the first are columns of a PARTITION BY.
+    partitioned: bool,
     /// Alias behind the call.
     outer: Option<TableAlias>,
 }
@@ -239,39 +292,58 @@ impl Call {
                 }
             }
         }
-        let fixed = match self.kind {
-            Kind::Tumble => 3,
-            Kind::Hop => 4,
-        };
-        if expressions.len() != fixed && expressions.len() != fixed + 1 {
-            return Err(self.error(format!(
-                "a window has {fixed} or {} arguments, not {}: write {}",
-                fixed + 1,
-                expressions.len(),
-                self.kind.usage()
-            )));
-        }
+        let partitions = self.count_partitions(expressions.len())?;
         let mut expressions = expressions.into_iter();
-        let (Some(relation), Some(column)) = (expressions.next(), expressions.next()) else {
+        let Some(relation) = expressions.next() else {
             return Err(self.error("a window needs a relation and a column"));
         };
         let relation = self.relation(relation)?;
-        let column = self.column(column, &relation)?;
-        let mut lengths = expressions
+        let mut columns = expressions
+            .by_ref()
+            .take(partitions + 1)
+            .map(|column| self.column(column, &relation))
+            .collect::<Result<Vec<_>>>()?;
+        let Some(time) = columns.pop() else {
+            return Err(self.error("a window needs a relation and a column"));
+        };
+        let mut arguments = expressions
             .map(|length| self.length(length))
             .collect::<Result<Vec<_>>>()?;
-        if lengths.len() == fixed - 2 {
-            lengths.push(zero());
+        let (_, most) = self.kind.lengths();
+        if arguments.len() < most {
+            arguments.push(zero());
         }
+        arguments.extend(columns.into_iter().map(Expr::Identifier));
         let alias = self.alias(&relation);
         let from = self.from(relation);
-        let subquery = windowed(self.kind, from, column, lengths);
+        let subquery = windowed(self.kind, from, time, arguments);
         Ok(TableFactor::Derived {
             lateral: false,
             subquery: Box::new(subquery),
             alias,
             sample: None,
         })
+    }
+
+    /// How many of so many arguments are columns of a PARTITION BY.
+    fn count_partitions(&self, arguments: usize) -> Result<usize> {
+        let (least, most) = self.kind.lengths();
+        let (least, most) = (least + 2, most + 2);
+        if self.partitioned && arguments > least {
+            return Ok(arguments - least);
+        }
+        if !self.partitioned && (least..=most).contains(&arguments) {
+            return Ok(0);
+        }
+        let expected = match (self.partitioned, least == most) {
+            (true, _) => format!("more than {least}"),
+            (false, true) => least.to_string(),
+            (false, false) => format!("{least} or {most}"),
+        };
+        Err(self.error(format!(
+            "a window has {expected} arguments, not {arguments}: write {}",
+            self.kind.usage()
+        )))
     }
 
     fn error(&self, message: impl Into<String>) -> Error {
@@ -302,7 +374,7 @@ impl Call {
         }
     }
 
-    /// The event-time column by its last name; what qualifies it must be the relation.
+    /// A column by its last name; what qualifies it must be the relation.
     fn column(&self, expr: Expr, relation: &Relation) -> Result<Ident> {
         let parts = match expr {
             Expr::Identifier(ident) => vec![ident],
@@ -313,8 +385,7 @@ impl Call {
             other => {
                 return Err(self.error_in(
                     &other,
-                    "the second argument of a window is a column: compute it in a query in \
-                     parentheses as the first argument",
+                    "a window is over a column: compute it in a query in parentheses as the first argument",
                 ));
             }
         };

@@ -14,8 +14,8 @@ use weir_engine::graph::{
 };
 
 use super::expr::physical;
-use super::query::{Builder, Built, Facts, TimeBound, exchange_by, order_keys, single, until};
 use super::folds::Folded;
+use super::query::{Builder, Built, Closing, Facts, TimeBound, bin_of, exchange_by, order_keys, single, until};
 use super::{errors, folds, refuse};
 use crate::{Error, Result, explain};
 
@@ -61,10 +61,16 @@ impl Builder {
         if let [Expr::GroupingSet(sets)] = &aggregate.group_expr[..] {
             return self.grouping_sets(aggregate, sets);
         }
-        let input = self.build(&aggregate.input, false)?;
+        // Bins of event time close as windows do, and so judge late rows.
+        let binned = self.closing == Closing::Emit && aggregate.group_expr.iter().any(|expr| bin_of(expr).is_some());
+        let input = self.build(&aggregate.input, binned)?;
+        let (input, bin) = self.binned(input, &aggregate.group_expr)?;
         refuse::subqueries(aggregate.group_expr.iter().chain(&aggregate.aggr_expr))?;
         let calls = aggregate.aggr_expr.iter().map(wanted).collect::<Result<Vec<_>>>()?;
         let mut exprs: Vec<&Expr> = aggregate.group_expr.iter().collect();
+        if let Some((group, start)) = &bin {
+            exprs[*group] = start;
+        }
         exprs.extend(calls.iter().flat_map(Wanted::exprs));
         let (input, places) = self.with_columns(input, &exprs)?;
         let groups = aggregate.group_expr.len();

@@ -23,6 +23,7 @@ use super::window::WindowNode;
 use super::{errors, now, refuse};
 use crate::{Error, Result, explain};
 
+mod bins;
 mod closing;
 mod interval;
 mod join;
@@ -37,6 +38,7 @@ mod values;
 mod windowed;
 
 pub use closing::Closing;
+pub(super) use bins::bin_of;
 pub(super) use closing::until;
 pub(super) use order::order_keys;
 
@@ -91,7 +93,8 @@ pub struct Translated {
 pub fn translate(plan: &LogicalPlan, closing: Closing, max_iterations: u32, names: &[String]) -> Result<Translated> {
     let mut builder = Builder::new(closing, max_iterations);
     let plan = without_order(plan)?;
-    let root = builder.build(plan, false)?;
+    // What isn't grouped is let out by its own time, and judged by it.
+    let root = builder.build(plan, closing == Closing::Emit)?;
     if builder.reads.is_empty() {
         return Err(refuse::constants());
     }
@@ -219,7 +222,7 @@ impl Builder {
                 None => self.build(&sort.input, want_hidden),
             },
             LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowNode>() {
-                Some(window) => self.window(window),
+                Some(window) => self.window(window, want_hidden),
                 None => match extension.node.as_any().downcast_ref::<RepeatNode>() {
                     Some(repeat) => self.repeat(repeat),
                     None => Err(refuse::plan(plan)),

@@ -186,8 +186,8 @@ fn literal(expr: &Expr) -> Option<u64> {
 pub fn no_close(has_watermark: bool) -> Error {
     Error::new(if has_watermark {
         "EMIT ON WINDOW CLOSE needs something that event time closes in the result: group by window_start and \
-         window_end of TUMBLE or HOP over the column that the source's WATERMARK is for, or keep that column. (Rows \
-         of a materialized view don't bring it along; those of a plain view do.)"
+         window_end of a window over the column that the source's WATERMARK is for, by date_trunc or date_bin of it, or \
+         keep that column. (Rows of a materialized view don't bring it along; those of a plain view do.)"
     } else {
         "EMIT ON WINDOW CLOSE needs a watermark: declare WATERMARK FOR column AS column - INTERVAL '5' SECOND on the \
          source; or leave it out to get every change"

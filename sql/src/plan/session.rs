@@ -215,7 +215,8 @@ impl ContextProvider for Provider<'_> {
     ) -> datafusion::common::Result<Arc<dyn TableSource>> {
         let Some(function) = state().table_functions().get(name) else {
             return Err(DataFusionError::Plan(format!(
-                "'{name}' is no function that gives rows; generate_series(first, last) and TUMBLE, HOP are"
+                "'{name}' is no function that gives rows; generate_series(first, last) and TUMBLE, HOP, CUMULATE, \
+                 SESSION are"
             )));
         };
         let nothing = DFSchema::empty();
@@ -344,7 +345,7 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
     checked::as_operators(plan).map_err(errors::translate)
 }
 
-/// The plan of a query that is read once, as written, with HOP made executable.
+/// The plan of a query that is read once, as written, with its windows made executable.
 pub fn read_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
     let plan = raw_plan(query, catalog)?;
     let plan = first_rows::spelled_out(plan, true).map_err(errors::translate)?;

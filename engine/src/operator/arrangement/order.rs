@@ -56,6 +56,31 @@ impl Order {
         few.iter().chain(chunks.iter().flatten()).copied()
     }
 
+    /// The rows' numbers from a spot on. In order as with [`Order::iter`].
+    pub(super) fn iter_from(&self, spot: Spot) -> impl Iterator<Item = u32> {
+        let (few, first, chunks) = match self {
+            Order::Few { len, ids } => (&ids[spot.at..usize::from(*len)], &[][..], &[][..]),
+            Order::Many(many) => {
+                let first = many.chunks.get(spot.chunk).map_or(&[][..], |chunk| &chunk[spot.at..]);
+                (&[][..], first, many.chunks.get(spot.chunk + 1..).unwrap_or_default())
+            }
+        };
+        few.iter().chain(first).chain(chunks.iter().flatten()).copied()
+    }
+
+    /// The rows' numbers before a spot, backwards.
+    pub(super) fn iter_before(&self, spot: Spot) -> impl Iterator<Item = u32> {
+        let (last, chunks) = match self {
+            Order::Few { ids, .. } => (&ids[..spot.at], &[][..]),
+            Order::Many(many) => {
+                let last = many.chunks.get(spot.chunk).map_or(&[][..], |chunk| &chunk[..spot.at]);
+                (last, &many.chunks[..spot.chunk])
+            }
+        };
+        let chunks = chunks.iter().rev().flat_map(|chunk| chunk.iter().rev());
+        last.iter().rev().chain(chunks).copied()
+    }
+
     /// Whether rows may be appended: they are few, or not in order.
     #[inline]
     pub(super) fn may_append(&self) -> bool {
@@ -178,6 +203,7 @@ impl Order {
 }
 
 /// A place among the rows of an [`Order`]; good until it changes.
+#[derive(Clone, Copy)]
 pub(super) struct Spot {
     chunk: usize,
     at: usize,
@@ -293,6 +319,12 @@ mod tests {
             }
             let found: Vec<u32> = order.iter().collect();
             prop_assert!(found.is_sorted_by_key(|id| row(*id)));
+            for id in [0, 700, 1300, 2000] {
+                let spot = order.spot(|other| row(other).cmp(&row(id)));
+                let (before, from): (Vec<u32>, Vec<u32>) = found.iter().partition(|other| row(**other) < row(id));
+                prop_assert_eq!(order.iter_from(spot).collect::<Vec<_>>(), from);
+                prop_assert!(order.iter_before(spot).eq(before.into_iter().rev()));
+            }
             let mut sorted = found;
             sorted.sort_unstable();
             model.sort_unstable();

@@ -17,6 +17,7 @@ fn gate(append_only: bool, entry_budget: Option<usize>, whole_times: bool) -> Su
     let spec = GateSpec {
         column: TIME,
         whole_times,
+        watermark: None,
     };
     Subject {
         node: node(NodeKind::Gate(spec), &TYPES, true),
@@ -137,6 +138,32 @@ fn rows_wait_for_their_time() {
             (1, 1, 0)
         );
     }
+}
+
+#[test]
+fn rows_are_judged_by_the_watermark_that_they_bring() {
+    let spec = GateSpec {
+        column: TIME,
+        whole_times: false,
+        watermark: Some(3),
+    };
+    let subject = Subject {
+        node: node(NodeKind::Gate(spec), &TYPES, true),
+        inputs: vec![input(&[&TYPES[..], &[TIMESTAMP]].concat(), true)],
+        ..subject(true, None)
+    };
+    let mut gate = subject.operator();
+    let judged = |value, time, watermark| {
+        let mut row = row(value, Some(time));
+        row.push(watermark);
+        (row, 1)
+    };
+    let rows = [judged(1, 10, None), judged(2, 10, Some(10)), judged(3, 10, Some(11))];
+    assert_eq!(
+        subject.step(&mut *gate, 11, &[&rows]).unwrap(),
+        Bag::from([(row(1, Some(10)), 1), (row(2, Some(10)), 1)])
+    );
+    assert_eq!(gate.stats().late_dropped, 1);
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn spec(size_us: i64, slide_us: i64, offset_us: i64) -> WindowSpec {
         time: 0,
         size_us,
         slide_us,
+        step_us: size_us,
         offset_us,
         watermark: None,
         drop_late_after_us: None,
@@ -103,6 +104,37 @@ fn hopping_windows_come_in_order_and_may_leave_gaps() {
     assert_eq!(found, [(0, 0, 25, 1), (0, 10, 35, 1), (0, 20, 45, 1)]);
     let (found, _) = run(spec(4, 10, 0), times(&[3, 4]), vec![None; 2]).unwrap();
     assert_eq!(found, [(0, 0, 4, 1)]);
+}
+
+#[test]
+fn cumulating_windows_share_a_start_and_end_one_step_after_the_other() {
+    let spec = WindowSpec {
+        step_us: 10,
+        ..spec(30, 30, 5)
+    };
+    let (found, _) = run(spec.clone(), times(&[5, 14, 15, 34, -1]), vec![None; 5]).unwrap();
+    let expected = [
+        (0, 5, 15, 1),
+        (0, 5, 25, 1),
+        (0, 5, 35, 1),
+        (1, 5, 15, 1),
+        (1, 5, 25, 1),
+        (1, 5, 35, 1),
+        (2, 5, 25, -1),
+        (2, 5, 35, -1),
+        (3, 5, 35, 1),
+        (4, -25, 5, 1),
+    ];
+    assert_eq!(found, expected);
+    // Late in the first two only.
+    let late = WindowSpec {
+        watermark: Some(2),
+        drop_late_after_us: Some(0),
+        ..spec
+    };
+    let (found, stats) = run(late, times(&[5]), vec![Some(25)]).unwrap();
+    assert_eq!(found, [(0, 5, 35, 1)]);
+    assert_eq!(stats.late_dropped, 2);
 }
 
 #[test]

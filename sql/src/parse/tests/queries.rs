@@ -3,7 +3,7 @@
 use sqlparser::ast::{BinaryOperator, Expr, Query as Tree, SelectItem, SetExpr, TableFactor};
 use sqlparser::tokenizer::Location;
 
-use super::{query, refuse, sql};
+use super::{one, query, refuse, sql};
 use crate::statement::Emit;
 
 #[test]
@@ -146,6 +146,47 @@ fn hop_becomes_a_derived_table() {
 }
 
 #[test]
+fn cumulate_and_session_become_derived_tables() {
+    let day = "INTERVAL '1' DAY";
+    assert_eq!(
+        sql(&query(&format!("SELECT * FROM CUMULATE(b, ts, {day}, INTERVAL '2' DAY)"))),
+        format!(
+            "SELECT * FROM (SELECT *, weir_cumulate_start(ts, {day}, INTERVAL '2' DAY, INTERVAL '0 seconds') AS \
+             window_start, weir_cumulate_end(ts, {day}, INTERVAL '2' DAY, INTERVAL '0 seconds') AS window_end FROM b \
+             WHERE ts IS NOT NULL) AS b"
+        )
+    );
+    let session = |from: &str, keys: &str, alias: &str| {
+        format!(
+            "SELECT * FROM (SELECT *, weir_session_start(ts, {day}{keys}) AS window_start, weir_session_end(ts, \
+             {day}{keys}) AS window_end FROM {from} WHERE ts IS NOT NULL) AS {alias}"
+        )
+    };
+    let cases = [
+        ("SESSION(b, ts, ¤)", session("b", "", "b")),
+        ("SESSION(b PARTITION BY k, ts, ¤) AS w", session("b", ", k", "w")),
+        (
+            "SESSION(b x PARTITION BY x.k, l, x.ts, ¤)",
+            session("b AS x", ", k, l", "x"),
+        ),
+        (
+            "TABLE(SESSION(TABLE b PARTITION BY (k, l), DESCRIPTOR(ts), ¤)) AS w",
+            session("b", ", k, l", "w"),
+        ),
+        (
+            "SESSION((SELECT * FROM c) AS x PARTITION BY k, ts, ¤)",
+            session("(SELECT * FROM c) AS x", ", k", "x"),
+        ),
+    ];
+    for (window, expected) in cases {
+        let text = format!("SELECT * FROM {}", window.replace('¤', day));
+        assert_eq!(sql(&query(&text)), expected, "{window}");
+    }
+    // A relation may have such a name.
+    one("INSERT INTO session (SELECT a FROM t)");
+}
+
+#[test]
 fn windows_stand_wherever_relations_do() {
     for text in [
         "SELECT * FROM a JOIN TUMBLE(b x, x.ts, INTERVAL '1' DAY) y ON a.k = y.k",
@@ -241,26 +282,34 @@ fn mistakes_in_windows_have_places() {
         "is no argument of a window",
     );
     refuse(
-        "SELECT * FROM ¦SESSION(b, ts, INTERVAL '1' DAY)",
-        "SESSION is not there yet: TUMBLE and HOP are",
+        "SELECT * FROM ¦SESSION(b, k, ts, INTERVAL '1' DAY)",
+        "a window has 3 arguments, not 4: write SESSION(relation [PARTITION BY column, …], column, gap)",
     );
     refuse(
-        "SELECT * FROM ¦SESSION(b PARTITION BY k, ts, INTERVAL '1' DAY)",
-        "SESSION is not there yet",
+        "SELECT * FROM ¦SESSION(b PARTITION BY ts, INTERVAL '1' DAY)",
+        "a window has more than 3 arguments, not 3",
     );
     refuse(
-        "SELECT * FROM ¦CUMULATE(b, ts, INTERVAL '1' DAY, INTERVAL '2' DAY)",
-        "CUMULATE is not there yet",
+        "SELECT * FROM SESSION(b PARTITION BY ¦lower(k), ts, INTERVAL '1' DAY)",
+        "a window is over a column",
+    );
+    refuse(
+        "SELECT * FROM SESSION(b ¦PARTITION k, ts, INTERVAL '1' DAY)",
+        "expected a comma after the relation, found PARTITION",
+    );
+    refuse(
+        "SELECT * FROM TUMBLE(b ¦PARTITION BY k, ts, INTERVAL '1' DAY)",
+        "expected a comma after the relation, found PARTITION",
     );
     refuse(
         "SELECT * FROM TABLE(¦CUMULATE(TABLE b, DESCRIPTOR(ts), INTERVAL '1' DAY))",
-        "CUMULATE is not there yet",
+        "a window has 4 or 5 arguments, not 3",
     );
     refuse(
         "SELECT * FROM TABLE(TUMBLE(TABLE b, ts, INTERVAL '1' DAY)¦, 1)",
         "expected ) after the window in TABLE(…)",
     );
-    refuse("SELECT * FROM TABLE(¦f(1))", "TABLE(…) holds TUMBLE(…) or HOP(…)");
+    refuse("SELECT * FROM TABLE(¦f(1))", "TABLE(…) holds TUMBLE(…), HOP(…), CUMULATE(…) or SESSION(…)");
     refuse(
         "SELECT a FROM t GROUP BY ¦TUMBLE(ts, INTERVAL '1' DAY)",
         "a window stands in FROM",

@@ -1,6 +1,8 @@
 //! EMIT: what becomes of windows that event time has closed.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
 use weir_engine::graph::{CloseSpec, GateSpec, Input, NodeId, NodeKind};
 
 use super::{Builder, Built, Facts, TimeBound, exchange_by};
@@ -55,27 +57,32 @@ impl Builder {
         if self.is_closed_grouping(root.node) || self.comes_in_order(root.node) {
             return Ok(root);
         }
-        let root = self.visible(root)?;
         let below = self.graph.node(root.node);
         let gates = |column: &usize| matches!(below.schema.field(*column).data_type(), DataType::Timestamp(..));
         let find = |bound: TimeBound| root.time.iter().position(|time| *time == Some(bound));
-        let column = find(TimeBound::WindowEnd).or_else(|| find(TimeBound::Event).filter(|_| below.append_only));
+        let end = find(TimeBound::WindowEnd);
+        let column = end.or_else(|| find(TimeBound::Event).filter(|_| below.append_only));
         let (Some(column), true) = (column.filter(gates), below.has_watermark) else {
             return Err(refuse::no_close(below.has_watermark));
         };
+        // Windows have judged their rows already.
+        let root = if end.is_some() { self.visible(root)? } else { root };
+        let below = self.graph.node(root.node);
+        let visible = root.schema.fields().len();
         let facts = Facts {
             append_only: true,
             key: below.key.clone(),
             has_watermark: true,
             bound: Some(until(below.schema.field(column).name(), 0)),
         };
-        let schema = below.schema.clone();
+        let schema = Arc::new(Schema::new(below.schema.fields()[..visible].to_vec()));
         // A gate keeps its rows by their time.
         let exchange = exchange_by(&[column], &root);
         let node = self.push(
             NodeKind::Gate(GateSpec {
                 column,
                 whole_times: false,
+                watermark: root.hidden.then_some(visible),
             }),
             vec![Input {
                 node: root.node,
@@ -85,18 +92,28 @@ impl Builder {
             facts,
         );
         let dealt = Some(vec![column]);
-        Ok(Built { node, dealt, ..root })
+        Ok(Built {
+            node,
+            dealt,
+            hidden: false,
+            ..root
+        })
     }
 
     /// Has every grouping by a window give its rows once, when that closes. What is above it closes
     /// by the same time, in the same step or later, and would have taken back all it was given
     /// before; now it has nothing to take back. Only windows over a grouping's own times may end
-    /// before its rows come.
+    /// before its rows come; over the end of its windows they don't.
     fn emit_at_the_close(&mut self) {
         let nodes = &mut self.graph.nodes;
         let mut below_a_window = vec![false; nodes.len()];
         for index in (0..nodes.len()).rev() {
-            if below_a_window[index] || matches!(nodes[index].kind, NodeKind::Window(_)) {
+            let may_end_before = match &nodes[index].kind {
+                NodeKind::Window(window) => window.drop_late_after_us.is_none(),
+                NodeKind::Session(session) => session.close.is_none(),
+                _ => false,
+            };
+            if below_a_window[index] || may_end_before {
                 for input in &nodes[index].inputs {
                     below_a_window[input.node.0 as usize] = true;
                 }
@@ -109,7 +126,7 @@ impl Builder {
                 .all(|input| nodes[input.node.0 as usize].append_only);
             let node = &mut nodes[index];
             match &mut node.kind {
-                NodeKind::Map(_) | NodeKind::Union => node.append_only = only_adds,
+                NodeKind::Map(_) | NodeKind::Union | NodeKind::Window(_) => node.append_only = only_adds,
                 NodeKind::Join(join) => node.append_only = only_adds && join.kind.only_adds(),
                 NodeKind::Aggregate(spec) => match &mut spec.close {
                     Some(close) if !below_a_window[index] => {
@@ -128,6 +145,7 @@ impl Builder {
         let node = self.graph.node(node);
         match &node.kind {
             NodeKind::Aggregate(spec) => spec.close.is_some_and(|close| close.emit_on_close),
+            NodeKind::Session(spec) => spec.close.is_some_and(|close| close.emit_on_close),
             NodeKind::Map(_) => self.is_closed_grouping(node.inputs[0].node),
             _ => false,
         }

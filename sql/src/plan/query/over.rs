@@ -240,6 +240,7 @@ impl Builder {
         let spec = GateSpec {
             column: key.column,
             whole_times: true,
+            watermark: None,
         };
         let node = input.node;
         let node = self.push(NodeKind::Gate(spec), vec![Input { node, exchange }], schema, facts);
