@@ -64,7 +64,11 @@ fn sets_of(sets: Sets, names: &[String]) -> String {
     match sets {
         Sets::Rollup => format!("ROLLUP ({all})"),
         Sets::Cube => format!("CUBE ({all})"),
-        Sets::Listed => format!("GROUPING SETS (({all}), ({}), ({}), ())", names[0], names[names.len() - 1]),
+        Sets::Listed => format!(
+            "GROUPING SETS (({all}), ({}), ({}), ())",
+            names[0],
+            names[names.len() - 1]
+        ),
         Sets::Mixed => format!("{}, ROLLUP ({})", names[0], names[names.len() - 1]),
     }
 }
@@ -134,7 +138,10 @@ fn ordered(kinds: &[Kind], call: &Call, chosen: u8) -> (String, Kind) {
     match (chosen, listed, text) {
         (12, _, Some(column)) => {
             let by = order(kinds, call, column);
-            (format!("string_agg({}c{column}, '+'{by}){filter}", distinct(call)), Kind::Text)
+            (
+                format!("string_agg({}c{column}, '+'{by}){filter}", distinct(call)),
+                Kind::Text,
+            )
         }
         (13 | 12, Some(column), _) => {
             let by = order(kinds, call, column);
@@ -209,10 +216,21 @@ fn inexact(kinds: &[Kind], call: &Call, chosen: u8) -> (String, Kind) {
     let b = of_kind(kinds, call.other, &NUMBERS).unwrap_or(a);
     const OF_ONE: [&str; 5] = ["stddev", "stddev_pop", "var_samp", "var_pop", "approx_median"];
     const OF_TWO: [&str; 8] = [
-        "corr", "covar_samp", "covar_pop", "regr_slope", "regr_intercept", "regr_sxx", "regr_sxy", "regr_avgx",
+        "corr",
+        "covar_samp",
+        "covar_pop",
+        "regr_slope",
+        "regr_intercept",
+        "regr_sxx",
+        "regr_sxy",
+        "regr_avgx",
     ];
     let sql = match chosen {
-        26..29 => format!("{}({}c{a})", OF_ONE[usize::from(call.other) % OF_ONE.len()], distinct(call)),
+        26..29 => format!(
+            "{}({}c{a})",
+            OF_ONE[usize::from(call.other) % OF_ONE.len()],
+            distinct(call)
+        ),
         _ => format!("{}(c{a}, c{b})", OF_TWO[usize::from(call.other) % OF_TWO.len()]),
     };
     (format!("CAST({sql}{filter} AS DOUBLE)"), Kind::Float)

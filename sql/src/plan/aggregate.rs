@@ -80,7 +80,9 @@ impl Builder {
         for (index, call) in calls.into_iter().enumerate() {
             let mut next = |count: usize| -> Vec<usize> { rest.by_ref().take(count).collect() };
             let (function, argument) = match call.function {
-                Function::Kept(function, argument) => (function, next(usize::from(argument.is_some())).first().copied()),
+                Function::Kept(function, argument) => {
+                    (function, next(usize::from(argument.is_some())).first().copied())
+                }
                 Function::Folded(folded) => {
                     let columns = next(folded.columns.len());
                     let order = order_keys(&folded.order, &next(folded.order.len()));
@@ -274,7 +276,12 @@ fn function(fold: &Fold, columns: &[usize], below: &Schema) -> Result<AggregateF
         let place = places.next().unwrap_or_default();
         Ok(Arc::new(Column::new(schema.field(place).name(), place)))
     };
-    let arguments: Vec<_> = fold.arguments.iter().enumerate().map(&mut argument).collect::<Result<_>>()?;
+    let arguments: Vec<_> = fold
+        .arguments
+        .iter()
+        .enumerate()
+        .map(&mut argument)
+        .collect::<Result<_>>()?;
     AggregateExprBuilder::new(fold.function.clone(), arguments)
         .schema(Arc::new(schema))
         .alias(&fold.name)

@@ -142,7 +142,11 @@ impl AggregateUDFImpl for Folded {
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let field = |name: &str, kind: DataType| {
             let item = Field::new_list_field(kind, true);
-            Arc::new(Field::new(format!("{}[{name}]", args.name), DataType::List(Arc::new(item)), true))
+            Arc::new(Field::new(
+                format!("{}[{name}]", args.name),
+                DataType::List(Arc::new(item)),
+                true,
+            ))
         };
         Ok(vec![field("rows", DataType::Binary), field("times", DataType::UInt64)])
     }
@@ -193,7 +197,9 @@ impl Rows {
             FoldRows::Once | FoldRows::First | FoldRows::Last => 1,
         };
         let rows = self.rows.iter();
-        let rows: Vec<&[u8]> = rows.flat_map(|(row, n)| std::iter::repeat_n(&row[..], times(*n))).collect();
+        let rows: Vec<&[u8]> = rows
+            .flat_map(|(row, n)| std::iter::repeat_n(&row[..], times(*n)))
+            .collect();
         let many = rows.len();
         let columns = self.codec.decode(rows).map_err(outside)?;
         let argument = |(number, constant): (usize, &Option<ScalarValue>)| match constant {

@@ -4,7 +4,6 @@ use datafusion::logical_expr::{Documentation, Volatility};
 
 use super::session;
 
-
 /// A function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
@@ -31,9 +30,12 @@ pub fn all() -> Vec<Function> {
             described(name, "scalar", kept, function.documentation())
         })
         .collect();
-    all.extend(state.aggregate_functions().iter().map(|(name, function)| {
-        described(name, "aggregate", true, function.documentation())
-    }));
+    all.extend(
+        state
+            .aggregate_functions()
+            .iter()
+            .map(|(name, function)| described(name, "aggregate", true, function.documentation())),
+    );
     all.extend(
         state
             .window_functions()

@@ -51,7 +51,10 @@ impl Builder {
             let null = || ScalarValue::try_from(aggregate.schema.field(place).data_type());
             exprs.push(match rolled_up {
                 true => Expr::Literal(null().map_err(errors::translate)?, None),
-                false => keys.next().ok_or_else(|| Error::new("a grouping set lacks a column"))?.clone(),
+                false => keys
+                    .next()
+                    .ok_or_else(|| Error::new("a grouping set lacks a column"))?
+                    .clone(),
             });
         }
         exprs.push(Expr::Literal(
@@ -68,14 +71,21 @@ fn listed(sets: &GroupingSet) -> Result<Vec<Vec<&Expr>>> {
     Ok(match sets {
         GroupingSet::GroupingSets(sets) => sets.iter().map(|set| set.iter().collect()).collect(),
         GroupingSet::Cube(exprs) => powerset(exprs).map_err(errors::translate)?,
-        GroupingSet::Rollup(exprs) => (0..=exprs.len()).rev().map(|many| exprs[..many].iter().collect()).collect(),
+        GroupingSet::Rollup(exprs) => (0..=exprs.len())
+            .rev()
+            .map(|many| exprs[..many].iter().collect())
+            .collect(),
     })
 }
 
 /// A set's number, as [`Aggregate::INTERNAL_GROUPING_ID`] has it: a bit for each column, the last
 /// one's the lowest, and above them how many equal sets come before it.
 fn identity(mask: &[bool], same: usize, kind: &DataType) -> Result<ScalarValue> {
-    let bits = mask.iter().fold(0u64, |bits, rolled_up| bits << 1 | u64::from(*rolled_up));
+    let bits = mask
+        .iter()
+        .fold(0u64, |bits, rolled_up| bits << 1 | u64::from(*rolled_up));
     let number = bits | (same as u64).checked_shl(mask.len() as u32).unwrap_or_default();
-    ScalarValue::UInt64(Some(number)).cast_to(kind).map_err(errors::translate)
+    ScalarValue::UInt64(Some(number))
+        .cast_to(kind)
+        .map_err(errors::translate)
 }
