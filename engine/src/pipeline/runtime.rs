@@ -246,6 +246,8 @@ impl Runtime {
         runtime.open_inputs()?;
         runtime.plan()?;
         if runtime.start.record.is_some() {
+            // Who sees a view again sees how far its sources are read.
+            runtime.tell_status();
             runtime.publish_present();
         }
         Ok(runtime)
