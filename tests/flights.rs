@@ -55,7 +55,11 @@ fn each_view_is_what_its_query_answers() {
             let batch = nexmark::rows(&session, query).await;
             let count = |rows: &[arrow::array::RecordBatch]| rows.iter().map(|batch| batch.num_rows()).sum::<usize>();
             assert!(count(&kept) > 0, "{name}: a view without rows shows nothing");
-            assert_eq!(count(&kept), count(&batch), "{name}: not as many rows as its query gives");
+            assert_eq!(
+                count(&kept),
+                count(&batch),
+                "{name}: not as many rows as its query gives"
+            );
             assert_eq!(
                 nexmark::checksum(&kept),
                 nexmark::checksum(&batch),

@@ -91,7 +91,8 @@ impl Gate {
         };
         let visible = spec.watermark.unwrap_or(fields.len());
         let watermark_fits = spec.watermark.is_none_or(|column| {
-            column + 1 == fields.len() && fields[column].data_type() == &DataType::Timestamp(TimeUnit::Microsecond, None)
+            column + 1 == fields.len()
+                && fields[column].data_type() == &DataType::Timestamp(TimeUnit::Microsecond, None)
         });
         if !watermark_fits || types(node)[..] != types(input)[..visible] {
             return Err(Error::internal("a gate's columns are not those of its input"));

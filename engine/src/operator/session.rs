@@ -278,13 +278,19 @@ fn check(spec: &SessionSpec, node: &Node, input: &Node) -> Result<()> {
         .iter()
         .map(|field| field.data_type())
         .eq(expected.chain([&bound, &bound]));
-    let in_range = spec.partition.iter().chain([&spec.time]).all(|column| *column < visible);
+    let in_range = spec
+        .partition
+        .iter()
+        .chain([&spec.time])
+        .all(|column| *column < visible);
     let watermark_fits = spec
         .watermark
         .is_none_or(|column| column + 1 == columns.len() && *columns[column].data_type() == bound);
     let close_fits = spec.close.is_none_or(|close| close.column == visible + 1);
     match columns_fit && in_range && watermark_fits && close_fits && spec.gap_us > 0 {
         true => Ok(()),
-        false => Err(Error::internal("a session's columns are not those of its input, or it has no gap")),
+        false => Err(Error::internal(
+            "a session's columns are not those of its input, or it has no gap",
+        )),
     }
 }

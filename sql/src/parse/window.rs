@@ -71,7 +71,10 @@ impl Kind {
             return None;
         };
         let is_called = |kind: &Kind| ident.value.eq_ignore_ascii_case(kind.name());
-        let kind = KINDS.into_iter().find(is_called).filter(|_| ident.quote_style.is_none());
+        let kind = KINDS
+            .into_iter()
+            .find(is_called)
+            .filter(|_| ident.quote_style.is_none());
         Some((kind?, ident))
     }
 

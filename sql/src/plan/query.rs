@@ -37,8 +37,8 @@ mod unnest;
 mod values;
 mod windowed;
 
-pub use closing::Closing;
 pub(super) use bins::bin_of;
+pub use closing::Closing;
 pub(super) use closing::until;
 pub(super) use order::order_keys;
 

@@ -294,9 +294,7 @@ fn read_windows(kind: Kind, args: &[Expr]) -> Result<Windows> {
         return refuse("the size of CUMULATE must be a whole number of steps");
     }
     if found.size_us / found.slide_us.min(found.step_us) > MOST_WINDOWS {
-        return refuse(
-            "each row would be in more than 10,000 windows; use a larger slide or step, or a smaller size",
-        );
+        return refuse("each row would be in more than 10,000 windows; use a larger slide or step, or a smaller size");
     }
     Ok(Windows::Fixed(found))
 }

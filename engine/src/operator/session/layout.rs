@@ -30,7 +30,9 @@ pub(super) fn time_bytes(time: i64) -> [u8; TIME_BYTES] {
 
 /// The time that a row's bytes begin with.
 pub(super) fn time_of(row: &[u8]) -> i64 {
-    let bytes = row.first_chunk::<TIME_BYTES>().expect("a kept row begins with its time");
+    let bytes = row
+        .first_chunk::<TIME_BYTES>()
+        .expect("a kept row begins with its time");
     (u64::from_be_bytes(*bytes) ^ 1 << 63) as i64
 }
 
@@ -92,7 +94,11 @@ impl Layout {
 
     /// The rows' partitions.
     pub(super) fn keys(&self, batch: &ChangeBatch) -> Result<Rows> {
-        let columns: Vec<ArrayRef> = self.partition.iter().map(|column| batch.column(*column).clone()).collect();
+        let columns: Vec<ArrayRef> = self
+            .partition
+            .iter()
+            .map(|column| batch.column(*column).clone())
+            .collect();
         self.keys.encode(&columns, batch.num_rows())
     }
 
@@ -118,7 +124,9 @@ impl Layout {
             let range = begin..emit.rows.len().min(begin + BATCH_ROWS);
             let mut columns = self.columns(state, &emit.slots[range.clone()], &emit.rows[range.clone()])?;
             for bounds in [&emit.starts, &emit.ends] {
-                columns.push(Arc::new(TimestampMicrosecondArray::from(bounds[range.clone()].to_vec())));
+                columns.push(Arc::new(TimestampMicrosecondArray::from(
+                    bounds[range.clone()].to_vec(),
+                )));
             }
             let rows = record_batch(self.schema.clone(), columns, range.len())?;
             let weights = emit.weights[range].to_vec();
@@ -130,7 +138,9 @@ impl Layout {
     /// The input's columns of these rows.
     fn columns(&self, state: &Arrangement, slots: &[Slot], rows: &[RowId]) -> Result<Vec<ArrayRef>> {
         let keys = self.keys.decode(slots.iter().map(|slot| state.table.key(*slot)))?;
-        let rest = self.rows.decode(rows.iter().map(|row| &state.rows.bytes_of(*row)[TIME_BYTES..]))?;
+        let rest = self
+            .rows
+            .decode(rows.iter().map(|row| &state.rows.bytes_of(*row)[TIME_BYTES..]))?;
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.schema.fields().len() - 2];
         for (column, array) in self.partition.iter().zip(keys).chain(self.rest.iter().zip(rest)) {
             columns[*column] = Some(array);

@@ -180,10 +180,7 @@ fn a_row_can_make_one_session_of_two_and_its_delete_two_of_one() {
         (bounded(1, 13, 10, 20), 1),
         (bounded(1, 16, 10, 20), 1),
     ]);
-    assert_eq!(
-        subject.step(&mut *session, 0, &[&[(row(1, 13), 1)]]).unwrap(),
-        joined
-    );
+    assert_eq!(subject.step(&mut *session, 0, &[&[(row(1, 13), 1)]]).unwrap(), joined);
     let cut: Bag = joined.into_iter().map(|(row, weight)| (row, -weight)).collect();
     assert_eq!(subject.step(&mut *session, 0, &[&[(row(1, 13), -1)]]).unwrap(), cut);
 }

@@ -149,7 +149,9 @@ fn hop_becomes_a_derived_table() {
 fn cumulate_and_session_become_derived_tables() {
     let day = "INTERVAL '1' DAY";
     assert_eq!(
-        sql(&query(&format!("SELECT * FROM CUMULATE(b, ts, {day}, INTERVAL '2' DAY)"))),
+        sql(&query(&format!(
+            "SELECT * FROM CUMULATE(b, ts, {day}, INTERVAL '2' DAY)"
+        ))),
         format!(
             "SELECT * FROM (SELECT *, weir_cumulate_start(ts, {day}, INTERVAL '2' DAY, INTERVAL '0 seconds') AS \
              window_start, weir_cumulate_end(ts, {day}, INTERVAL '2' DAY, INTERVAL '0 seconds') AS window_end FROM b \
@@ -309,7 +311,10 @@ fn mistakes_in_windows_have_places() {
         "SELECT * FROM TABLE(TUMBLE(TABLE b, ts, INTERVAL '1' DAY)¦, 1)",
         "expected ) after the window in TABLE(…)",
     );
-    refuse("SELECT * FROM TABLE(¦f(1))", "TABLE(…) holds TUMBLE(…), HOP(…), CUMULATE(…) or SESSION(…)");
+    refuse(
+        "SELECT * FROM TABLE(¦f(1))",
+        "TABLE(…) holds TUMBLE(…), HOP(…), CUMULATE(…) or SESSION(…)",
+    );
     refuse(
         "SELECT a FROM t GROUP BY ¦TUMBLE(ts, INTERVAL '1' DAY)",
         "a window stands in FROM",

@@ -226,9 +226,8 @@ fn length(args: &ScalarFunctionArgs, index: usize) -> Result<i64> {
 }
 
 fn each(times: &TimestampMicrosecondArray, bound: impl Fn(i64) -> Option<i64>) -> Result<ArrayRef> {
-    let bounds = times.try_unary::<_, TimestampMicrosecondType, DataFusionError>(|us| {
-        bound(us).ok_or_else(|| out_of_range(us))
-    })?;
+    let bounds = times
+        .try_unary::<_, TimestampMicrosecondType, DataFusionError>(|us| bound(us).ok_or_else(|| out_of_range(us)))?;
     Ok(Arc::new(bounds))
 }
 
