@@ -142,3 +142,13 @@ SELECT a.tailnum, a.flight AS first_flight, b.flight AS next_flight, a.dep_delay
 FROM departures_file AS a
 JOIN departures_file AS b
   ON a.tailnum = b.tailnum AND b.departed BETWEEN a.departed + INTERVAL '1' MINUTE AND a.departed + INTERVAL '5' HOUR;
+
+-- How planes are used: the hours between a departure from New York and the one before of the same plane, and
+-- the miles of its last five.
+CREATE MATERIALIZED VIEW plane_use AS
+SELECT tailnum, flight, departed,
+       extract(epoch FROM departed - LAG(departed) OVER w) / 3600 AS hours_since,
+       sum(distance) OVER (w ROWS BETWEEN 4 PRECEDING AND CURRENT ROW) AS miles_of_five
+FROM departures_file
+WHERE departed IS NOT NULL AND tailnum IS NOT NULL
+WINDOW w AS (PARTITION BY tailnum ORDER BY departed, id);
