@@ -2,6 +2,7 @@
 //! memory and on RocksDB, as changes to a sink and as a view.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -102,4 +103,50 @@ fn one_task_on_disk() {
 #[test]
 fn two_tasks_on_disk() {
     compare(2, true, Output::View);
+}
+
+/// What a sink of query 10 has written to a file, read back, is what the query answers.
+#[test]
+fn the_log_is_written_to_a_file() {
+    let running = Running::start(1, false);
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("bids.ndjson");
+    running.runtime.block_on(async {
+        let session = running.instance.session();
+        let events = Events {
+            count: EVENTS / 5,
+            rate: Some(4_000),
+            splits: 1,
+        };
+        nexmark::create_sources(&session, events).await;
+        let file = format!("WITH (connector = 'file', path = '{}')", path.display());
+        let query = nexmark::batch_sql("q10");
+        nexmark::run(
+            &session,
+            &format!("CREATE SINK log AS {query} {file} FORMAT PLAIN ENCODE JSON"),
+        )
+        .await;
+        nexmark::end_of(&running.instance, "log").await;
+        let expected = nexmark::rows(&session, query).await;
+        let lines: usize = expected.iter().map(|batch| batch.num_rows()).sum();
+        let begun = Instant::now();
+        let written = || std::fs::read_to_string(&path).map_or(0, |text| text.matches('\n').count());
+        while written() < lines {
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "{} of {lines} lines",
+                written()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let columns =
+            "auction BIGINT, bidder BIGINT, price BIGINT, date_time TIMESTAMP, extra TEXT, day TEXT, minute TEXT";
+        nexmark::run(
+            &session,
+            &format!("CREATE SOURCE log_back ({columns}) {file} ENCODE JSON"),
+        )
+        .await;
+        let got = nexmark::rows(&session, "SELECT * FROM log_back").await;
+        assert_eq!(nexmark::checksum(&got), nexmark::checksum(&expected));
+    });
 }
