@@ -43,7 +43,7 @@ fn hold(settings: Settings, seed: u64, mut between: impl FnMut(&mut Rig)) {
         ..settings
     };
     let mut rig = Rig::new(settings).expect("a rig");
-    for table in file("schema.sql").split_terminator(';') {
+    for table in file("schema.sql").trim().split_terminator(';') {
         run(&mut rig, table.trim());
     }
     let mut warehouse = Warehouse::new(seed);
@@ -57,7 +57,10 @@ fn hold(settings: Settings, seed: u64, mut between: impl FnMut(&mut Rig)) {
     early.iter().for_each(|name| create(&mut rig, name));
     let mut answered = BTreeSet::new();
     for batch in 0..BATCHES {
-        warehouse.batch(ORDERS_PER_BATCH).iter().for_each(|sql| run(&mut rig, sql));
+        warehouse
+            .batch(ORDERS_PER_BATCH)
+            .iter()
+            .for_each(|sql| run(&mut rig, sql));
         if batch == 1 {
             late.iter().for_each(|name| create(&mut rig, name));
         }
@@ -76,7 +79,10 @@ fn hold(settings: Settings, seed: u64, mut between: impl FnMut(&mut Rig)) {
         between(&mut rig);
     }
     let silent: Vec<String> = names().filter(|name| !answered.contains(name)).collect();
-    assert!(silent.is_empty(), "queries that found no row in any batch show nothing: {silent:?}");
+    assert!(
+        silent.is_empty(),
+        "queries that found no row in any batch show nothing: {silent:?}"
+    );
 }
 
 #[test]

@@ -182,6 +182,14 @@ impl Engine {
         self.shared.publication.wait(Instant::now() + patience, ready).is_some()
     }
 
+    /// The DML commit up to which tables are in a view at an epoch of its pipeline, if that is its
+    /// last one. It may be later than what is stored with the epoch: commits that change nothing in
+    /// the pipeline are no reason for another.
+    pub fn dml_in(&self, view: RelationId, epoch: Epoch) -> Option<DmlCommit> {
+        let host = self.shared.publication.host(view)?;
+        (host.epoch == epoch).then_some(host.dml)
+    }
+
     /// The last DML commit.
     pub fn last_dml(&self) -> DmlCommit {
         self.shared.publication.dml()

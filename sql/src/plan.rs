@@ -20,6 +20,7 @@ mod aggregate;
 mod bind;
 mod calls;
 pub(crate) mod checked;
+mod circles;
 mod equalities;
 pub(crate) mod errors;
 mod expr;
@@ -31,6 +32,7 @@ pub mod functions;
 mod json;
 mod multiset;
 pub(crate) mod names;
+mod never;
 mod now;
 mod query;
 mod refuse;
@@ -172,9 +174,17 @@ pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catal
     let storage = query::storage(&done.graph);
     let graph = Arc::new(done.graph);
     let key = graph.output().key.clone();
+    let view = ViewSpec {
+        relation: id,
+        name: name.clone(),
+        graph,
+        storage,
+        options,
+    };
+    circles::refuse(&view, catalog)?;
     Ok(Relation {
         id,
-        name: name.clone(),
+        name,
         kind: RelationKind::MaterializedView,
         sql: statement.text.clone(),
         schema: done.schema,
@@ -182,13 +192,7 @@ pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catal
         depends_on: depends_on(&statement.query, done.reads, catalog),
         comment: None,
         paused: false,
-        definition: Definition::MaterializedView(ViewSpec {
-            relation: id,
-            name,
-            graph,
-            storage,
-            options,
-        }),
+        definition: Definition::MaterializedView(view),
     })
 }
 
@@ -215,6 +219,7 @@ fn sink_query(query: &Query, name: &str, id: RelationId, catalog: &Catalog) -> R
         storage: Storage::Changes,
         options: ViewOptions::default(),
     };
+    circles::refuse(&spec, catalog)?;
     Ok((spec, depends_on(query, planned.depends_on, catalog)))
 }
 

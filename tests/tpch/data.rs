@@ -60,13 +60,13 @@ impl Warehouse {
 
     /// Statements for what is there before the first order.
     pub fn stock(&mut self) -> Vec<String> {
-        let regions = REGIONS.iter().enumerate().map(|(key, name)| format!("({key}, '{name}')"));
+        let regions = REGIONS
+            .iter()
+            .enumerate()
+            .map(|(key, name)| format!("({key}, '{name}')"));
         let nations = NATIONS.iter().enumerate();
         let nations = nations.map(|(key, (name, region))| format!("({key}, '{name}', {region})"));
-        let mut statements = vec![
-            insert("region", regions.collect()),
-            insert("nation", nations.collect()),
-        ];
+        let mut statements = vec![insert("region", regions.collect()), insert("nation", nations.collect())];
         let suppliers = (0..SUPPLIERS).map(|key| self.supplier(key)).collect();
         let customers = (0..CUSTOMERS).map(|key| self.customer(key)).collect();
         let parts = (0..PARTS).map(|key| self.part(key)).collect();
@@ -86,12 +86,20 @@ impl Warehouse {
         statements.extend(self.order(orders));
         let (part, supplier, customer) = (self.below(PARTS), self.below(SUPPLIERS), self.below(CUSTOMERS));
         let price = self.money(1, 400);
-        statements.push(format!("UPDATE partsupp SET ps_supplycost = {price} WHERE ps_partkey = {part}"));
-        statements.push(format!("UPDATE lineitem SET l_quantity = l_quantity + 1 WHERE l_suppkey = {supplier}"));
+        statements.push(format!(
+            "UPDATE partsupp SET ps_supplycost = {price} WHERE ps_partkey = {part}"
+        ));
+        statements.push(format!(
+            "UPDATE lineitem SET l_quantity = l_quantity + 1 WHERE l_suppkey = {supplier}"
+        ));
         let balance = self.balance();
-        statements.push(format!("UPDATE customer SET c_acctbal = {balance} WHERE c_custkey = {customer}"));
+        statements.push(format!(
+            "UPDATE customer SET c_acctbal = {balance} WHERE c_custkey = {customer}"
+        ));
         let moved = self.below(NATIONS.len() as u64);
-        statements.push(format!("UPDATE supplier SET s_nationkey = {moved} WHERE s_suppkey = {supplier}"));
+        statements.push(format!(
+            "UPDATE supplier SET s_nationkey = {moved} WHERE s_suppkey = {supplier}"
+        ));
         statements.extend(self.come_and_go());
         statements
     }
@@ -128,7 +136,9 @@ impl Warehouse {
             statements.push(format!("DELETE FROM orders WHERE o_orderkey IN ({gone})"));
         }
         if let Some(key) = self.some_order() {
-            statements.push(format!("DELETE FROM lineitem WHERE l_orderkey = {key} AND l_linenumber = 0"));
+            statements.push(format!(
+                "DELETE FROM lineitem WHERE l_orderkey = {key} AND l_linenumber = 0"
+            ));
         }
         statements
     }
@@ -199,7 +209,10 @@ impl Warehouse {
         let (name, brand, kind) = (self.one_of(&NAMES), self.one_of(&BRANDS), self.one_of(&TYPES));
         let size = SIZES[self.below(SIZES.len() as u64) as usize];
         let container = self.one_of(&CONTAINERS);
-        format!("({key}, '{name}', 'Maker {}', '{brand}', '{kind}', {size}, '{container}')", key % 5)
+        format!(
+            "({key}, '{name}', 'Maker {}', '{brand}', '{kind}', {size}, '{container}')",
+            key % 5
+        )
     }
 
     fn offers(&mut self, part: u64) -> Vec<String> {

@@ -25,7 +25,8 @@ impl SnapshotRows {
     /// views ends that rest on them, so that both agree. Views of several pipelines end at
     /// different commits; then it is the earliest of them.
     pub fn consistent(context: &Context, reads: &[RelationId]) -> Result<SnapshotRows> {
-        let snapshot = context.instance.engine().snapshot()?;
+        let engine = context.instance.engine();
+        let snapshot = engine.snapshot()?;
         let known = context.instance.known();
         let mut tables_at = snapshot.dml();
         for view in reads {
@@ -34,7 +35,8 @@ impl SnapshotRows {
                 && reads.iter().any(|read| tables.contains(read))
                 && let Some(record) = snapshot.pipeline_of(*view)?
             {
-                tables_at = tables_at.min(record.dml);
+                let held = engine.dml_in(*view, record.epoch).unwrap_or(record.dml);
+                tables_at = tables_at.min(held.max(record.dml));
             }
         }
         Ok(SnapshotRows {

@@ -171,9 +171,13 @@ impl<'a> View<'a> {
 
     /// A view that stands still can be read, but never in place of what this session wrote.
     fn stopped_read(&self, stopped: &str, remedy: &str) -> Result<String> {
-        let snapshot = self.context.instance.engine().snapshot()?;
-        let record = snapshot.pipeline_of(self.id)?;
-        let holds = record.map_or(DmlCommit::ZERO, |record| record.dml);
+        let engine = self.context.instance.engine();
+        let record = engine.snapshot()?.pipeline_of(self.id)?;
+        let holds = record.map_or(DmlCommit::ZERO, |record| {
+            engine
+                .dml_in(self.id, record.epoch)
+                .map_or(record.dml, |dml| dml.max(record.dml))
+        });
         if holds < self.written {
             return Err(Error::unavailable(format!(
                 "view '{}' {stopped}, and does not hold what this session has written; {remedy}SET wait = 'off' to \

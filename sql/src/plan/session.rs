@@ -38,6 +38,7 @@ use sqlparser::ast;
 use super::calls::MeantCalls;
 use super::checked::{self, CheckedValues};
 use super::equalities::Equalities;
+use super::never::NeverOverOneGroup;
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{errors, extremes, fetch, first_rows, json, multiset, names, now, refuse, sums, unnest, window};
@@ -405,6 +406,7 @@ fn stream_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(EliminateOuterJoin::new()),
+        Arc::new(NeverOverOneGroup),
         Arc::new(PushDownFilter::new()),
         Arc::new(Equalities::default()),
         Arc::new(OptimizeProjections::new()),
