@@ -124,11 +124,10 @@ impl Gate {
             let is_late = |watermarks: &TimestampMicrosecondArray| {
                 watermarks.is_valid(row) && time.is_some_and(|time| time < watermarks.value(row))
             };
+            let is_closed = |passed: i64| bucket < passed || self.above_us > 0 && bucket == passed;
             if bucket == NEVER {
                 self.without_event_time += 1;
-            } else if watermarks.is_some_and(is_late) {
-                self.late_dropped += 1;
-            } else if passed.is_some_and(|passed| bucket < passed || self.above_us > 0 && bucket == passed) {
+            } else if watermarks.is_some_and(is_late) || passed.is_some_and(is_closed) {
                 self.late_dropped += 1;
             } else if passed == Some(bucket) {
                 sorted.again.push(row as u32);

@@ -103,12 +103,12 @@ fn as_function(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(function::of(operation).call(args)))
 }
 
-/// A constant, floats in their one form.
+/// A constant, floats in their one form. (The pattern 0.0 takes -0.0 too.)
 fn literal(value: ScalarValue, metadata: Option<FieldMetadata>) -> Transformed<Expr> {
     let formed = match value {
-        ScalarValue::Float64(Some(float)) if float == 0.0 => ScalarValue::Float64(Some(0.0)),
+        ScalarValue::Float64(Some(0.0)) => ScalarValue::Float64(Some(0.0)),
         ScalarValue::Float64(Some(float)) if float.is_nan() => ScalarValue::Float64(Some(f64::NAN)),
-        ScalarValue::Float32(Some(float)) if float == 0.0 => ScalarValue::Float32(Some(0.0)),
+        ScalarValue::Float32(Some(0.0)) => ScalarValue::Float32(Some(0.0)),
         ScalarValue::Float32(Some(float)) if float.is_nan() => ScalarValue::Float32(Some(f32::NAN)),
         other => return Transformed::no(Expr::Literal(other, metadata)),
     };

@@ -174,7 +174,7 @@ impl Builder {
 
     /// Builds a plan. With `want_hidden` the result carries the hidden watermark column if it can.
     pub fn build(&mut self, plan: &LogicalPlan, want_hidden: bool) -> Result<Built> {
-        if let Some(port) = self.from_outside(plan)? {
+        if let Some(port) = self.port_of(plan)? {
             return Ok(port);
         }
         match plan {

@@ -1,5 +1,6 @@
 //! Recursions against paths that a naive model walks.
 
+use std::slice;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -59,8 +60,11 @@ fn subject(distinct: bool, entry_budget: Option<usize>) -> Subject {
     };
     let number = DataType::Int64;
     Subject {
-        node: node(NodeKind::Recurse(spec), &[number.clone()], false),
-        inputs: vec![input(&[number.clone()], false), input(&[number.clone(), number], false)],
+        node: node(NodeKind::Recurse(spec), slice::from_ref(&number), false),
+        inputs: vec![
+            input(slice::from_ref(&number), false),
+            input(&[number.clone(), number], false),
+        ],
         keys: vec![vec![], vec![]],
         domains: vec![Domain::new(&[5], true), Domain::new(&[5, 5], true)],
         entry_budget,

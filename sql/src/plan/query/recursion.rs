@@ -110,7 +110,7 @@ impl Builder {
     }
 
     /// Inside a recursion: the port by which a part comes in that doesn't read the recursion itself.
-    pub(super) fn from_outside(&mut self, plan: &LogicalPlan) -> Result<Option<Built>> {
+    pub(super) fn port_of(&mut self, plan: &LogicalPlan) -> Result<Option<Built>> {
         let Some(within) = &mut self.within else {
             return Ok(None);
         };
