@@ -31,10 +31,6 @@ fn clauses_of_other_databases() {
         "SELECT a FROM t ¦TABLESAMPLE BERNOULLI (10)",
         "TABLESAMPLE is not there",
     );
-    refuse(
-        "SELECT a FROM t, UNNEST(b) ¦WITH ORDINALITY",
-        "WITH ORDINALITY is not there",
-    );
     refuse("SELECT a INTO ¦u FROM t", "SELECT INTO is not there");
     refuse("SELECT TOP ¦3 a FROM t", "found 3");
     refuse(
