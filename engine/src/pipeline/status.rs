@@ -1,4 +1,4 @@
-//! What an engine says of itself: rows of `weir.pipelines`, `weir.lag`, `weir.operators`.
+//! How views stand, and the rows of `weir.pipelines`, `weir.lag` and `weir.operators` as data.
 
 use serde::{Deserialize, Serialize};
 use weir_state::{Epoch, PipelineId, RelationId};
