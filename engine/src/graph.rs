@@ -2,8 +2,9 @@
 //!
 //! `sql` builds a graph, `EXPLAIN` prints it, a pipeline runs it. Nodes stand in topological order.
 //! The graph of a view begins at [`NodeKind::Input`] nodes, which name relations (sources, tables,
-//! other views), and ends at its last node, whose changes are the view's. Each node runs as one
-//! operator per task; an input edge says how rows are dealt to the tasks.
+//! other views), and at rows that stand in the query, and ends at its last node, whose changes are
+//! the view's. Each node runs as one operator per task; an input edge says how rows are dealt to the
+//! tasks.
 
 use std::fmt;
 use std::sync::Arc;

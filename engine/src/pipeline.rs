@@ -11,7 +11,9 @@
 //! - [`runtime`]: a pipeline's thread; [`dataflow`]: its graphs, and the step; [`source`],
 //!   [`reader`], [`decode`]: what it reads; [`output`]: what it leaves
 //! - [`committer`], [`publication`], [`record`]: epochs made durable, and shown
-//! - [`supervisor`], [`attach`]: pipelines that become one; [`logs`]: changelogs kept short
+//! - [`supervisor`], [`attach`]: pipelines that become one; [`shared`]: what all threads share
+//! - [`logs`], [`backlog`], [`resumable`]: changelogs kept short; [`size`]: commits kept small
+//! - [`status`], [`report`]: what an engine says of itself
 //! - [`snapshot`], [`subscription`], [`delivery`], [`tables`], [`scan`]: who reads and writes
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Live keyed state: memory first, the store behind (DESIGN: state).
+//! Live keyed state: memory first, the store behind.
 //!
 //! A [`KeyedTable`] maps keys to *slots*. What a slot holds is the operator's business: it owns
 //! its memory in a form made for its access pattern ([`Slots`]). The table knows which keys are

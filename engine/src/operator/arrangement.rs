@@ -1,4 +1,4 @@
-//! Arrangements: by key, rows and their weights. What joins, top-N and gates remember.
+//! Arrangements: by key, rows and their weights. What nearly every operator with rows remembers.
 //!
 //! An [`Arrangement`] is a [`KeyedTable`] (which keys there are, what of them is in memory, what
 //! has to be written) and [`WeightedRows`] (their rows). A row here is the bytes that the row codec

@@ -1,5 +1,4 @@
-//! Keeping logs short: changelogs and the DML log are cut off behind their slowest readers, and
-//! what a slow reader stands before is summed up.
+//! Keeping logs short: changelogs and the DML log are cut off behind their slowest readers.
 
 use std::collections::BTreeMap;
 
