@@ -1,4 +1,4 @@
--- TUMBLE, HOP and what closes them.
+-- Windows, and what closes them.
 SELECT auction, window_start, window_end, count(*) AS bids FROM TUMBLE(bids, at, INTERVAL '10' SECOND)
 GROUP BY auction, window_start, window_end EMIT CHANGES;
 CREATE MATERIALIZED VIEW v AS
