@@ -12,8 +12,9 @@ use arrow::array::{
     builder::BinaryBuilder, new_null_array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::compute;
+use arrow::compute::{self, CastOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 
 use crate::change::ChangeBatch;
@@ -186,7 +187,7 @@ impl SourceDecoder {
             .flatten()
             .for_each(|column| *column = float::one_form(column));
         self.add_metadata(read, &mut columns)?;
-        let declared = self.add_generated(&mut columns, count)?;
+        let declared = self.add_generated(&mut columns, count, &mut bad)?;
         self.check_not_null(&declared, tombstones.as_ref(), &mut bad);
         let before = self.follow_watermark(&declared, &bad, watermark)?;
         let skipped = self.apply_policy(read, &mut bad)?;
@@ -308,7 +309,12 @@ impl SourceDecoder {
 
     /// Computes GENERATED columns in order and returns all declared columns; those not needed are
     /// null.
-    fn add_generated(&self, columns: &mut [Option<ArrayRef>], count: usize) -> Result<RecordBatch> {
+    fn add_generated(
+        &self,
+        columns: &mut [Option<ArrayRef>],
+        count: usize,
+        bad: &mut Vec<(usize, String)>,
+    ) -> Result<RecordBatch> {
         let nullable: SchemaRef = Arc::new(Schema::new(
             self.spec
                 .schema
@@ -333,9 +339,9 @@ impl SourceDecoder {
         let mut rows = fill(columns)?;
         for (index, origin) in self.spec.origins.iter().enumerate() {
             if let (ColumnOrigin::Generated(expr), true) = (origin, self.needed[index]) {
-                let value = expr.evaluate(&rows)?.into_array(count)?;
-                let value = compute::cast(&value, nullable.field(index).data_type())?;
-                columns[index] = Some(float::one_form(&value));
+                let field = nullable.field(index);
+                let value = generated(expr, &rows, field.data_type());
+                columns[index] = Some(value.or_else(|_| generated_one_by_one(expr, &rows, field, bad))?);
                 rows = fill(columns)?;
             }
         }
@@ -485,6 +491,35 @@ fn output_schema(spec: &SourceSpec, layout: &Layout) -> SchemaRef {
 /// Whether the source's connector makes columns, so that there is nothing to decode.
 fn makes_rows(spec: &SourceSpec) -> bool {
     matches!(spec.connector.connector.as_str(), "datagen" | "nexmark")
+}
+
+/// A generated column's values over the others.
+fn generated(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch, kind: &DataType) -> Result<ArrayRef> {
+    let value = expr.evaluate(rows)?.into_array(rows.num_rows())?;
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    Ok(float::one_form(&compute::cast_with_options(&value, kind, &strict)?))
+}
+
+/// The same where some value can't be computed: the records of those are bad.
+fn generated_one_by_one(
+    expr: &Arc<dyn PhysicalExpr>,
+    rows: &RecordBatch,
+    field: &Field,
+    bad: &mut Vec<(usize, String)>,
+) -> Result<ArrayRef> {
+    let mut values = vec![new_null_array(field.data_type(), 0)];
+    for row in 0..rows.num_rows() {
+        let value = generated(expr, &rows.slice(row, 1), field.data_type());
+        values.push(value.unwrap_or_else(|error| {
+            bad.push((row, format!("generated column '{}': {error}", field.name())));
+            new_null_array(field.data_type(), 1)
+        }));
+    }
+    let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+    Ok(compute::concat(&values)?)
 }
 
 fn needed_columns(spec: &SourceSpec, layout: &Layout) -> Vec<bool> {

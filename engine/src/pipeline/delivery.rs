@@ -162,7 +162,15 @@ impl Work {
         let mut sink = connector::sink(&self.run.spec)?;
         let relation = self.followed()?;
         let mut delivered = self.begin(sink.as_mut(), &relation)?;
-        self.status.lock().delivered = delivered;
+        let is_up_to_date = self.next_upto(delivered, Duration::ZERO).is_none();
+        {
+            let mut status = self.status.lock();
+            status.delivered = delivered;
+            if is_up_to_date {
+                // The present content was all that could not be delivered before.
+                status.trouble = None;
+            }
+        }
         let mut noted = Instant::now();
         let mut noted_epoch = delivered;
         while !self.stopped() {

@@ -212,11 +212,11 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
     (
         &["ASOF", "JOIN"],
-        "ASOF JOIN is not there yet: JOIN and LEFT JOIN with an equality are",
+        "ASOF JOIN is not there yet: join on any condition, and take the first of ROW_NUMBER() OVER (…)",
     ),
     (
         &["ASOF", "LEFT"],
-        "ASOF JOIN is not there yet: JOIN and LEFT JOIN with an equality are",
+        "ASOF JOIN is not there yet: join on any condition, and take the first of ROW_NUMBER() OVER (…)",
     ),
     (
         &["WAIT", "FOR"],
@@ -240,11 +240,11 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
     (
         &["TABLESAMPLE", "BERNOULLI"],
-        "TABLESAMPLE is not there: filter with random() < 0.1",
+        "TABLESAMPLE is not there: filter with random() < 0.1 in a SELECT, by a column's remainder in a view",
     ),
     (
         &["TABLESAMPLE", "SYSTEM"],
-        "TABLESAMPLE is not there: filter with random() < 0.1",
+        "TABLESAMPLE is not there: filter with random() < 0.1 in a SELECT, by a column's remainder in a view",
     ),
     (&["LATERAL", "VIEW"], "LATERAL VIEW is not there: write UNNEST(…)"),
     (
@@ -267,7 +267,10 @@ const REFUSED_CALLS: &[(&str, &str)] = &[
         "MATCH_RECOGNIZE",
         "MATCH_RECOGNIZE is not there: window functions over an order are",
     ),
-    ("TABLESAMPLE", "TABLESAMPLE is not there: filter with random() < 0.1"),
+    (
+        "TABLESAMPLE",
+        "TABLESAMPLE is not there: filter with random() < 0.1 in a SELECT, by a column's remainder in a view",
+    ),
     ("PIVOT", "PIVOT is not there: aggregate with FILTER (WHERE …)"),
     ("UNPIVOT", "UNPIVOT is not there: write UNION ALL"),
 ];

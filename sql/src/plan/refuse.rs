@@ -33,10 +33,14 @@ pub fn as_written(plan: &LogicalPlan) -> Result<()> {
 
 /// A value that differs from one evaluation to the next can't be taken back by a later delete.
 fn volatile(function: &str) -> Error {
+    let instead = if super::now::is_now(function) {
+        "it can stand in a filter (WHERE ts > now() - INTERVAL '1 hour'); elsewhere use a column of the source (for \
+         example METADATA FROM 'timestamp')"
+    } else {
+        "make it where the record is made, or ask ad hoc with SELECT"
+    };
     Error::new(format!(
-        "{function}() in a continuous query is not supported here: its value changes with time or call; use a column of \
-         the source (for example METADATA FROM 'timestamp') or ask ad hoc with SELECT. now() can stand in a filter: WHERE \
-         ts > now() - INTERVAL '1 hour'"
+        "{function}() in a continuous query is not supported here: its value changes with time or call; {instead}"
     ))
 }
 
