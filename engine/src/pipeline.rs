@@ -250,6 +250,7 @@ impl Engine {
     pub fn shutdown(&self) {
         self.stop();
         let _ = self.shared.store.flush();
+        self.shared.store.close();
     }
 
     /// Stops everything as a crash of the process would, but for the threads' own ends: from now on

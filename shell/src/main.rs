@@ -18,6 +18,7 @@ mod watch;
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::runtime::Runtime;
@@ -62,8 +63,7 @@ fn run(args: &ShellArgs) -> Result<(), Failure> {
         connection.close().await;
         result
     });
-    // A task that is still on its way must not keep the process.
-    runtime.shutdown_background();
+    end(runtime);
     result
 }
 
@@ -90,6 +90,15 @@ async fn work(args: &ShellArgs, connection: &Connection) -> Result<(), Failure> 
 }
 
 /// The runtime that the client, and the server where it is in this process, run on.
+/// How long tasks that are still on their way may keep the process.
+const LAST_STEPS: Duration = Duration::from_secs(5);
+
+/// Lets all tasks end. A task may be the last to hold the store, and closing that while the process
+/// is being taken down would abort it.
+fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(LAST_STEPS);
+}
+
 fn runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -32,7 +32,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
             .await
             .map_err(|error| Failure::Message(error.to_string()))
     });
-    runtime.shutdown_background();
+    crate::end(runtime);
     served
 }
 

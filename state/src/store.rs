@@ -104,6 +104,10 @@ pub trait Store: Reader {
 
     /// Writes out what is durable only in the log of commits, so that the next start is quick.
     fn flush(&self) -> Result<()>;
+
+    /// Ends what the store does by itself, and waits for that: before a process ends in which someone
+    /// may still hold the store. Nothing can be committed after it; what is there can be read.
+    fn close(&self);
 }
 
 /// A counter as [`Reader`] gives it.

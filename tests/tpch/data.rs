@@ -159,7 +159,9 @@ impl Warehouse {
             let count = 1 + self.below(5);
             lines.extend((0..count).map(|line| self.line(key, line, day)));
             self.orders.insert(key, count);
-            let (customer, price) = (self.below(CUSTOMERS), self.money(100, 90_000));
+            // A third of the customers never order.
+            let customer = self.below(CUSTOMERS / 3) * 3 + 1 + self.below(2);
+            let price = self.money(100, 90_000);
             let status = ["F", "F", "O"][self.below(3) as usize];
             let comment = ["special packages requests", "as usual", "none"][self.below(3) as usize];
             let priority = self.one_of(&PRIORITIES);

@@ -57,4 +57,8 @@ where
     fn flush(&self) -> Result<()> {
         self.beneath.flush()
     }
+
+    fn close(&self) {
+        self.beneath.close();
+    }
 }

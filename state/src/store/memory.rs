@@ -86,6 +86,8 @@ impl Store for MemoryStore {
     fn flush(&self) -> Result<()> {
         Ok(())
     }
+
+    fn close(&self) {}
 }
 
 impl Reader for Maps {

@@ -125,6 +125,11 @@ impl Store for RocksStore {
     fn flush(&self) -> Result<()> {
         self.rocks.write_out(true)
     }
+
+    /// RocksDB's threads must not outlive what they lock, which the end of the process takes away.
+    fn close(&self) {
+        self.rocks.db.cancel_all_background_work(true);
+    }
 }
 
 impl Reader for RocksSnapshot {
