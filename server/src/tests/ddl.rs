@@ -145,8 +145,8 @@ fn a_paused_view_stays_at_its_epoch_over_a_restart() {
     );
     assert_eq!(rig.rows("SELECT n FROM m"), ["2"]);
     assert_eq!(rig.done("RESUME m"), "RESUME");
-    assert!(rig.notices("RESUME m")[0].contains("is not paused: it runs"));
     rig.until("SELECT n FROM above", &["3"]);
+    assert!(rig.notices("RESUME m")[0].contains("is not paused: it runs"));
     assert!(
         rig.error("PAUSE t")
             .message
