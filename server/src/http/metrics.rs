@@ -80,7 +80,8 @@ fn views(page: &mut Page, observation: &Observation) {
         "The watermark of a view's result, as Unix time.",
     );
     for row in views {
-        if let Some(us) = row.watermark_us {
+        // Where all inputs have ended, it is no time.
+        if let Some(us) = row.watermark_us.filter(|us| *us < i64::MAX) {
             family.row(&[("view", &row.name)], us as f64 / 1e6);
         }
     }

@@ -99,7 +99,12 @@ fn schema_message(error: &SchemaError) -> String {
 /// The first lines of a message, without its library's prefixes, and in the dialect's words where
 /// users meet it often.
 fn tidy(text: &str) -> String {
-    let mut text = text.trim();
+    // What DataFusion's internal errors ask of its own users.
+    let mut text = text
+        .split("\nThis issue was likely caused by a bug")
+        .next()
+        .unwrap_or(text)
+        .trim();
     for prefix in [
         "Error during planning: ",
         "External error: ",
@@ -124,6 +129,14 @@ fn tidy(text: &str) -> String {
 
 /// A call that doesn't work: why, and which calls do.
 fn function_message(text: &str) -> Option<String> {
+    if text.contains("failed to match any signature") {
+        let function = text.split('\'').nth(1)?;
+        let mut received = text.split("but received ").filter(|part| part.contains(" (DataType"));
+        let given = received.next()?.split(" (").next()?;
+        return Some(sql_types(&format!(
+            "{function}() does not take {given}; CAST it to a type that it takes"
+        )));
+    }
     if let Some(rest) = text.strip_prefix("Invalid function '") {
         let (name, rest) = rest.split_once('\'')?;
         let near = rest.split('\'').nth(1);
