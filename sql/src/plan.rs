@@ -34,6 +34,7 @@ mod multiset;
 pub(crate) mod names;
 mod never;
 mod now;
+mod numbers;
 mod query;
 mod refuse;
 pub(crate) mod scalars;

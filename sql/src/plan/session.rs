@@ -41,7 +41,7 @@ use super::equalities::Equalities;
 use super::never::NeverOverOneGroup;
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
-use super::{errors, extremes, fetch, first_rows, json, multiset, names, now, refuse, sums, unnest, window};
+use super::{errors, extremes, fetch, first_rows, json, multiset, names, now, numbers, refuse, sums, unnest, window};
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
 use crate::read::apart;
@@ -58,6 +58,7 @@ pub fn state() -> &'static SessionState {
         config.options_mut().execution.time_zone = Some("+00:00".to_string());
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
         config.options_mut().sql_parser.collect_spans = true;
+        config.options_mut().sql_parser.parse_float_as_decimal = true;
         // Many partners of a row are many batches.
         config.options_mut().execution.enforce_batch_size_in_joins = true;
         // It splits a sum beside a DISTINCT into a sum of sums, which for decimals has another type than
@@ -107,6 +108,8 @@ fn parser_options() -> ParserOptions {
     ParserOptions::new()
         .with_map_string_types_to_utf8view(false)
         .with_collect_spans(true)
+        // As in PostgreSQL: 0.1 is a DECIMAL, and what is computed with it exact.
+        .with_parse_float_as_decimal(true)
 }
 
 /// A relation of the catalog as DataFusion's planner sees it.
@@ -177,6 +180,7 @@ impl<'a> Provider<'a> {
 fn statement(query: &ast::Query) -> datafusion::common::Result<ast::Statement> {
     let mut query = query.clone();
     names::as_written(&mut query);
+    numbers::typed(&mut query);
     unnest::numbered(&mut query);
     fetch::as_limits(&mut query).map_err(|error| DataFusionError::External(Box::new(error)))?;
     Ok(ast::Statement::Query(Box::new(query)))
@@ -288,8 +292,10 @@ impl ContextProvider for Provider<'_> {
 pub fn scalar(expr: &ast::Expr, schema: &DFSchema, catalog: &Catalog) -> Result<Expr> {
     let provider = Provider::new(catalog);
     let planner = SqlToRel::new_with_options(&provider, parser_options());
+    let mut expr = expr.clone();
+    numbers::typed(&mut expr);
     planner
-        .sql_to_expr(expr.clone(), schema, &mut PlannerContext::new())
+        .sql_to_expr(expr, schema, &mut PlannerContext::new())
         .map_err(errors::translate)
 }
 
