@@ -8,15 +8,17 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, make_array};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type};
 
 use crate::Result;
+
+type Half = <Float16Type as ArrowPrimitiveType>::Native;
 
 /// Whether values of a type are floats or hold some.
 pub fn has_floats(kind: &DataType) -> bool {
     use DataType::*;
     match kind {
-        Float32 | Float64 => true,
+        Float16 | Float32 | Float64 => true,
         List(item) | LargeList(item) | FixedSizeList(item, _) | Map(item, _) => has_floats(item.data_type()),
         Struct(fields) => fields.iter().any(|field| has_floats(field.data_type())),
         Dictionary(_, value) => has_floats(value),
@@ -47,6 +49,10 @@ pub fn one_form_of_rows(rows: &RecordBatch) -> Result<RecordBatch> {
 fn changed(array: &ArrayRef) -> Option<ArrayRef> {
     match array.data_type() {
         DataType::Float64 => changed_floats::<Float64Type>(array, |value| value.is_nan(), 0.0, f64::NAN, f64::to_bits),
+        DataType::Float16 => {
+            let bits = |value: Half| u64::from(value.to_bits());
+            changed_floats::<Float16Type>(array, |value| value.is_nan(), Half::from_bits(0), Half::NAN, bits)
+        }
         DataType::Float32 => {
             let bits = |value: f32| u64::from(value.to_bits());
             changed_floats::<Float32Type>(array, |value| value.is_nan(), 0.0, f32::NAN, bits)

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
+use weir_state::pipelines::PipelineRecord;
 use weir_state::{DmlCommit, Epoch, Instance, MemoryStore, PipelineId, RelationId, Store};
 
 use crate::relation::{SourceSpec, Storage, ViewSpec};
@@ -184,12 +185,14 @@ impl Engine {
         self.shared.publication.wait(Instant::now() + patience, ready).is_some()
     }
 
-    /// The DML commit up to which tables are in a view at an epoch of its pipeline, if that is its
-    /// last one. It may be later than what is stored with the epoch: commits that change nothing in
-    /// the pipeline are no reason for another.
-    pub fn dml_in(&self, view: RelationId, epoch: Epoch) -> Option<DmlCommit> {
-        let host = self.shared.publication.host(view)?;
-        (host.epoch == epoch).then_some(host.dml)
+    /// The DML commit up to which tables are in a view as its pipeline's record has it. That may be
+    /// later than what is stored with the epoch: commits that change nothing in the pipeline are no
+    /// reason for another.
+    pub fn dml_in(&self, view: RelationId, record: &PipelineRecord) -> DmlCommit {
+        match self.shared.publication.host(view) {
+            Some(host) if host.epoch == record.epoch => host.dml.max(record.dml),
+            _ => record.dml,
+        }
     }
 
     /// The last DML commit.

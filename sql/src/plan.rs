@@ -20,7 +20,7 @@ mod aggregate;
 mod bind;
 mod calls;
 pub(crate) mod checked;
-mod circles;
+pub mod circles;
 mod equalities;
 pub(crate) mod errors;
 mod expr;
@@ -182,7 +182,6 @@ pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catal
         storage,
         options,
     };
-    circles::refuse(&view, catalog)?;
     Ok(Relation {
         id,
         name,
@@ -220,7 +219,6 @@ fn sink_query(query: &Query, name: &str, id: RelationId, catalog: &Catalog) -> R
         storage: Storage::Changes,
         options: ViewOptions::default(),
     };
-    circles::refuse(&spec, catalog)?;
     Ok((spec, depends_on(query, planned.depends_on, catalog)))
 }
 

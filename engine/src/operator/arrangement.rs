@@ -9,10 +9,8 @@
 //! All weights are positive: a row that is deleted more often than it was inserted means that the
 //! input is no relation. Within a step inserts are to be applied before deletes.
 
-use std::sync::Arc;
+use std::cmp::Ordering;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type};
 use weir_state::WriteBatch;
 
 use crate::change::ChangeBatch;
@@ -320,6 +318,31 @@ impl WeightedRows {
         self.note_change(slot, id.0);
     }
 
+    /// Gives `each` two runs of rows, both in the order of their bytes, side by side: what stands for a
+    /// row in the one, in the other, or in both. `row` is the row that an element stands for.
+    pub(super) fn side_by_side<T>(
+        &self,
+        old: impl Iterator<Item = T>,
+        new: impl Iterator<Item = T>,
+        row: impl Fn(&T) -> RowId,
+        mut each: impl FnMut(Option<T>, Option<T>),
+    ) {
+        let (mut old, mut new) = (old.peekable(), new.peekable());
+        loop {
+            let order = match (old.peek().map(&row), new.peek().map(&row)) {
+                (None, None) => return,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(one), Some(other)) if one == other => Ordering::Equal,
+                // A row that went and came again has another number.
+                (Some(one), Some(other)) => self.bytes_of(one).cmp(self.bytes_of(other)),
+            };
+            let leaves = if order.is_le() { old.next() } else { None };
+            let comes = if order.is_ge() { new.next() } else { None };
+            each(leaves, comes);
+        }
+    }
+
     /// Gives back memory of rows that have gone.
     fn compact(&mut self) -> Result<()> {
         let Self { arena, rows, .. } = self;
@@ -458,39 +481,5 @@ pub(super) fn gathered(batches: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
             Ok(vec![ChangeBatch::concat(&first.schema(), &batches)?])
         }
         _ => Ok(batches),
-    }
-}
-
-/// A column as the row codec would give it back: with 0.0 for -0.0 and one NaN. So a row looks the
-/// same whether it comes out of state or straight from the input.
-pub(super) fn canonical(column: &ArrayRef) -> ArrayRef {
-    macro_rules! floats {
-        ($t:ty, $native:ty) => {{
-            let values = column.as_primitive::<$t>();
-            let nan = <$native>::NAN.to_bits();
-            let odd = |value: &$native| {
-                let bits = value.to_bits();
-                bits == (-<$native>::from_bits(0)).to_bits() || (value.is_nan() && bits != nan)
-            };
-            if values.values().iter().any(odd) {
-                let canonical = |value: $native| match odd(&value) {
-                    true if value.is_nan() => <$native>::NAN,
-                    true => <$native>::from_bits(0),
-                    false => value,
-                };
-                Arc::new(values.unary::<_, $t>(canonical)) as ArrayRef
-            } else {
-                column.clone()
-            }
-        }};
-    }
-    match column.data_type() {
-        DataType::Float16 => floats!(
-            Float16Type,
-            <Float16Type as arrow::datatypes::ArrowPrimitiveType>::Native
-        ),
-        DataType::Float32 => floats!(Float32Type, f32),
-        DataType::Float64 => floats!(Float64Type, f64),
-        _ => column.clone(),
     }
 }

@@ -31,9 +31,7 @@ use weir_state::WriteBatch;
 
 use crate::change::{ChangeBatch, Weights, record_batch};
 use crate::graph::{CloseSpec, JoinKind, JoinSpec, Node};
-use crate::operator::arrangement::{
-    Arrangement, BUCKET_BYTES, Keep, RowId, bucket_of, canonical, closed_through, gathered,
-};
+use crate::operator::arrangement::{Arrangement, BUCKET_BYTES, Keep, RowId, bucket_of, closed_through, gathered};
 use crate::operator::map::truth;
 use crate::operator::{Operator, OperatorStats, Step, TaskContext, Watermark};
 use crate::row::{RowCodec, Rows};
@@ -211,7 +209,7 @@ impl Join {
         let mut found = Vec::new();
         for batch in gathered(batches)? {
             let side = if is_left { &self.left } else { &self.right };
-            let batch = side.canonical(batch)?;
+            let batch = side.one_form(batch)?;
             let on_time = side.on_time(&batch, self.watermark)?;
             let mut batch = side.without_watermark(batch)?;
             if let Some(on_time) = on_time {

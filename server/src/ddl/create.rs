@@ -43,14 +43,16 @@ fn header(statement: &Statement) -> Option<Header<'_>> {
 }
 
 fn plan(statement: &Statement, id: RelationId, catalog: &Catalog) -> weir_sql::Result<Relation> {
-    match statement {
+    let relation = match statement {
         Statement::CreateSource(statement) => plan::source(statement, id, catalog),
         Statement::CreateTable(statement) => plan::table(statement, id, catalog),
         Statement::CreateView(statement) => plan::view(statement, id, catalog),
         Statement::CreateMaterializedView(statement) => plan::materialized_view(statement, id, catalog),
         Statement::CreateSink(statement) => plan::sink(statement, id, catalog),
         _ => Err(weir_sql::Error::new("a CREATE statement was expected")),
-    }
+    }?;
+    plan::circles::refuse(&relation, catalog)?;
+    Ok(relation)
 }
 
 /// Runs a CREATE statement.

@@ -35,8 +35,7 @@ impl SnapshotRows {
                 && reads.iter().any(|read| tables.contains(read))
                 && let Some(record) = snapshot.pipeline_of(*view)?
             {
-                let held = engine.dml_in(*view, record.epoch).unwrap_or(record.dml);
-                tables_at = tables_at.min(held.max(record.dml));
+                tables_at = tables_at.min(engine.dml_in(*view, &record));
             }
         }
         Ok(SnapshotRows {

@@ -173,11 +173,7 @@ impl<'a> View<'a> {
     fn stopped_read(&self, stopped: &str, remedy: &str) -> Result<String> {
         let engine = self.context.instance.engine();
         let record = engine.snapshot()?.pipeline_of(self.id)?;
-        let holds = record.map_or(DmlCommit::ZERO, |record| {
-            engine
-                .dml_in(self.id, record.epoch)
-                .map_or(record.dml, |dml| dml.max(record.dml))
-        });
+        let holds = record.map_or(DmlCommit::ZERO, |record| engine.dml_in(self.id, &record));
         if holds < self.written {
             return Err(Error::unavailable(format!(
                 "view '{}' {stopped}, and does not hold what this session has written; {remedy}SET wait = 'off' to \

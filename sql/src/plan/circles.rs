@@ -9,12 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weir_engine::relation::{RelationId, ViewSpec};
 
-use crate::catalog::{Catalog, Definition, SinkDefinition};
+use crate::catalog::{Catalog, Definition, Relation, SinkDefinition};
 use crate::statement::RelationKind;
 use crate::{Error, Result};
 
-/// Refuses a view by which pipelines would follow each other.
-pub(super) fn refuse(newcomer: &ViewSpec, catalog: &Catalog) -> Result<()> {
+/// Refuses a relation by which pipelines would follow each other.
+pub fn refuse(newcomer: &Relation, catalog: &Catalog) -> Result<()> {
+    let Some(newcomer) = spec(&newcomer.definition) else {
+        return Ok(());
+    };
     let mut views: Vec<&ViewSpec> = catalog
         .iter()
         .filter_map(|relation| spec(&relation.definition))

@@ -113,20 +113,11 @@ impl<'a> Outer<'a> {
                 other => self.value(not(other)),
             },
             Expr::InSubquery(inner) => self.member(inner),
-            // What is false or unknown in it is so in the whole.
-            Expr::BinaryExpr(BinaryExpr {
-                left,
-                op: op @ (Operator::And | Operator::Or),
-                right,
-            }) => {
-                let (left, right) = (self.held(*left)?, self.held(*right)?);
-                Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
-            }
-            other => self.value(other),
+            other => self.held(other),
         }
     }
 
-    /// A part of a condition under AND and OR.
+    /// A part of a condition under AND and OR: what is false or unknown in it is so in the whole.
     fn held(&self, expr: Expr) -> Result<Expr> {
         match expr {
             Expr::InSubquery(found) if !found.negated => {

@@ -2,6 +2,7 @@
 
 use super::interval::Reach;
 use super::*;
+use crate::float;
 
 /// How rows of a side show in the output beside their pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(super) struct Side {
     /// The columns that are no keys: what is kept of a row.
     rest: Vec<usize>,
     codec: RowCodec,
-    /// Columns to be made canonical.
+    /// Columns to be brought to their one form.
     floats: Vec<usize>,
     pub(super) state: Arrangement,
     close: Option<CloseSpec>,
@@ -192,13 +193,15 @@ impl Side {
         Ok(columns)
     }
 
-    pub(super) fn canonical(&self, batch: ChangeBatch) -> Result<ChangeBatch> {
+    /// With floats as the row codec gives them back, so that a row looks the same whether it comes out of
+    /// state or straight from the input.
+    pub(super) fn one_form(&self, batch: ChangeBatch) -> Result<ChangeBatch> {
         if self.floats.is_empty() {
             return Ok(batch);
         }
         let mut columns = batch.rows().columns().to_vec();
         for column in &self.floats {
-            columns[*column] = canonical(&columns[*column]);
+            columns[*column] = float::one_form(&columns[*column]);
         }
         let rows = record_batch(batch.schema(), columns, batch.num_rows())?;
         Ok(batch.with_rows(rows))

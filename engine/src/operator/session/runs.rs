@@ -1,7 +1,5 @@
 //! Runs of rows that follow each other by less than the gap, and what changes make of them.
 
-use std::cmp::Ordering;
-
 use super::layout::{Emit, is_mark, time_bytes, time_of};
 use crate::operator::arrangement::{Arrangement, RowId};
 use crate::table::Slot;
@@ -76,35 +74,23 @@ impl Region {
     /// Adds to `emit` what the changes have made of the rows.
     pub(super) fn difference(&self, state: &Arrangement, gap: Gap, emit: &mut Emit) {
         let new = members(state, self.slot, self.from, self.through, gap);
-        let mut old = self.old.iter().peekable();
-        let mut new = new.iter().peekable();
-        loop {
-            let order = match (old.peek(), new.peek()) {
-                (None, None) => return,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(one), Some(other)) if one.row == other.row => Ordering::Equal,
-                // A row that went and came again has another number.
-                (Some(one), Some(other)) => state.rows.bytes_of(one.row).cmp(state.rows.bytes_of(other.row)),
-            };
-            let leaves = if order.is_le() { old.next() } else { None };
-            let comes = if order.is_ge() { new.next() } else { None };
-            let weight = |member: Option<&Member>| member.map_or(0, |member| member.weight);
-            match (leaves, comes) {
-                (Some(leaves), Some(comes)) if leaves.bounds == comes.bounds => {
-                    if leaves.weight != comes.weight {
-                        emit.push(self.slot, comes.row, comes.weight - leaves.weight, comes.bounds);
-                    }
+        let weight = |member: Option<Member>| member.map_or(0, |member| member.weight);
+        let each = |leaves: Option<Member>, comes: Option<Member>| match (leaves, comes) {
+            (Some(leaves), Some(comes)) if leaves.bounds == comes.bounds => {
+                if leaves.weight != comes.weight {
+                    emit.push(self.slot, comes.row, comes.weight - leaves.weight, comes.bounds);
                 }
-                _ => {
-                    for (member, weight) in [(leaves, -weight(leaves)), (comes, weight(comes))] {
-                        if let Some(member) = member {
-                            emit.push(self.slot, member.row, weight, member.bounds);
-                        }
+            }
+            _ => {
+                for (member, weight) in [(leaves, -weight(leaves)), (comes, weight(comes))] {
+                    if let Some(member) = member {
+                        emit.push(self.slot, member.row, weight, member.bounds);
                     }
                 }
             }
-        }
+        };
+        let old = self.old.iter().copied();
+        state.rows.side_by_side(old, new.into_iter(), |member| member.row, each);
     }
 }
 

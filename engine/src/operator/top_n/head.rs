@@ -1,6 +1,5 @@
 //! Heads of partitions, and what the difference of two of them makes of the output.
 
-use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -194,19 +193,11 @@ pub(super) fn difference(
     spec: &TopNSpec,
     emit: &mut Emit,
 ) {
-    let mut old = before.visible(spec.offset).peekable();
-    let mut new = after.visible(spec.offset).peekable();
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => return,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(one), Some(other)) if one.row == other.row => Ordering::Equal,
-            // A row that went and came again has another number.
-            (Some(one), Some(other)) => state.rows.bytes_of(one.row).cmp(state.rows.bytes_of(other.row)),
-        };
-        let leaves = if order.is_le() { old.next() } else { None };
-        let comes = if order.is_ge() { new.next() } else { None };
-        emit.moved(slot, leaves, comes, spec);
-    }
+    let (old, new) = (before.visible(spec.offset), after.visible(spec.offset));
+    state.rows.side_by_side(
+        old,
+        new,
+        |placed| placed.row,
+        |leaves, comes| emit.moved(slot, leaves, comes, spec),
+    );
 }

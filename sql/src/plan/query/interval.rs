@@ -1,12 +1,13 @@
 //! Interval joins: how near to each other a condition has event times be.
 
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use weir_engine::graph::IntervalSpec;
 
 use super::{Builder, Built, Closing, TimeBound, column_of};
+use crate::plan::window::interval_us;
 
 /// A column of one side, and a constant added to it.
 struct Shifted {
@@ -105,23 +106,27 @@ fn comparisons(expr: &Expr) -> Vec<(Expr, Operator, Expr)> {
 }
 
 fn has_interval(expr: &Expr) -> bool {
-    let is_one = |expr: &Expr| Ok(matches!(expr, Expr::Literal(value, _) if interval_us(value).is_some()));
+    let is_one = |expr: &Expr| Ok(constant_us(expr).is_some());
     expr.exists(is_one).unwrap_or(false)
+}
+
+/// A constant length of time, microseconds.
+fn constant_us(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::Literal(..) => interval_us(expr).ok(),
+        _ => None,
+    }
 }
 
 /// `column`, or `column + INTERVAL …`.
 fn shifted(expr: &Expr, sides: (&DFSchema, &DFSchema)) -> Option<Shifted> {
     if let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr {
-        let interval = |expr: &Expr| match expr {
-            Expr::Literal(value, _) => interval_us(value),
-            _ => None,
-        };
         let (of, add_us) = match op {
-            Operator::Plus => match interval(right) {
+            Operator::Plus => match constant_us(right) {
                 Some(us) => (left, us),
-                None => (right, interval(left)?),
+                None => (right, constant_us(left)?),
             },
-            Operator::Minus => (left, -interval(right)?),
+            Operator::Minus => (left, -constant_us(right)?),
             _ => return None,
         };
         let of = shifted(of, sides)?;
@@ -141,17 +146,4 @@ fn shifted(expr: &Expr, sides: (&DFSchema, &DFSchema)) -> Option<Shifted> {
         column,
         shift_us: 0,
     })
-}
-
-/// A length of time that is the same at any time.
-fn interval_us(value: &ScalarValue) -> Option<i64> {
-    let (days, nanos) = match value {
-        ScalarValue::IntervalMonthDayNano(Some(v)) if v.months == 0 => (v.days, v.nanoseconds),
-        ScalarValue::IntervalDayTime(Some(v)) => (v.days, i64::from(v.milliseconds) * 1_000_000),
-        _ => return None,
-    };
-    if nanos % 1000 != 0 {
-        return None;
-    }
-    i64::from(days).checked_mul(86_400_000_000)?.checked_add(nanos / 1000)
 }

@@ -11,9 +11,10 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{LogicalPlan, RecursiveQuery, TableScan};
-use weir_engine::graph::{Exchange, Graph, Input, JoinKind, Node, NodeId, NodeKind, RecurseSpec};
+use weir_engine::graph::{Exchange, Graph, Input, JoinKind, Node, NodeKind, RecurseSpec};
 
 use super::{Builder, Built, Facts};
+use crate::plan::errors;
 use crate::{Error, Result};
 
 /// Of the builder of a recursive term.
@@ -119,52 +120,48 @@ impl Builder {
         }
         let built = within.outside.build(plan, false)?;
         let built = within.outside.visible(built)?;
-        within.ports.push(built.clone());
+        let schema = built.schema.clone();
+        within.ports.push(built);
         let port = within.ports.len();
-        Ok(Some(self.port(port, &built)))
+        Ok(Some(self.port(port, schema)))
     }
 
     /// The recursion's own rows, where the scan is of them.
-    pub(super) fn own_rows(&mut self, scan: &TableScan) -> Option<Built> {
-        work_table(scan)?;
+    pub(super) fn own_rows(&mut self, scan: &TableScan) -> Result<Option<Built>> {
+        if work_table(scan).is_none() {
+            return Ok(None);
+        }
         let schema = scan.projected_schema.as_ref().clone();
         let whole = scan.source.schema();
-        let all = DFSchema::try_from(whole.as_ref().clone()).ok()?;
-        let built = Built {
-            node: NodeId(0),
-            time: vec![None; all.fields().len()],
-            schema: all,
-            hidden: false,
-            dealt: Some(Vec::new()),
-        };
-        let port = self.port(0, &built);
+        let all = DFSchema::try_from(whole.as_ref().clone()).map_err(errors::translate)?;
+        let port = self.port(0, all);
         let columns: Vec<usize> = scan
             .projection
             .clone()
             .unwrap_or_else(|| (0..whole.fields().len()).collect());
         let time = vec![None; columns.len()];
-        let selected = self.select(port, &columns).ok()?;
-        Some(Built {
+        let selected = self.select(port, &columns)?;
+        Ok(Some(Built {
             schema,
             time,
             ..selected
-        })
+        }))
     }
 
-    fn port(&mut self, port: usize, of: &Built) -> Built {
+    fn port(&mut self, port: usize, schema: DFSchema) -> Built {
         let facts = Facts {
             append_only: false,
             key: None,
             has_watermark: false,
             bound: None,
         };
-        let schema = Arc::new(of.schema.as_arrow().clone());
-        let node = self.push(NodeKind::Port(port), Vec::new(), schema, facts);
+        let columns = Arc::new(schema.as_arrow().clone());
+        let node = self.push(NodeKind::Port(port), Vec::new(), columns, facts);
         Built {
             node,
-            schema: of.schema.clone(),
             hidden: false,
-            time: vec![None; of.schema.fields().len()],
+            time: vec![None; schema.fields().len()],
+            schema,
             dealt: Some(Vec::new()),
         }
     }

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 impl Builder {
     pub(super) fn scan(&mut self, scan: &TableScan, want_hidden: bool) -> Result<Built> {
-        if let Some(own) = self.own_rows(scan) {
+        if let Some(own) = self.own_rows(scan)? {
             return Ok(own);
         }
         let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
