@@ -159,6 +159,8 @@ pub struct Rig {
     /// End offsets of each topic's partitions.
     topics: BTreeMap<String, Vec<i64>>,
     ended: BTreeSet<String>,
+    /// Topics out of reach.
+    away: BTreeSet<String>,
     /// Views that a test saw fail: no others may.
     failed: BTreeSet<String>,
     /// `SET` statements, which a new session needs again.
@@ -198,6 +200,7 @@ impl Rig {
             suffix: format!("~{:05}", NEXT.fetch_add(1, Ordering::Relaxed)),
             topics: BTreeMap::new(),
             ended: BTreeSet::new(),
+            away: BTreeSet::new(),
             failed: BTreeSet::new(),
             session_settings: Vec::new(),
             watches: BTreeMap::new(),
@@ -413,6 +416,11 @@ impl Rig {
 
     /// Puts a topic out of reach, or back.
     pub fn set_away(&mut self, topic: &str, away: bool) {
+        if away {
+            self.away.insert(topic.to_string());
+        } else {
+            self.away.remove(topic);
+        }
         memory::set_away(&self.local_topic(topic), away);
     }
 
