@@ -27,7 +27,7 @@ const BLOCK: u64 = 16_350;
 
 const USAGE: &str = "\
 cargo bench --bench nexmark -- [OPTIONS]
-  --query Q,…        q0 … q11, q14 … q22, all, or none for the generator alone (all)
+  --query Q,…        q0 … q12, q14 … q22, all, or none for the generator alone (all)
   --events N         events of all kinds together (1000000)
   --tasks N          tasks, and splits of each source (1)
   --state WHERE      rocksdb, or memory (rocksdb)

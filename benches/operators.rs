@@ -23,6 +23,7 @@ use weir_state::{MemoryStore, RelationId, WriteBatch};
 const ROWS: usize = 16 * 1024;
 const STEP: Step = Step {
     now_us: 0,
+    seed: 0,
     watermark: 0,
 };
 

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use weir_engine::pipeline::EngineOptions;
+use weir_engine::pipeline::{Clock, EngineOptions};
 use weir_server::{Instance, InstanceOptions};
 use weir_suite::nexmark::{self, Events, Output};
 
 const EVENTS: u64 = 100_000;
+/// Where the clock stands, for windows of processing time; and in microseconds since the epoch.
+const TIME: (&str, i64) = ("2024-03-01 10:00:07", 1_709_287_207_000_000);
 
 /// An instance, and its directory where it has one.
 struct Running {
@@ -27,6 +29,7 @@ impl Running {
             data: directory.as_ref().map(|directory| directory.path().to_owned()),
             engine: EngineOptions {
                 tasks,
+                clock: Clock::fixed(TIME.1),
                 ..EngineOptions::default()
             },
             ..InstanceOptions::default()
@@ -63,7 +66,7 @@ fn compare(tasks: usize, on_disk: bool, output: Output) {
         for query in nexmark::QUERIES {
             let name = format!("{query}_{tasks}_{}_{output:?}", if on_disk { "disk" } else { "memory" }).to_lowercase();
             let got = nexmark::run_query(&running.instance, &session, query, &name, output, true).await;
-            let expected = nexmark::rows(&session, nexmark::batch_sql(query)).await;
+            let expected = nexmark::rows(&session, &nexmark::batch_sql_at(query, TIME.0)).await;
             let count: usize = expected.iter().map(|batch| batch.num_rows()).sum();
             assert!(count > 0, "{query}: a batch answer without rows shows nothing");
             assert!(

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::window::WindowExpr;
@@ -107,6 +107,8 @@ pub enum NodeKind {
     Gate(GateSpec),
     /// Rows whose time it is, by the clock.
     Present(PresentSpec),
+    /// Gives rows values that are made once.
+    Draw(DrawSpec),
     /// Turns keyed records into changes of the last row by key.
     Upsert(UpsertSpec),
     /// The rows that follow from others by a term that reads them again.
@@ -495,6 +497,50 @@ pub struct PresentSpec {
     pub leaves: Option<usize>,
 }
 
+/// Values that are made once for each row, when it comes, and go with it. Output: the input's
+/// columns, then one for each value. Where rows are remembered, the input is dealt by all its columns
+/// ([`Exchange::Single`] if there are none).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrawSpec {
+    /// The values.
+    pub values: Vec<Drawn>,
+    /// The input deletes: rows are remembered with their values, so that these can be taken away.
+    pub keeps: bool,
+    /// Tells it from others in its graph over the same rows, which draw values of their own.
+    pub number: usize,
+}
+
+/// A value that differs each time it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Drawn {
+    /// The step's time: TIMESTAMP(6).
+    Now,
+    /// A DOUBLE from 0 to below 1.
+    Random,
+    /// A random UUID (RFC 9562, version 4), as text.
+    Uuid,
+}
+
+impl Drawn {
+    /// As SQL writes it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Drawn::Now => "now()",
+            Drawn::Random => "random()",
+            Drawn::Uuid => "uuid()",
+        }
+    }
+
+    /// The type of its column.
+    pub fn data_type(self) -> DataType {
+        match self {
+            Drawn::Now => DataType::Timestamp(TimeUnit::Microsecond, None),
+            Drawn::Random => DataType::Float64,
+            Drawn::Uuid => DataType::Utf8,
+        }
+    }
+}
+
 /// The last row by key. Input: the rows, and as last column a BOOLEAN that is true for a
 /// tombstone (whose row has only its key columns). Output: changes of rows without that column.
 #[derive(Debug, Clone, PartialEq)]
@@ -589,6 +635,7 @@ impl NodeKind {
             NodeKind::Over(_) => "Over",
             NodeKind::Gate(_) => "Gate",
             NodeKind::Present(_) => "Present",
+            NodeKind::Draw(_) => "Draw",
             NodeKind::Upsert(_) => "Upsert",
             NodeKind::Recurse(_) => "Recurse",
             NodeKind::Port(_) => "Port",
@@ -608,6 +655,7 @@ impl NodeKind {
                 | NodeKind::Over(_)
                 | NodeKind::Gate(_)
                 | NodeKind::Present(_)
+                | NodeKind::Draw(DrawSpec { keeps: true, .. })
                 | NodeKind::Upsert(_)
                 | NodeKind::Recurse(_)
                 | NodeKind::Values(_)

@@ -16,6 +16,7 @@ use crate::graph::{Node, NodeId, NodeKind};
 
 pub mod aggregate;
 mod arrangement;
+pub mod draw;
 pub mod gate;
 pub mod join;
 pub mod map;
@@ -37,11 +38,22 @@ pub mod window;
 /// below it will come. `i64::MIN` before the first row, `i64::MAX` when all inputs have ended.
 pub type Watermark = i64;
 
-/// What a step is given besides rows.
+/// What a step brings along that is no input.
 #[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// Its time, microseconds since the epoch.
+    pub now_us: i64,
+    /// A number that no other step has.
+    pub seed: u128,
+}
+
+/// What a step is given besides rows.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Step {
     /// The step's time, microseconds since the epoch: the only clock an operator may see.
     pub now_us: i64,
+    /// What random numbers are made of: the only lot an operator may draw.
+    pub seed: u128,
     /// The node's watermark after this step's rows. It never falls.
     pub watermark: Watermark,
 }
@@ -146,6 +158,7 @@ pub fn build(node: &Node, inputs: &[&Node], context: &TaskContext) -> Result<Opt
         NodeKind::Gate(spec) => Box::new(gate::Gate::new(spec, node, inputs[0], context)?),
         NodeKind::Recurse(spec) => Box::new(recurse::Recurse::new(spec, node, inputs, context)?),
         NodeKind::Present(spec) => Box::new(present::Present::new(spec, node, inputs[0], context)?),
+        NodeKind::Draw(spec) => Box::new(draw::Draw::new(spec, node, inputs[0], context)?),
         NodeKind::Upsert(spec) => Box::new(upsert::Upsert::new(spec, node, inputs[0], context)?),
         NodeKind::Values(spec) => Box::new(values::Values::new(spec, node, context)?),
         NodeKind::Repeat(spec) => Box::new(repeat::Repeat::new(spec, node)),

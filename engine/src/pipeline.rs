@@ -13,7 +13,7 @@
 //! - [`committer`], [`publication`], [`record`]: epochs made durable, and shown
 //! - [`supervisor`], [`attach`]: pipelines that become one; [`shared`]: what all threads share
 //! - [`logs`], [`backlog`], [`resumable`]: changelogs kept short; [`size`]: commits kept small
-//! - [`status`], [`report`]: what an engine says of itself
+//! - [`status`], [`report`]: what an engine says of itself; [`clock`]: its time
 //! - [`snapshot`], [`subscription`], [`delivery`], [`tables`], [`scan`]: who reads and writes
 
 use std::collections::HashMap;
@@ -32,6 +32,7 @@ use crate::{Error, Result};
 
 mod attach;
 mod backlog;
+mod clock;
 mod committer;
 mod dataflow;
 mod decode;
@@ -57,8 +58,10 @@ mod subscription;
 mod supervisor;
 mod tables;
 
+pub use clock::Clock;
 pub use delivery::{SinkRun, SinkStatus};
 pub use output::moved_rows;
+pub use record::due_us;
 pub use snapshot::{Batches, Pending, Snapshot, errors_relation};
 pub use status::{LagRow, OperatorRow, PipelineRow, ViewState};
 pub use subscription::{Delivery, Subscription};
@@ -85,6 +88,8 @@ pub struct EngineOptions {
     /// Bytes of changes that may wait for a client that follows a view or a query. One that is
     /// further behind is told so, and its subscription ends.
     pub changelog_limit: u64,
+    /// What `now()` is.
+    pub clock: Clock,
 }
 
 impl Default for EngineOptions {
@@ -95,6 +100,7 @@ impl Default for EngineOptions {
             step_rows: 50_000,
             entry_budget: None,
             changelog_limit: 256 << 20,
+            clock: Clock::default(),
         }
     }
 }
@@ -232,6 +238,11 @@ impl Engine {
             follower,
             pipeline,
         ))
+    }
+
+    /// Has every pipeline look whether there is something to do, as a fixed clock that was set needs.
+    pub fn wake(&self) {
+        self.shared.ring_all();
     }
 
     /// An id for a push query, for planning it.

@@ -92,6 +92,7 @@ fn relation(id: RelationId, name: &str, schema: SchemaRef) -> Relation {
         sql: String::new(),
         schema,
         key: None,
+        event_times: Vec::new(),
         depends_on: Vec::new(),
         comment: None,
         paused: false,

@@ -15,6 +15,7 @@ use weir_engine::relation::{RelationId, SourceSpec, StoredRelation, TableSpec, V
 
 use crate::opaque::Opaque;
 use crate::parse;
+use crate::plan::TimeBound;
 use crate::statement::{Expression, Name, Query, RelationKind, Statement};
 use crate::{Error, Result, explain, plan};
 
@@ -33,6 +34,9 @@ pub struct Relation {
     pub schema: SchemaRef,
     /// Columns that are unique in it, if any.
     pub key: Option<Vec<usize>>,
+    /// How event time bounds the columns of a materialized view; empty for other relations. A source
+    /// says it by its watermark.
+    pub event_times: Vec<Option<TimeBound>>,
     /// Relations whose rows it reads, and those that its statement names (plain views among them):
     /// none of these may go before it does.
     pub depends_on: Vec<RelationId>,

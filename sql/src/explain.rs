@@ -121,7 +121,7 @@ fn is_window_bound(graph: &Graph, node: &Node, column: usize) -> bool {
             Some(key) => is_window_bound(graph, input, *key),
             None => false,
         },
-        (NodeKind::Union | NodeKind::Gate(_) | NodeKind::TopN(_) | NodeKind::Over(_), Some(input)) => {
+        (NodeKind::Union | NodeKind::Gate(_) | NodeKind::TopN(_) | NodeKind::Over(_) | NodeKind::Draw(_), Some(input)) => {
             column < input.schema.fields().len() && is_window_bound(graph, input, column)
         }
         _ => false,
@@ -223,6 +223,10 @@ fn describe(graph: &Graph, node: &Node) -> String {
         (NodeKind::Upsert(upsert), Some(below)) => format!("the last row by {}", names(below, &upsert.keys)),
         (NodeKind::Unnest(unnest), Some(below)) => describe_unnest(below, unnest),
         (NodeKind::Present(present), Some(below)) => describe_present(below, present),
+        (NodeKind::Draw(draw), _) => {
+            let values: Vec<&str> = draw.values.iter().map(|value| value.text()).collect();
+            values.join(", ")
+        }
         (NodeKind::Values(values), _) => describe_values(values),
         (NodeKind::Repeat(repeat), Some(below)) => format!("each row {} times", names(below, &[repeat.times])),
         (NodeKind::Union, _) => format!("of {} inputs", node.inputs.len()),

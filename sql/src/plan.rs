@@ -21,6 +21,8 @@ mod bind;
 mod calls;
 pub(crate) mod checked;
 pub mod circles;
+mod clock;
+mod drawn;
 mod equalities;
 pub(crate) mod errors;
 mod expr;
@@ -46,7 +48,7 @@ mod unnest;
 mod window;
 
 pub use bind::{sink, source, table};
-pub use query::Closing;
+pub use query::{Closing, TimeBound};
 use sorted::SortedBy;
 
 /// A push query, planned.
@@ -158,6 +160,7 @@ pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result
         sql: statement.text.clone(),
         schema,
         key: None,
+        event_times: Vec::new(),
         depends_on,
         comment: None,
         paused: false,
@@ -189,6 +192,7 @@ pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catal
         sql: statement.text.clone(),
         schema: done.schema,
         key,
+        event_times: done.times,
         depends_on: depends_on(&statement.query, done.reads, catalog),
         comment: None,
         paused: false,

@@ -41,3 +41,8 @@ SELECT window_start, max(n) AS most FROM TUMBLE((
 -- Bins of event time close as windows do.
 SELECT auction, date_trunc('minute', at) AS minute, count(*) AS bids FROM bids GROUP BY auction, minute EMIT ON WINDOW CLOSE;
 SELECT date_bin(INTERVAL '15' MINUTE, at) AS quarter, max(price) AS top FROM bids GROUP BY quarter EMIT CHANGES;
+-- Over what a materialized view has of event time.
+SELECT window_end, count(*) FROM TUMBLE(dear, at, INTERVAL '10' SECOND) GROUP BY window_end EMIT ON WINDOW CLOSE;
+SELECT date_trunc('minute', at) AS minute, count(*) AS n FROM dear GROUP BY minute EMIT ON WINDOW CLOSE;
+SELECT auction, at FROM dear EMIT ON WINDOW CLOSE;
+SELECT at, count(*) AS n FROM bids GROUP BY at EMIT ON WINDOW CLOSE;

@@ -17,7 +17,7 @@ use arrow::datatypes::DataType;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use weir_engine::connector::memory;
-use weir_engine::pipeline::EngineOptions;
+use weir_engine::pipeline::{Clock, EngineOptions};
 use weir_server::{Body, ErrorKind, Instance, InstanceOptions, Session};
 use weir_state::{DmlCommit, MemoryStore, RocksOptions, RocksStore, Store};
 
@@ -47,6 +47,8 @@ pub struct Settings {
     pub lives: Vec<u64>,
     /// On RocksDB instead of in memory.
     pub rocks: bool,
+    /// What `now()` is.
+    pub clock: Clock,
     /// How long anything may take before the test fails with what it waits for.
     pub patience: Duration,
 }
@@ -60,6 +62,7 @@ impl Default for Settings {
             checkpoint_interval: Duration::from_millis(500),
             lives: Vec::new(),
             rocks: false,
+            clock: Clock::default(),
             patience: Duration::from_secs(60),
         }
     }
@@ -222,6 +225,7 @@ impl Rig {
                 step_rows: self.settings.step_rows,
                 entry_budget: self.settings.entry_budget,
                 checkpoint_interval: self.settings.checkpoint_interval,
+                clock: self.settings.clock.clone(),
                 ..EngineOptions::default()
             };
             let options = InstanceOptions {
@@ -422,6 +426,12 @@ impl Rig {
             self.away.remove(topic);
         }
         memory::set_away(&self.local_topic(topic), away);
+    }
+
+    /// Moves the clock, which must be a fixed one.
+    pub fn set_clock(&mut self, us: i64) {
+        self.settings.clock.set(us);
+        self.instance().engine().wake();
     }
 
     /// This rig's own folder.

@@ -20,6 +20,7 @@
 //! verify [view …]                     settles; views equal the batch answers of their queries
 //! failed hot                          waits until a view has failed: the cause
 //! write in.csv | file out.csv         a file of the folder $DIR: its lines
+//! clock 2024-01-01 10:00:00           sets what now() is; it stands there from the start, and until the next
 //! crash | restart                     … and opens again over the same store
 //! tasks 3                             restarts with so many tasks
 //! once …                              the rest is not repeated with crashes, for the reason given
@@ -82,6 +83,14 @@ impl Script {
     /// Whether a part of it is only run without crashes.
     pub fn is_once(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.verb, Verb::Once))
+    }
+
+    /// Where the clock stands at first, if the script sets it.
+    pub fn clock_us(&self) -> Option<i64> {
+        self.entries.iter().find_map(|entry| match entry.verb {
+            Verb::Clock(us) => Some(us),
+            _ => None,
+        })
     }
 
     /// Writes the script anew with other expectations.

@@ -9,7 +9,9 @@
 //! values that DISTINCT and extremes under deletes need ([`collection`]).
 //!
 //! A group that ends with event time lies in the bucket of that time. With EMIT ON WINDOW CLOSE it
-//! gives its row when the watermark arrives there; without, its state only goes.
+//! gives its row when the watermark arrives there; without, its state only goes. A row that comes for
+//! it after that is late: dropped and counted. (Windows over a source drop theirs before; a view's rows
+//! come as they are.)
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
 use arrow::compute::{self, kernels::cmp};
@@ -57,6 +59,7 @@ pub struct Aggregate {
     sets: Collections,
     touched: Touched,
     found: Found,
+    late_dropped: u64,
 }
 
 /// Memory used again for each batch: its keys and where they are.
@@ -109,6 +112,7 @@ impl Aggregate {
             set_table: has_sets.then(|| open(1, Layout::Deltas)).transpose()?,
             sets,
             found: Found::default(),
+            late_dropped: 0,
         })
     }
 
@@ -118,6 +122,7 @@ impl Aggregate {
 
     /// Adds a batch to its groups.
     fn apply(&mut self, batch: &ChangeBatch) -> Result<()> {
+        let batch = &self.on_time(batch)?;
         if batch.is_empty() {
             return Ok(());
         }
@@ -139,6 +144,29 @@ impl Aggregate {
             collections: &self.found.sets,
         };
         self.groups.update(batch, &targets, &mut self.sets)
+    }
+
+    /// The rows of groups that have not ended.
+    fn on_time(&mut self, batch: &ChangeBatch) -> Result<ChangeBatch> {
+        let Some(close) = &self.close else {
+            return Ok(batch.clone());
+        };
+        let times = batch.column(self.keys[close.column]);
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let Some(ended) = self.table.closed_through() else {
+            return Ok(batch.clone());
+        };
+        let kept: BooleanArray = times
+            .iter()
+            .map(|time| Some(time.is_none_or(|time| time > ended)))
+            .collect();
+        match batch.num_rows() - kept.true_count() {
+            0 => Ok(batch.clone()),
+            late => {
+                self.late_dropped += late as u64;
+                batch.filter(&kept)
+            }
+        }
     }
 
     /// Finds the slots of the keys and buckets in `found`.
@@ -346,6 +374,7 @@ impl Operator for Aggregate {
         OperatorStats {
             state_bytes: (bytes + self.groups.bytes() + self.sets.bytes()) as u64,
             state_entries: self.table.entries() as u64,
+            late_dropped: self.late_dropped,
             ..OperatorStats::default()
         }
     }

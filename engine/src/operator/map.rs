@@ -202,6 +202,7 @@ mod tests {
 
     const NOW: Step = Step {
         now_us: 0,
+        seed: 0,
         watermark: i64::MIN,
     };
 

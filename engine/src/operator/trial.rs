@@ -256,6 +256,7 @@ impl<'a> Life<'a> {
         let mut output = Bag::new();
         let step = Step {
             now_us: 0,
+            seed: 0,
             watermark: record.watermark,
         };
         for (operator, inputs) in self.operators.iter_mut().zip(dealt) {
@@ -395,7 +396,11 @@ impl Subject {
             .map(|(rows, node)| vec![batch(&node.schema, rows)])
             .collect();
         let mut bag = Bag::new();
-        add_batches(&mut bag, &operator.step(&Step { now_us: 0, watermark }, inputs)?);
+        add_batches(&mut bag, &operator.step(&Step {
+                now_us: 0,
+                seed: 0,
+                watermark,
+            }, inputs)?);
         Ok(bag)
     }
 }

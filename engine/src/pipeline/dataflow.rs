@@ -14,7 +14,7 @@ use weir_state::{Epoch, RelationId, Store, WriteBatch};
 use super::output::ViewOutput;
 use crate::change::ChangeBatch;
 use crate::graph::{Exchange, Graph, NodeId, NodeKind};
-use crate::operator::{self, Operator, TaskContext, Watermark};
+use crate::operator::{self, Moment, Operator, TaskContext, Watermark};
 use crate::relation::ViewSpec;
 use crate::row::RowCodec;
 use crate::{Error, Result, shard};
@@ -331,7 +331,7 @@ impl Dataflow {
     /// (without); what they hold is no longer of use.
     pub fn step(
         &mut self,
-        now_us: i64,
+        moment: Moment,
         mut inputs: HashMap<RelationId, RelationInput>,
         mut failed: BTreeMap<RelationId, Option<Error>>,
     ) -> BTreeMap<RelationId, Option<Error>> {
@@ -349,16 +349,16 @@ impl Dataflow {
         for level in 0..self.levels {
             let (plan, moved, out) = (&self.plan, &moved, &failed);
             if let [task] = &mut self.tasks[..] {
-                task.run_level(level, now_us, plan, moved, &by_task[0], out);
+                task.run_level(level, moment, plan, moved, &by_task[0], out);
             } else {
                 std::thread::scope(|scope| {
                     let mut tasks = self.tasks.iter_mut().zip(&by_task);
                     let first = tasks.next();
                     for (task, input) in tasks {
-                        scope.spawn(move || task.run_level(level, now_us, plan, moved, input, out));
+                        scope.spawn(move || task.run_level(level, moment, plan, moved, input, out));
                     }
                     if let Some((task, input)) = first {
-                        task.run_level(level, now_us, plan, moved, input, out);
+                        task.run_level(level, moment, plan, moved, input, out);
                     }
                 });
             }

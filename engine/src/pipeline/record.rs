@@ -24,6 +24,7 @@ pub fn extra(
     sources: impl Iterator<Item = (RelationId, Option<Watermark>)>,
     right: &BTreeMap<RelationId, Epoch>,
     dml_read: DmlCommit,
+    due_us: Option<i64>,
 ) -> Value {
     let watermarks: BTreeMap<String, Watermark> = watermarks
         .iter()
@@ -32,7 +33,18 @@ pub fn extra(
     let sources: BTreeMap<String, Watermark> = sources
         .filter_map(|(id, watermark)| Some((id.to_string(), watermark?)))
         .collect();
-    json!({ "watermarks": watermarks, "sources": sources, "right": right, "dml_read": dml_read })
+    json!({
+        "watermarks": watermarks,
+        "sources": sources,
+        "right": right,
+        "dml_read": dml_read,
+        "due_us": due_us,
+    })
+}
+
+/// When it has something to do next though nothing comes, microseconds since the epoch.
+pub fn due_us(record: &PipelineRecord) -> Option<i64> {
+    record.extra.get("due_us").and_then(Value::as_i64)
 }
 
 /// The watermarks of its nodes.

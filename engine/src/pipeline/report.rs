@@ -3,7 +3,6 @@
 use weir_state::{Epoch, Keyspace, RelationId, keys};
 
 use super::delivery::SinkStatus;
-use super::runtime::clock_us;
 use super::status::{LagRow, OperatorRow, PipelineRow};
 use super::{Engine, FIRST_QUERY};
 
@@ -62,7 +61,7 @@ impl Engine {
 
     /// Every split that a pipeline reads.
     pub fn lag(&self) -> Vec<LagRow> {
-        let now_us = clock_us();
+        let now_us = self.shared.options.clock.now_us();
         let mut rows = Vec::new();
         let pipelines = self.shared.pipelines.read().clone();
         for (pipeline, handle) in &pipelines {

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use weir_state::pipelines::PipelineRecord;
 use weir_state::{DmlCommit, Epoch, PipelineId, RelationId, Store};
 
+use super::clock;
 use super::dataflow::{Dataflow, RelationInput, ViewParts};
 use super::publication::NO_TABLES;
 use super::reader::Bell;
@@ -18,7 +19,7 @@ use super::size::Size;
 use super::snapshot::Batches;
 use super::source::{SourceInput, SourceProgress};
 use crate::connector::Positions;
-use crate::operator::Watermark;
+use crate::operator::{Moment, Watermark};
 use crate::relation::{StoredRelation, ViewSpec};
 use crate::{Error, Result};
 
@@ -187,13 +188,6 @@ pub struct Runtime {
     published: (DmlCommit, bool),
 }
 
-/// Microseconds since the epoch, by the clock.
-pub fn clock_us() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_micros() as i64)
-}
-
 impl Runtime {
     /// Runs a pipeline until it ends. Called on its own thread.
     pub fn run(shared: Arc<Shared>, start: Start) -> Exit {
@@ -236,7 +230,7 @@ impl Runtime {
             absorbed: Vec::new(),
             skipped: Errors::default(),
             stored_all: false,
-            last_progress_us: clock_us(),
+            last_progress_us: shared.options.clock.now_us(),
             untold: true,
             last_status: Instant::now(),
             published: (DmlCommit::ZERO, false),
@@ -306,7 +300,7 @@ impl Runtime {
             nap = nap.min(telling::OFTEN);
         }
         if let Some(due_us) = self.dataflow.due_us() {
-            let left_us = due_us.saturating_sub(clock_us()).max(1000);
+            let left_us = due_us.saturating_sub(self.clock_us()).max(1000);
             nap = nap.min(Duration::from_micros(left_us as u64));
         }
         let _ = self.start.ear.recv_timeout(nap);
@@ -341,11 +335,16 @@ impl Runtime {
         let mut any = self.take_logs(&mut inputs)?;
         any |= self.take_sources(&mut inputs, &mut failed);
         let due_us = self.dataflow.due_us().filter(|_| matches!(self.mode, Mode::Running));
-        any |= due_us.is_some_and(|due_us| due_us <= clock_us());
+        any |= due_us.is_some_and(|due_us| due_us <= self.clock_us());
         if any {
             self.run_step(inputs, failed)?;
         }
         Ok(any)
+    }
+
+    /// Microseconds since the epoch.
+    fn clock_us(&self) -> i64 {
+        self.shared.options.clock.now_us()
     }
 
     /// Whether the next checkpoint is as large as one may get.
@@ -362,9 +361,13 @@ impl Runtime {
         self.started = true;
         self.dirty = true;
         self.untold = true;
-        self.last_progress_us = clock_us();
+        self.last_progress_us = self.clock_us();
         self.size.take(inputs.values().map(RelationInput::rows).sum());
-        let failed = self.dataflow.step(self.last_progress_us, inputs, failed);
+        let moment = Moment {
+            now_us: self.last_progress_us,
+            seed: clock::seed(),
+        };
+        let failed = self.dataflow.step(moment, inputs, failed);
         if failed.is_empty() {
             Ok(())
         } else {

@@ -185,6 +185,11 @@ impl KeyedTable {
         (*first <= through && *first != NEVER).then_some(*first)
     }
 
+    /// Up to which bucket all are closed, if some are.
+    pub fn closed_through(&self) -> Option<i64> {
+        self.buckets().closed_through
+    }
+
     /// Makes a bucket's entries present and gives all of them that are not empty.
     ///
     /// # Errors

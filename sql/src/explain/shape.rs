@@ -99,6 +99,7 @@ fn kept(graph: &Graph, node: &Node) -> String {
         }
         NodeKind::Recurse(recurse) => format!("{name} distinct {}", recurse.distinct),
         NodeKind::Present(present) => format!("{name} from {:?} until {:?}", present.enters, present.leaves),
+        NodeKind::Draw(draw) => format!("{name} {:?}", draw.values),
         NodeKind::Upsert(upsert) => format!("{name} by {:?}", upsert.keys),
         _ => name.to_string(),
     }

@@ -63,7 +63,10 @@ impl Builder {
         }
         // Bins of event time close as windows do, and so judge late rows.
         let binned = self.closing == Closing::Emit && aggregate.group_expr.iter().any(|expr| bin_of(expr).is_some());
-        let input = self.build(&aggregate.input, binned)?;
+        let mut input = self.build(&aggregate.input, binned)?;
+        if self.closing == Closing::Emit && !binned && self.groups_moments(&input, &aggregate.group_expr) {
+            input = self.build(&aggregate.input, true)?;
+        }
         let (input, bin) = self.binned(input, &aggregate.group_expr)?;
         refuse::subqueries(aggregate.group_expr.iter().chain(&aggregate.aggr_expr))?;
         let calls = aggregate.aggr_expr.iter().map(wanted).collect::<Result<Vec<_>>>()?;

@@ -1,4 +1,5 @@
-//! `now()` in the filters of a continuous query: the step's time.
+//! `now()` in the filters of a continuous query: the step's time. (Elsewhere it is a value of the
+//! row's: [`super::drawn`].)
 //!
 //! A plan has it as a parameter, so that no rule takes it for a constant. A condition that compares
 //! it says from when or until when a row passes: `ts > now() - INTERVAL '1 hour'` holds until the
@@ -52,7 +53,7 @@ fn parameter(expr: Expr) -> PlanResult<Transformed<Expr>> {
 
 /// Whether a function is the step's time.
 pub fn is_now(function: &str) -> bool {
-    matches!(function, "now" | "current_timestamp")
+    matches!(function, "now" | "localtimestamp")
 }
 
 /// Whether an expression rests on `now()`.

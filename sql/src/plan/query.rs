@@ -13,10 +13,10 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions as physical_exprs;
-use datafusion::physical_expr_common::physical_expr::is_volatile;
 use weir_engine::graph::{Exchange, Graph, Input, MapSpec, Node, NodeId, NodeKind};
 use weir_engine::relation::{RelationId, Storage, WATERMARK_COLUMN};
 
+use super::drawn::DrawNode;
 use super::expr::physical;
 use super::multiset::RepeatNode;
 use super::window::WindowNode;
@@ -25,6 +25,7 @@ use crate::{Error, Result, explain};
 
 mod bins;
 mod closing;
+mod draw;
 mod interval;
 mod join;
 mod order;
@@ -85,6 +86,8 @@ pub struct Translated {
     pub graph: Graph,
     /// Its result's columns.
     pub schema: SchemaRef,
+    /// How event time bounds them, as the watermark of the result goes.
+    pub times: Vec<Option<TimeBound>>,
     /// Relations that it reads.
     pub reads: Vec<RelationId>,
 }
@@ -104,7 +107,10 @@ pub fn translate(plan: &LogicalPlan, closing: Closing, max_iterations: u32, name
     let mut root = builder.prune(root);
     let schema = builder.name_columns(&mut root, names)?;
     builder.settle_key(&root)?;
+    let told = builder.graph.output().has_watermark;
+    let times = root.time.iter().map(|bound| bound.filter(|_| told));
     Ok(Translated {
+        times: times.collect(),
         graph: builder.graph,
         schema,
         reads: builder.reads.into_iter().collect(),
@@ -221,13 +227,18 @@ impl Builder {
                 // Inside a query an order without limit means nothing.
                 None => self.build(&sort.input, want_hidden),
             },
-            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowNode>() {
-                Some(window) => self.window(window, want_hidden),
-                None => match extension.node.as_any().downcast_ref::<RepeatNode>() {
-                    Some(repeat) => self.repeat(repeat),
-                    None => Err(refuse::plan(plan)),
-                },
-            },
+            LogicalPlan::Extension(extension) => {
+                let node = extension.node.as_any();
+                if let Some(window) = node.downcast_ref::<WindowNode>() {
+                    self.window(window, want_hidden)
+                } else if let Some(repeat) = node.downcast_ref::<RepeatNode>() {
+                    self.repeat(repeat)
+                } else if let Some(draw) = node.downcast_ref::<DrawNode>() {
+                    self.draw(draw, want_hidden)
+                } else {
+                    Err(refuse::plan(plan))
+                }
+            }
             LogicalPlan::Values(values) => self.values(&values.values, values.schema.as_ref()),
             LogicalPlan::EmptyRelation(empty) => {
                 let rows = vec![Vec::new(); usize::from(empty.produce_one_row)];
@@ -483,7 +494,7 @@ impl Builder {
             state_bound: facts.bound,
         };
         let same = self.graph.nodes.iter().position(|other| *other == node);
-        match same.filter(|_| !draws(&node.kind)) {
+        match same {
             Some(at) => NodeId(at as u32),
             None => self.graph.push(node),
         }
@@ -497,12 +508,6 @@ fn condition(predicate: &Expr) -> Option<Expr> {
         Expr::Literal(value, _) if value.is_null() => Some(lit(false)),
         other => Some(other.clone()),
     }
-}
-
-/// Whether a node computes values that differ each time they are computed.
-fn draws(kind: &NodeKind) -> bool {
-    let NodeKind::Map(map) = kind else { return false };
-    map.exprs.iter().chain(&map.filter).any(is_volatile)
 }
 
 /// What is proved of a node's output.

@@ -3,45 +3,65 @@
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Volatility, Window, utils::split_conjunction};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Window, utils::split_conjunction};
 
-use weir_engine::graph::Ranking;
+use weir_engine::graph::{Drawn, Ranking};
 
 use super::query::column_of;
+use super::{drawn, now};
 use crate::{Error, Result};
 
 /// Refuses what the rules would turn into something that nobody wrote.
 pub fn as_written(plan: &LogicalPlan) -> Result<()> {
     let mut refused = None;
     plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                let is_filter = matches!(node, LogicalPlan::Filter(_));
-                if let Expr::ScalarFunction(call) = expr
-                    && call.func.signature().volatility != Volatility::Immutable
-                    && !(is_filter && super::now::is_now(call.func.name()))
-                {
-                    refused.get_or_insert(volatile(call.func.name()));
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
+        for function in drawn::functions(node)? {
+            if let Some(error) = volatile(node, &function) {
+                refused.get_or_insert(error);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
     })
     .map_err(super::errors::translate)?;
     refused.map_or(Ok(()), Err)
 }
 
-/// A value that differs from one evaluation to the next can't be taken back by a later delete.
-fn volatile(function: &str) -> Error {
-    let instead = if super::now::is_now(function) {
-        "it can stand in a filter (WHERE ts > now() - INTERVAL '1 hour'); elsewhere use a column of the source (for \
-         example METADATA FROM 'timestamp')"
-    } else {
-        "make it where the record is made, or ask ad hoc with SELECT"
+/// Why a node may not compute with a function whose value differs from one call to the next; `None`
+/// if it may.
+fn volatile(node: &LogicalPlan, function: &str) -> Option<Error> {
+    let is_filter = matches!(node, LogicalPlan::Filter(_));
+    if is_filter && now::is_now(function) {
+        return None;
+    }
+    let why = match (drawn::value(function), node) {
+        (None, _) => {
+            return Some(Error::new(format!(
+                "{function}() can't stand in a continuous query: its value changes with time or call; ask ad hoc with \
+                 SELECT"
+            )));
+        }
+        (Some(Drawn::Now), LogicalPlan::Filter(_)) => {
+            return Some(Error::new(format!(
+                "{function}() can't stand in a filter of a continuous query; write what it means with now(), as in WHERE \
+                 ts > now() - INTERVAL '1 day'"
+            )));
+        }
+        (
+            Some(_),
+            LogicalPlan::Projection(_)
+            | LogicalPlan::Aggregate(_)
+            | LogicalPlan::Window(_)
+            | LogicalPlan::Filter(_),
+        ) => return None,
+        (Some(_), LogicalPlan::Sort(_) | LogicalPlan::Distinct(_)) => "in ORDER BY or DISTINCT ON",
+        (Some(_), LogicalPlan::Join(_)) => "in the ON of a join",
+        (Some(_), LogicalPlan::Values(_)) => "in VALUES",
+        (Some(_), _) => "here",
     };
-    Error::new(format!(
-        "{function}() in a continuous query is not supported here: its value changes with time or call; {instead}"
-    ))
+    Some(Error::new(format!(
+        "{function}() can't stand {why} of a continuous query: each row has a value of its own, made once; make it a \
+         column in the SELECT list of a query in parentheses, and use that"
+    )))
 }
 
 /// The error for a plan node that has no streaming form.
@@ -191,7 +211,7 @@ pub fn no_close(has_watermark: bool) -> Error {
     Error::new(if has_watermark {
         "EMIT ON WINDOW CLOSE needs something that event time closes in the result: group by window_start and \
          window_end of a window over the column that the source's WATERMARK is for, by date_trunc or date_bin of it, or \
-         keep that column. (Rows of a materialized view don't bring it along; those of a plain view do.)"
+         keep that column"
     } else {
         "EMIT ON WINDOW CLOSE needs a watermark: declare WATERMARK FOR column AS column - INTERVAL '5' SECOND on the \
          source; or leave it out to get every change"

@@ -32,6 +32,9 @@ pub fn register(state: &mut SessionState) -> Result<()> {
         let around = Around::Size(growth);
         state.register_udf(Arc::new(ScalarUDF::from(Wrapped { plain, around })))?;
     }
+    // PostgreSQL's name.
+    let uuid = state.udf("uuid")?.as_ref().clone();
+    state.register_udf(Arc::new(uuid.with_aliases(["gen_random_uuid"])))?;
     Ok(())
 }
 

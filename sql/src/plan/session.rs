@@ -41,7 +41,9 @@ use super::equalities::Equalities;
 use super::never::NeverOverOneGroup;
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
-use super::{errors, extremes, fetch, first_rows, json, multiset, names, now, numbers, refuse, sums, unnest, window};
+use super::{
+    clock, drawn, errors, extremes, fetch, first_rows, json, multiset, names, now, numbers, refuse, sums, unnest, window,
+};
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
 use crate::read::apart;
@@ -93,7 +95,8 @@ pub fn state() -> &'static SessionState {
         state
             .register_expr_planner(Arc::new(json::Operators))
             .expect("operators can be registered");
-        for function in window::functions().into_iter().chain(json::functions()) {
+        let own = [window::functions(), json::functions().to_vec(), clock::functions()];
+        for function in own.into_iter().flatten() {
             state.register_udf(function).expect("functions can be registered");
         }
         scalars::register(&mut state).expect("functions can be registered");
@@ -338,7 +341,9 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
     let plan = raw_plan(&query, catalog)?;
     let plan = first_rows::spelled_out(plan, false).map_err(errors::translate)?;
     refuse::as_written(&plan)?;
-    let plan = now::as_parameter(plan).map_err(errors::translate)?;
+    let plan = now::as_parameter(plan)
+        .and_then(drawn::made_once)
+        .map_err(errors::translate)?;
     let plan = window::make_explicit(plan).map_err(errors::translate)?;
     let plan = analyzed(rewritten(plan, Use::Kept)?)?;
     let mut options = ConfigOptions::default();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use weir_engine::graph::NodeKind;
 use weir_engine::pipeline::{LagRow, ViewState};
 use weir_engine::relation::RelationId;
 use weir_sql::statement::RelationKind;
@@ -146,6 +147,9 @@ impl Rig {
 
     fn has_taken_all(&self, record: &PipelineRecord, hosts: &Hosts) -> Result<(), String> {
         self.has_taken_dml(record, hosts)?;
+        if weir_engine::pipeline::due_us(record).is_some_and(|due_us| due_us <= self.settings.clock.now_us()) {
+            return Err(format!("pipeline {} to do what is due by the clock", record.id));
+        }
         for source in self.read_by(record, RelationKind::Source) {
             let splits = record.positions.get(&source.to_string());
             self.is_read(source, splits.unwrap_or(&BTreeMap::new()))?;
@@ -168,6 +172,33 @@ impl Rig {
             let left = changelog::read(self.beneath.as_ref(), *view, *taken, epoch);
             if epoch > *taken && left.map_err(|error| error.to_string())?.next().is_some() {
                 return Err(format!("pipeline {} to follow view {view} to epoch {epoch}", record.id));
+            }
+            self.has_taken_watermark(record, *view, hosts)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a pipeline knows how far the event time of a view of another has come.
+    fn has_taken_watermark(&self, record: &PipelineRecord, view: RelationId, hosts: &Hosts) -> Result<(), String> {
+        let catalog = self.instance().catalog();
+        let told = |record: &PipelineRecord, of: RelationId, node: usize| {
+            record.extra["watermarks"][format!("{of}:{node}")].as_i64()
+        };
+        let graph = |of: RelationId| catalog.by_id(of).and_then(|relation| relation.graph().cloned());
+        let (Some(host), Some(followed)) = (hosts.get(&view), graph(view)) else {
+            return Ok(());
+        };
+        if !followed.output().has_watermark {
+            return Ok(());
+        }
+        let watermark = told(host, view, followed.nodes.len() - 1);
+        for reader in &record.views {
+            let nodes = graph(*reader).map(|graph| graph.nodes).unwrap_or_default();
+            for (place, node) in nodes.iter().enumerate() {
+                let reads = matches!(&node.kind, NodeKind::Input(input) if input.relation == view);
+                if reads && told(record, *reader, place) < watermark {
+                    return Err(format!("pipeline {} to know the watermark of view {view}", record.id));
+                }
             }
         }
         Ok(())

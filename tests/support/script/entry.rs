@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use weir_engine::connector::memory::Record;
 
 use super::record;
@@ -74,6 +75,8 @@ pub enum Verb {
         lines: Vec<String>,
     },
     File(String),
+    /// Microseconds since the epoch.
+    Clock(i64),
     Crash,
     Restart,
     Tasks(usize),
@@ -144,6 +147,7 @@ fn word(words: &[&str]) -> Result<Verb, String> {
         ["verify", views @ ..] => Verb::Verify(views.iter().map(name).collect()),
         ["failed", view] => Verb::Failed(name(view)),
         ["file", file] => Verb::File(name(file)),
+        ["clock", time @ ..] if !time.is_empty() => Verb::Clock(time_us(&time.join(" "))?),
         ["crash"] => Verb::Crash,
         ["restart"] => Verb::Restart,
         ["tasks", tasks] => Verb::Tasks(number(tasks)?),
@@ -191,6 +195,11 @@ fn option(words: &[&str], name: &str, default: usize) -> Result<usize, String> {
             words.join(" ")
         )),
     }
+}
+
+fn time_us(text: &str) -> Result<i64, String> {
+    let nanos = string_to_timestamp_nanos(text).map_err(|error| format!("'{text}' is no time: {error}"))?;
+    Ok(nanos / 1000)
 }
 
 fn number(text: &str) -> Result<usize, String> {

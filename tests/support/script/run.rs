@@ -4,6 +4,8 @@
 use std::fs;
 use std::ops::Range;
 
+use weir_engine::pipeline::Clock;
+
 use super::{Entry, Expect, Script, Verb, matches};
 use crate::rig::{Outcome, Reply, Rig, Settings, Trouble, is_done_already};
 use crate::rows;
@@ -56,6 +58,10 @@ fn perform_all(script: &Script, settings: &Settings, mut came: Option<&mut Came>
         message,
     };
     let mut passed = Passed::default();
+    let mut settings = settings.clone();
+    if let Some(us) = script.clock_us() {
+        settings.clock = Clock::fixed(us);
+    }
     let mut rig = Rig::new(settings.clone()).map_err(|error| at(1, error))?;
     let mut settled = false;
     for entry in &script.entries {
@@ -189,6 +195,7 @@ fn act(rig: &mut Rig, verb: &Verb) -> Result<(), String> {
             let path = rig.folder().join(file);
             fs::write(&path, lines.join("\n") + "\n").map_err(|error| format!("$DIR/{file}: {error}"))?;
         }
+        Verb::Clock(us) => rig.set_clock(*us),
         Verb::Crash => rig.crash()?,
         Verb::Restart => rig.restart()?,
         Verb::Tasks(tasks) => {

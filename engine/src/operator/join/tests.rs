@@ -311,6 +311,7 @@ fn a_partner_that_changes_never_shows_as_nulls() {
         let batch = crate::operator::trial::batch(&subject.inputs[1].schema, &change);
         let step = Step {
             now_us: 0,
+            seed: 0,
             watermark: 0,
         };
         for batch in join.step(&step, vec![vec![], vec![batch]]).unwrap() {
@@ -374,6 +375,7 @@ fn floats_are_joined_as_they_are_equal() {
     let odd_nan = f64::from_bits(f64::NAN.to_bits() | 5);
     let step = Step {
         now_us: 0,
+        seed: 0,
         watermark: 0,
     };
     // Whichever side comes last, the bits that come out are the same.

@@ -35,7 +35,10 @@ impl Life {
     }
 
     fn step(&mut self, now_us: i64, rows: &[(Row, i64)]) -> Bag {
-        let step = Step { now_us, watermark: 0 };
+        let step = Step {
+            now_us,
+            ..Step::default()
+        };
         let schema = input(&TYPES, false).schema;
         let output = self.operator.step(&step, vec![vec![batch(&schema, rows)]]).unwrap();
         let mut bag = Bag::new();

@@ -89,6 +89,7 @@ impl Rig {
     fn step(&mut self, batches: Vec<ChangeBatch>) -> Vec<String> {
         let step = Step {
             now_us: 0,
+            seed: 0,
             watermark: i64::MIN,
         };
         let output = self.upsert.step(&step, vec![batches]).unwrap();
@@ -135,6 +136,7 @@ fn records_cannot_be_taken_back() {
     let mut rig = Rig::new(None);
     let step = Step {
         now_us: 0,
+        seed: 0,
         watermark: i64::MIN,
     };
     let deletes = records(&[(1, Some("a"))]).negate();

@@ -11,6 +11,7 @@ use crate::change::Weights;
 
 const STEP: Step = Step {
     now_us: 0,
+    seed: 0,
     watermark: i64::MIN,
 };
 const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);

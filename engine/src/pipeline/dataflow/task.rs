@@ -9,7 +9,7 @@ use weir_state::{Epoch, RelationId, WriteBatch};
 use super::{NodeCounters, NodeRef, PlanNode};
 use crate::change::ChangeBatch;
 use crate::graph::NodeKind;
-use crate::operator::{Operator, Step};
+use crate::operator::{Moment, Operator, Step};
 use crate::pipeline::output::ViewOutput;
 use crate::{Error, Result, shard};
 
@@ -64,7 +64,7 @@ impl Task {
     pub(super) fn run_level(
         &mut self,
         level: usize,
-        now_us: i64,
+        moment: Moment,
         plan: &[PlanNode],
         moved: &[bool],
         input: &HashMap<RelationId, Vec<ChangeBatch>>,
@@ -76,7 +76,7 @@ impl Task {
                 continue;
             }
             let started = Instant::now();
-            let run = AssertUnwindSafe(|| self.run_node(index, now_us, plan, moved[index], input));
+            let run = AssertUnwindSafe(|| self.run_node(index, moment, plan, moved[index], input));
             let result = catch_unwind(run).unwrap_or_else(|panic| Err(Error::Internal(panic_text(&panic))));
             match result {
                 Ok(false) => {}
@@ -95,7 +95,7 @@ impl Task {
     fn run_node(
         &mut self,
         index: usize,
-        now_us: i64,
+        moment: Moment,
         plan: &[PlanNode],
         moved: bool,
         input: &HashMap<RelationId, Vec<ChangeBatch>>,
@@ -115,7 +115,7 @@ impl Task {
         let rows_in: usize = ports.iter().flatten().map(ChangeBatch::num_rows).sum();
         let fresh = self.fresh.remove(&node.at);
         let due = self.operators.get(&node.at).and_then(|operator| operator.due_us());
-        let due = due.is_some_and(|due_us| due_us <= now_us);
+        let due = due.is_some_and(|due_us| due_us <= moment.now_us);
         if rows_in == 0 && !moved && !fresh && !due {
             return Ok(false);
         }
@@ -127,7 +127,8 @@ impl Task {
             (NodeKind::Union, _) => ports.into_iter().flatten().collect(),
             _ => {
                 let step = Step {
-                    now_us,
+                    now_us: moment.now_us,
+                    seed: moment.seed,
                     watermark: node.watermark,
                 };
                 let operator = self.operators.get_mut(&node.at);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_state::pipelines::{self, PipelineRecord};
 use weir_state::{DmlCommit, Epoch, RelationId, WriteBatch};
 
-use super::{CHECKPOINT_PAUSE, Runtime, clock_us};
+use super::{CHECKPOINT_PAUSE, Runtime};
 use crate::pipeline::committer::CommitJob;
 use crate::pipeline::publication::{NO_TABLES, News};
 use crate::pipeline::record::{self, follower_name};
@@ -81,7 +81,8 @@ impl Runtime {
         if !self.absorbed.is_empty() {
             self.skipped.forget_stored();
         }
-        self.skipped.write(&*self.start.home, record, clock_us(), batch)
+        let now_us = self.clock_us();
+        self.skipped.write(&*self.start.home, record, now_us, batch)
     }
 
     fn record(&self, epoch: Epoch) -> PipelineRecord {
@@ -97,7 +98,13 @@ impl Runtime {
             dml: self.tables_upto(),
             epoch,
             changelogs: self.follows.iter().map(|(id, follow)| (*id, follow.taken)).collect(),
-            extra: record::extra(self.dataflow.watermarks(), sources, &self.rights(), self.dml_read()),
+            extra: record::extra(
+                self.dataflow.watermarks(),
+                sources,
+                &self.rights(),
+                self.dml_read(),
+                self.dataflow.due_us(),
+            ),
         }
     }
 

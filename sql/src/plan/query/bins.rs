@@ -1,4 +1,4 @@
-//! GROUP BY date_trunc(…) and date_bin(…): windows by another name.
+//! GROUP BY date_trunc(…), date_bin(…) or an event time itself: windows by another name.
 //!
 //! With EMIT ON WINDOW CLOSE a grouping by bins of event time closes as one by windows does. So a
 //! window operator puts each row into its bin, judges late ones, and gives the bin's start, which is
@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::Expr;
 
-use super::{Builder, Built, TimeBound, column_of};
+use super::{Builder, Built, Closing, TimeBound, column_of};
 use crate::Result;
 use crate::plan::errors;
 use crate::plan::window::{Lengths, interval_us};
@@ -55,19 +55,48 @@ fn unit_us(unit: &str) -> Option<(i64, i64)> {
     })
 }
 
+/// A group of one event time is a bin of a microsecond.
+const MOMENTS: Lengths = Lengths {
+    size_us: 1,
+    slide_us: 1,
+    step_us: 1,
+    offset_us: 0,
+};
+
 impl Builder {
+    /// Whether some group is a bound of a window, by which it closes.
+    pub(in crate::plan) fn is_windowed(&self, input: &Built, groups: &[Expr]) -> bool {
+        let mut columns = groups.iter().filter_map(|group| column_of(group, &input.schema));
+        columns.any(|column| input.time[column].is_some_and(|bound| bound != TimeBound::Event))
+    }
+
+    /// Whether event time itself is a group, and nothing closes earlier.
+    pub(in crate::plan) fn groups_moments(&self, input: &Built, groups: &[Expr]) -> bool {
+        let mut columns = groups.iter().filter_map(|group| column_of(group, &input.schema));
+        !self.is_windowed(input, groups) && columns.any(|column| input.time[column] == Some(TimeBound::Event))
+    }
+
     /// Puts rows into the smallest bins of event time among the groups. Returns which group these
     /// are, and the column that stands for it. The result has no hidden column.
     pub(in crate::plan) fn binned(&mut self, input: Built, groups: &[Expr]) -> Result<(Built, Option<(usize, Expr)>)> {
-        if !input.hidden {
-            return Ok((input, None));
+        if self.closing != Closing::Emit || !self.graph.node(input.node).has_watermark {
+            return Ok((self.visible(input)?, None));
         }
+        let windowed = self.is_windowed(&input, groups);
         let bins = groups.iter().enumerate().filter_map(|(group, expr)| {
-            let (binned, lengths) = bin_of(expr)?;
+            let (binned, lengths) = bin_of(expr).or(match windowed {
+                true => None,
+                false => Some((expr, MOMENTS)),
+            })?;
             let time = column_of(binned, &input.schema)?;
             let field = input.schema.field(time);
-            let fits = *field.data_type() == DataType::Timestamp(TimeUnit::Microsecond, None)
-                && input.time[time] == Some(TimeBound::Event);
+            let bounds = match input.time[time] {
+                Some(TimeBound::Event) => true,
+                // The end of a window is the event time of what is in it.
+                Some(TimeBound::WindowEnd) => !windowed,
+                _ => false,
+            };
+            let fits = bounds && *field.data_type() == DataType::Timestamp(TimeUnit::Microsecond, None);
             fits.then_some((lengths, time, group))
         });
         let Some((lengths, time, group)) = bins.min() else {

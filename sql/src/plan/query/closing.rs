@@ -127,6 +127,13 @@ impl Builder {
             let node = &mut nodes[index];
             match &mut node.kind {
                 NodeKind::Map(_) | NodeKind::Union | NodeKind::Window(_) => node.append_only = only_adds,
+                NodeKind::Draw(draw) => {
+                    node.append_only = only_adds;
+                    if only_adds {
+                        draw.keeps = false;
+                        node.state_bound = None;
+                    }
+                }
                 NodeKind::Join(join) => node.append_only = only_adds && join.kind.only_adds(),
                 NodeKind::Aggregate(spec) => match &mut spec.close {
                     Some(close) if !below_a_window[index] => {
@@ -146,7 +153,7 @@ impl Builder {
         match &node.kind {
             NodeKind::Aggregate(spec) => spec.close.is_some_and(|close| close.emit_on_close),
             NodeKind::Session(spec) => spec.close.is_some_and(|close| close.emit_on_close),
-            NodeKind::Map(_) => self.is_closed_grouping(node.inputs[0].node),
+            NodeKind::Map(_) | NodeKind::Draw(_) => self.is_closed_grouping(node.inputs[0].node),
             _ => false,
         }
     }

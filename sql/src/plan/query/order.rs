@@ -115,15 +115,22 @@ impl Builder {
         (offset, limit): (u64, u64),
         numbered: Option<(Ranking, DataType)>,
     ) -> Result<Built> {
-        let below = self.graph.node(input.node);
-        let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
-        let mut qualified: Vec<_> = input.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
         let closes = partition
             .iter()
             .find(|column| input.time[**column] == Some(TimeBound::WindowEnd));
+        // What comes later is behind what is there: the first rows stay the first.
+        let (input, in_order) = match closes.is_some() {
+            true => (input, false),
+            false => self.in_order(input, &order, true)?,
+        };
+        let below = self.graph.node(input.node);
+        let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
+        let mut qualified: Vec<_> = input.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
         // Old rows may still leave the first ones, unless their partition is closed.
-        let windows = |bound: &Option<TimeBound>| bound.filter(|bound| closes.is_some() && *bound != TimeBound::Event);
-        let mut time: Vec<Option<TimeBound>> = input.time.iter().map(windows).collect();
+        let kept = |bound: &Option<TimeBound>| {
+            bound.filter(|bound| in_order || closes.is_some() && *bound != TimeBound::Event)
+        };
+        let mut time: Vec<Option<TimeBound>> = input.time.iter().map(kept).collect();
         let mut key = below.key.clone();
         let ranking = numbered.as_ref().map_or(Ranking::RowNumber, |(ranking, _)| *ranking);
         let number = numbered.map(|(_, kind)| kind);
@@ -142,7 +149,7 @@ impl Builder {
             .map(|c| below.schema.field(*c).name().as_str())
             .collect();
         let facts = Facts {
-            append_only: false,
+            append_only: in_order,
             key,
             has_watermark: below.has_watermark,
             bound: Some(match (&close, names.is_empty(), below.append_only) {

@@ -215,7 +215,7 @@ impl Builder {
 
     /// For EMIT ON WINDOW CLOSE over rows ordered by their event time: has them come in that order,
     /// from a gate, so that each has its values when it comes.
-    fn in_order(&mut self, input: Built, order: &[OrderKey], looks_back: bool) -> Result<(Built, bool)> {
+    pub(super) fn in_order(&mut self, input: Built, order: &[OrderKey], looks_back: bool) -> Result<(Built, bool)> {
         let below = self.graph.node(input.node);
         let by_time = order
             .first()
@@ -254,7 +254,9 @@ impl Builder {
         match &node.kind {
             NodeKind::Over(over) => over.in_order,
             NodeKind::Gate(gate) => gate.whole_times,
-            NodeKind::Map(_) => self.comes_in_order(node.inputs[0].node),
+            // Else old rows may still leave the first ones.
+            NodeKind::TopN(_) => node.append_only,
+            NodeKind::Map(_) | NodeKind::Draw(_) => self.comes_in_order(node.inputs[0].node),
             _ => false,
         }
     }

@@ -202,6 +202,7 @@ fn allowed(node: &Node, graph: &Graph, name: &str) -> Result<()> {
         NodeKind::Aggregate(_) => "under GROUP BY, DISTINCT or an aggregate",
         NodeKind::TopN(_) => "under ORDER BY … LIMIT",
         NodeKind::Over(_) => "under OVER",
+        NodeKind::Draw(_) => "beside now(), random() or uuid()",
         _ => "here",
     };
     Err(Error::new(format!(

@@ -50,10 +50,10 @@ impl Builder {
             .key
             .as_ref()
             .and_then(|key| remap(key, |c| columns.iter().position(|x| *x == c)));
-        let time = columns
-            .iter()
-            .map(|c| (Some(*c) == watermark).then_some(TimeBound::Event))
-            .collect();
+        // What its own rows were judged by is not kept with a view: who reads it judges by its watermark.
+        let of_view = |column: &usize| relation.event_times.get(*column).copied().flatten();
+        let event = |column: &usize| (Some(*column) == watermark).then_some(TimeBound::Event);
+        let time = columns.iter().map(|column| event(column).or(of_view(column))).collect();
         let node = self.push(
             NodeKind::Input(InputSpec {
                 relation: relation.id,

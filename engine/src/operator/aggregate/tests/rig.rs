@@ -116,7 +116,10 @@ impl Rig {
                 input.push(batch);
             }
         }
-        let step = Step { now_us: 0, watermark };
+        let step = Step {
+            watermark,
+            ..Step::default()
+        };
         let mut output = Vec::new();
         for (task, input) in self.tasks.iter_mut().zip(inputs) {
             output.extend(task.step(&step, vec![input])?);
