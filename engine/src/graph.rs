@@ -133,6 +133,9 @@ pub struct InputSpec {
     /// Append the hidden column [`crate::relation::WATERMARK_COLUMN`] (sources with a watermark
     /// only): TIMESTAMP(6), the row's split's watermark before it.
     pub with_watermark: bool,
+    /// What is open in the view closes when nothing has come to it for so long, microseconds by the
+    /// clock, and its sources are read to their ends. (Sources with a watermark only.)
+    pub timeout_us: Option<i64>,
 }
 
 /// Filter and projection.

@@ -117,6 +117,12 @@ pub trait Operator: Send {
         None
     }
 
+    /// The watermark at which all that it holds back until then would be out; `None` where it holds
+    /// nothing back.
+    fn open_until(&self) -> Option<Watermark> {
+        None
+    }
+
     /// Writes what became dirty since the last checkpoint. Called after a whole step.
     fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {
         let _ = batch;

@@ -188,10 +188,15 @@ fn facts(graph: &Graph, node: &Node) -> Vec<String> {
 fn describe(graph: &Graph, node: &Node) -> String {
     let below = node.inputs.first().map(|input| graph.node(input.node));
     match (&node.kind, below) {
-        (NodeKind::Input(input), _) => match node.schema.fields().len() {
-            0 => format!("{} (no columns)", input.name),
-            _ => format!("{} ({})", input.name, all_names(&node.schema)),
-        },
+        (NodeKind::Input(input), _) => {
+            let columns = match node.schema.fields().len() {
+                0 => "no columns".to_string(),
+                _ => all_names(&node.schema),
+            };
+            let timeout = input.timeout_us.map(duration);
+            let closes = timeout.map(|long| format!(", closes what is open when nothing comes for {long}"));
+            format!("{} ({columns}){}", input.name, closes.unwrap_or_default())
+        }
         (NodeKind::Map(map), Some(below)) => {
             let named = map.exprs.iter().zip(node.schema.fields());
             let columns: Vec<String> = named

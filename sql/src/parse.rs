@@ -26,6 +26,7 @@ mod types;
 mod window;
 
 use cursor::{Cursor, string_value};
+pub(crate) use options::duration_ms;
 use query::Place;
 use source::{Source, error_at, is_word, starts_with};
 

@@ -14,7 +14,7 @@ use weir_engine::relation::{RelationId, Storage, ViewOptions, ViewSpec};
 
 use crate::catalog::{Catalog, Definition, Relation};
 use crate::statement::{CreateView, Emit, Query, RelationKind};
-use crate::{Error, Result};
+use crate::{Error, Result, parse};
 
 mod aggregate;
 mod bind;
@@ -106,7 +106,7 @@ fn take_limit(query: &mut ast::Query) -> Option<u64> {
 fn kept_query(query: &Query, catalog: &Catalog) -> Result<PushQuery> {
     let closing = closing(query.emit, None);
     let plan = session::stream_plan(&query.ast, catalog)?;
-    let done = query::translate(&plan, closing, MAX_ITERATIONS, &[])?;
+    let done = query::translate(&plan, closing, timeout_us(query.emit), MAX_ITERATIONS, &[])?;
     let append_only = done.graph.output().append_only;
     Ok(PushQuery {
         graph: Arc::new(done.graph),
@@ -173,7 +173,8 @@ pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catal
     let (options, lateness, max_iterations) = view_options(&statement.options)?;
     let plan = session::stream_plan(&statement.query.ast, catalog)?;
     let closing = closing(statement.query.emit, lateness);
-    let done = query::translate(&plan, closing, max_iterations, &column_names(statement))?;
+    let timeout_us = timeout_us(statement.query.emit);
+    let done = query::translate(&plan, closing, timeout_us, max_iterations, &column_names(statement))?;
     let name = statement.name.value.clone();
     let storage = query::storage(&done.graph);
     let graph = Arc::new(done.graph);
@@ -228,9 +229,17 @@ fn sink_query(query: &Query, name: &str, id: RelationId, catalog: &Catalog) -> R
 
 fn closing(emit: Option<Emit>, lateness_us: Option<i64>) -> Closing {
     match (emit, lateness_us) {
-        (Some(Emit::OnWindowClose), _) => Closing::Emit,
+        (Some(Emit::OnWindowClose { .. }), _) => Closing::Emit,
         (_, Some(us)) => Closing::After(us),
         _ => Closing::Never,
+    }
+}
+
+/// How long nothing may come before all that is open closes.
+fn timeout_us(emit: Option<Emit>) -> Option<i64> {
+    match emit {
+        Some(Emit::OnWindowClose { timeout_ms }) => Some(i64::try_from(timeout_ms?).ok()?.saturating_mul(1000)),
+        _ => None,
     }
 }
 
@@ -245,7 +254,7 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Opti
     for (name, value) in options {
         match name.as_str() {
             "pipeline" => found.pipeline = Some(value.clone()),
-            "allowed_lateness" => lateness = Some(bind::duration_ms(name, value)? as i64 * 1000),
+            "allowed_lateness" => lateness = Some(parse::duration_ms(name, value)? as i64 * 1000),
             "max_iterations" => {
                 let given = value.parse().ok().filter(|rounds| *rounds > 0);
                 max_iterations = given.ok_or_else(|| {

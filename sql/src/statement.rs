@@ -112,8 +112,9 @@ pub struct Query {
 pub enum Emit {
     /// `EMIT CHANGES`.
     Changes,
-    /// `EMIT ON WINDOW CLOSE`, `EMIT FINAL`.
-    OnWindowClose,
+    /// `EMIT ON WINDOW CLOSE`, `EMIT FINAL`; `WITH TIMEOUT`: what is open closes, too, when nothing has
+    /// come for so long.
+    OnWindowClose { timeout_ms: Option<u64> },
 }
 
 /// `CREATE SOURCE`.

@@ -46,3 +46,6 @@ SELECT window_end, count(*) FROM TUMBLE(dear, at, INTERVAL '10' SECOND) GROUP BY
 SELECT date_trunc('minute', at) AS minute, count(*) AS n FROM dear GROUP BY minute EMIT ON WINDOW CLOSE;
 SELECT auction, at FROM dear EMIT ON WINDOW CLOSE;
 SELECT at, count(*) AS n FROM bids GROUP BY at EMIT ON WINDOW CLOSE;
+-- By the clock, too.
+SELECT window_end, count(*) AS n FROM TUMBLE(bids, at, INTERVAL '10' SECOND) GROUP BY window_end EMIT ON WINDOW CLOSE WITH TIMEOUT INTERVAL '30' SECOND;
+SELECT * FROM dear EMIT ON WINDOW CLOSE WITH TIMEOUT '30s';

@@ -378,6 +378,8 @@ impl SourceReader for Reader {
         let mut log = self.topic.log.lock();
         loop {
             if log.away {
+                // Where it ends is not known any more.
+                self.cursors.iter_mut().for_each(|cursor| cursor.told_end = false);
                 return Err(self.topic.error("it is out of reach"));
             }
             let mut reads = Vec::new();

@@ -343,6 +343,11 @@ impl Operator for Aggregate {
         Ok(output)
     }
 
+    fn open_until(&self) -> Option<Watermark> {
+        let close = self.close.filter(|close| close.emit_on_close)?;
+        Some(self.table.last_bucket()?.saturating_add(close.lateness_us))
+    }
+
     fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {
         self.table.checkpoint(&mut self.groups, batch)?;
         if let Some(table) = &mut self.set_table {

@@ -247,6 +247,10 @@ impl Operator for Gate {
         Ok(output)
     }
 
+    fn open_until(&self) -> Option<Watermark> {
+        Some(self.state.table.last_bucket()?.saturating_add(self.above_us))
+    }
+
     fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {
         self.state.checkpoint(batch)
     }

@@ -233,6 +233,10 @@ impl Operator for Session {
         self.layout.batches(&self.state, &emit)
     }
 
+    fn open_until(&self) -> Option<Watermark> {
+        self.timers.as_ref().filter(|_| self.emits_on_close())?.last()
+    }
+
     fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {
         self.state.checkpoint(batch)?;
         self.timers.as_mut().map_or(Ok(()), |timers| timers.checkpoint(batch))

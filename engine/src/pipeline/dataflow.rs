@@ -20,8 +20,10 @@ use crate::row::RowCodec;
 use crate::{Error, Result, shard};
 
 mod counts;
+mod quiet;
 mod task;
 
+use quiet::Quiet;
 use task::{Checkpoint, Task};
 
 /// A node of a view's graph.
@@ -73,6 +75,8 @@ struct PlanNode {
     relation: Option<RelationId>,
     projection: Option<Vec<usize>>,
     watermark: Watermark,
+    /// As it was before the present step.
+    before: Watermark,
     is_output: bool,
     outgoing: Vec<Outgoing>,
 }
@@ -95,6 +99,7 @@ pub struct ViewParts {
     spec: ViewSpec,
     tasks: Vec<TaskParts>,
     watermarks: HashMap<NodeRef, Watermark>,
+    last_input_us: Option<i64>,
 }
 
 struct TaskParts {
@@ -112,6 +117,7 @@ pub struct Dataflow {
     store: Arc<dyn Store>,
     entry_budget: Option<usize>,
     watermarks: HashMap<NodeRef, Watermark>,
+    quiet: Quiet,
 }
 
 impl Dataflow {
@@ -127,6 +133,7 @@ impl Dataflow {
             store,
             entry_budget,
             watermarks: HashMap::new(),
+            quiet: Quiet::default(),
         }
     }
 
@@ -194,6 +201,7 @@ impl Dataflow {
             spec,
             tasks,
             watermarks,
+            last_input_us: self.quiet.take(view),
         })
     }
 
@@ -210,6 +218,7 @@ impl Dataflow {
             task.views.insert(parts.spec.relation, part.output);
         }
         self.watermarks.extend(parts.watermarks);
+        self.quiet.put(parts.spec.relation, parts.last_input_us);
         self.specs.insert(parts.spec.relation, parts.spec);
     }
 
@@ -233,6 +242,7 @@ impl Dataflow {
         }
         self.levels = plan.iter().map(|node| node.level + 1).max().unwrap_or(1);
         self.plan = plan;
+        self.quiet.plan(&self.plan);
         for task in &mut self.tasks {
             task.outputs = vec![Vec::new(); self.plan.len()];
             task.inbox.clear();
@@ -258,6 +268,7 @@ impl Dataflow {
             relation: None,
             projection: None,
             watermark: self.watermarks.get(&at).copied().unwrap_or(i64::MIN),
+            before: i64::MIN,
             is_output: at.node.0 as usize + 1 == graph.nodes.len(),
             outgoing: Vec::new(),
         };
@@ -323,7 +334,13 @@ impl Dataflow {
     /// When some operator has something to do though nothing comes, microseconds since the epoch.
     pub fn due_us(&self) -> Option<i64> {
         let operators = self.tasks.iter().flat_map(|task| task.operators.values());
-        operators.filter_map(|operator| operator.due_us()).min()
+        let due = operators.filter_map(|operator| operator.due_us()).min();
+        due.into_iter().chain(self.times_out_us(true)).min()
+    }
+
+    /// The same, also of what can't be done before sources are read to their ends.
+    pub fn timer_us(&self) -> Option<i64> {
+        self.due_us().into_iter().chain(self.times_out_us(false)).min()
     }
 
     /// Moves one step's input through the dataflow. `failed` are views whose input has failed
@@ -335,7 +352,8 @@ impl Dataflow {
         mut inputs: HashMap<RelationId, RelationInput>,
         mut failed: BTreeMap<RelationId, Option<Error>>,
     ) -> BTreeMap<RelationId, Option<Error>> {
-        let moved = self.move_watermarks(&inputs);
+        let raised = self.timed_out(moment.now_us, &inputs);
+        let moved = self.move_watermarks(&inputs, &raised);
         for task in &mut self.tasks {
             task.outputs.iter_mut().for_each(Vec::clear);
         }
@@ -369,12 +387,20 @@ impl Dataflow {
     }
 
     /// Sets each node's watermark for this step; says whose moved.
-    fn move_watermarks(&mut self, inputs: &HashMap<RelationId, RelationInput>) -> Vec<bool> {
+    fn move_watermarks(
+        &mut self,
+        inputs: &HashMap<RelationId, RelationInput>,
+        raised: &HashMap<usize, Watermark>,
+    ) -> Vec<bool> {
         let mut moved = vec![false; self.plan.len()];
         for index in 0..self.plan.len() {
+            self.plan[index].before = self.plan[index].watermark;
             let node = &self.plan[index];
             let bound = match node.relation {
-                Some(relation) => inputs.get(&relation).and_then(|input| input.watermark),
+                Some(relation) => {
+                    let told = inputs.get(&relation).and_then(|input| input.watermark);
+                    told.max(raised.get(&index).copied())
+                }
                 None => node
                     .inputs
                     .iter()

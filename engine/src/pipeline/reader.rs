@@ -103,6 +103,11 @@ impl ReaderHandle {
         self.events.try_recv().ok()
     }
 
+    /// Whether an event waits.
+    pub fn has_more(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Tells the connector, at its next read, that these positions are durable.
     pub fn committed(&self, positions: Positions) {
         *self.shared.committed.lock() = Some(positions);

@@ -24,6 +24,7 @@ pub fn extra(
     sources: impl Iterator<Item = (RelationId, Option<Watermark>)>,
     right: &BTreeMap<RelationId, Epoch>,
     dml_read: DmlCommit,
+    last_inputs: &HashMap<RelationId, i64>,
     due_us: Option<i64>,
 ) -> Value {
     let watermarks: BTreeMap<String, Watermark> = watermarks
@@ -33,13 +34,25 @@ pub fn extra(
     let sources: BTreeMap<String, Watermark> = sources
         .filter_map(|(id, watermark)| Some((id.to_string(), watermark?)))
         .collect();
+    let inputs: BTreeMap<String, i64> = last_inputs
+        .iter()
+        .map(|(view, us)| (view.to_string(), *us))
+        .collect();
     json!({
         "watermarks": watermarks,
+        "inputs": inputs,
         "sources": sources,
         "right": right,
         "dml_read": dml_read,
         "due_us": due_us,
     })
+}
+
+/// When something came last to each view that closes by the clock, microseconds since the epoch.
+pub fn last_inputs(record: &PipelineRecord) -> HashMap<RelationId, i64> {
+    let stored = record.extra.get("inputs").and_then(Value::as_object);
+    let parse = |(view, us): (&String, &Value)| Some((RelationId(view.parse().ok()?), us.as_i64()?));
+    stored.into_iter().flatten().filter_map(parse).collect()
 }
 
 /// When it has something to do next though nothing comes, microseconds since the epoch.
@@ -105,8 +118,8 @@ pub fn restrict(
     changelogs.retain(|view, _| reads.contains(view));
     let source = |id: &String| id.parse().is_ok_and(|id| reads.contains(&RelationId(id)));
     let mut extra = record.extra.clone();
-    // Both are by view, the watermarks by node besides.
-    for of_views in ["watermarks", "right"] {
+    // All are by view, the watermarks by node besides.
+    for of_views in ["watermarks", "right", "inputs"] {
         if let Some(of_views) = extra.get_mut(of_views).and_then(Value::as_object_mut) {
             let mine = |at: &String| views.iter().any(|view| at.split(':').next() == Some(&view.to_string()));
             of_views.retain(|at, _| mine(at));

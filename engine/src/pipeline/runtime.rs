@@ -203,6 +203,7 @@ impl Runtime {
         let mut dataflow = Dataflow::new(options.tasks, start.home.clone(), options.entry_budget);
         if let Some(record) = &start.record {
             dataflow.restore_watermarks(record::watermarks(record));
+            dataflow.restore_last_inputs(record::last_inputs(record));
         }
         for view in &start.views {
             dataflow.add(view.clone())?;

@@ -33,6 +33,8 @@ pub struct SplitState {
     pub skipped: u64,
     /// Since when it is read to its end without a new record; `None` while it isn't.
     quiet_since: Option<Instant>,
+    /// It is read to its end, as was told since it could last not be read.
+    at_end: bool,
     /// It has been quiet for the idle timeout and doesn't hold the watermark.
     idle: bool,
 }
@@ -47,6 +49,7 @@ impl SplitState {
             rows: 0,
             skipped: 0,
             quiet_since: None,
+            at_end: false,
             idle: false,
         }
     }
@@ -193,6 +196,7 @@ impl SourceInput {
             return Ok(());
         }
         self.pending.clear();
+        self.progress.splits.values_mut().for_each(|split| split.at_end = false);
         self.opened = false;
         self.reader = None;
         self.wanted = wanted.clone();
@@ -320,6 +324,7 @@ impl SourceInput {
             split.ended |= read.ended;
             split.caught_up |= read.at_end || read.ended;
             split.quiet_since = read.at_end.then_some(now);
+            split.at_end = read.at_end;
             split.rows += read.payload.len() as u64;
         }
         let marks: Vec<Marks> = taken.iter().map(|reads| self.marks(reads)).collect();
@@ -368,9 +373,10 @@ impl SourceInput {
     /// Marks splits idle that have been quiet long enough.
     fn rest(&mut self, now: Instant) {
         let timeout = Duration::from_millis(self.spec.idle_timeout_ms);
-        let readable = self.opened && self.reader.as_ref().is_some_and(|reader| reader.trouble().is_none());
+        let readable = self.is_readable();
         let waiting: Vec<SplitId> = self.pending.iter().map(|read| read.split.id.clone()).collect();
         for (id, split) in &mut self.progress.splits {
+            split.at_end &= readable;
             if !readable || waiting.contains(id) {
                 split.quiet_since = split.quiet_since.map(|_| now);
             } else if !split.idle
@@ -381,6 +387,18 @@ impl SourceInput {
                 split.idle = true;
             }
         }
+    }
+
+    fn is_readable(&self) -> bool {
+        self.opened && self.reader.as_ref().is_some_and(|reader| reader.trouble().is_none())
+    }
+
+    /// All that is there is taken in, as far as is known.
+    pub fn at_end(&self) -> bool {
+        let splits = &self.progress.splits;
+        let all_read = || splits.values().all(|split| split.at_end || split.ended);
+        let waits = || self.reader.as_ref().is_some_and(ReaderHandle::has_more);
+        self.is_readable() && self.pending.is_empty() && !waits() && !splits.is_empty() && all_read()
     }
 
     /// When a quiet split becomes idle next.

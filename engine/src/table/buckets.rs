@@ -190,6 +190,12 @@ impl KeyedTable {
         self.buckets().closed_through
     }
 
+    /// The last bucket but [`NEVER`] that has entries in memory or in the store.
+    pub fn last_bucket(&self) -> Option<i64> {
+        let (last, _) = self.buckets().buckets.range(..NEVER).next_back()?;
+        Some(*last)
+    }
+
     /// Makes a bucket's entries present and gives all of them that are not empty.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use weir_engine::format::{Encoding, EncodingKind, Envelope};
 
 use super::cursor::{Cursor, string_value};
 use super::source::{is_word, shown};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Options by key; keys are lower case unless quoted.
 pub(super) type Options = BTreeMap<String, String>;
@@ -168,4 +168,25 @@ fn encoding(cursor: &mut Cursor) -> Result<Encoding> {
         Options::new()
     };
     Ok(Encoding { kind, options })
+}
+
+/// `30s`, `5 minutes`, `1h`, `250ms`: milliseconds.
+pub(crate) fn duration_ms(option: &str, text: &str) -> Result<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_lowercase().as_str() {
+        "ms" | "millisecond" | "milliseconds" => 1,
+        "s" | "second" | "seconds" => 1000,
+        "min" | "m" | "minute" | "minutes" => 60_000,
+        "h" | "hour" | "hours" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
+        _ => 0,
+    };
+    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    ms.filter(|_| factor > 0).ok_or_else(|| {
+        Error::new(format!(
+            "{option} = '{text}' is no duration; write for example '30s' or '5 minutes'"
+        ))
+    })
 }

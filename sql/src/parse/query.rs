@@ -4,8 +4,9 @@
 use sqlparser::ast;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, string_value};
 use super::form::{Subqueries, bring_into_form};
+use super::options::duration_ms;
 use super::source::{Source, closing, depths, error_at, is_word, shown, starts_with};
 use super::window;
 use crate::error::{Error, Result};
@@ -155,25 +156,33 @@ pub(super) fn refuse_emit(tokens: &[TokenWithSpan], reason: &str) -> Result<()> 
 
 fn emit_clause(tokens: &[TokenWithSpan], begin: usize) -> Result<EmitClause> {
     let behind = &tokens[begin + 1..];
-    let (emit, words) = if starts_with(behind, &["CHANGES"]) {
+    let closes = Emit::OnWindowClose { timeout_ms: None };
+    let (mut emit, words) = if starts_with(behind, &["CHANGES"]) {
         (Emit::Changes, 1)
     } else if starts_with(behind, &["FINAL"]) {
-        (Emit::OnWindowClose, 1)
+        (closes, 1)
     } else if starts_with(behind, &["ON", "WINDOW", "CLOSE"]) {
-        (Emit::OnWindowClose, 3)
+        (closes, 3)
     } else {
         let message = "EMIT is followed by CHANGES, ON WINDOW CLOSE or FINAL";
         return Err(error_at(message, &tokens[begin]));
     };
-    let end = begin + 1 + words;
+    let mut end = begin + 1 + words;
     let behind = &tokens[end..];
     if starts_with(behind, &["WITH", "TIMEOUT"]) {
-        return Err(error_at(
-            "WITH TIMEOUT is not there yet: idle_timeout on the source lets quiet splits go, so \
-             that EMIT ON WINDOW CLOSE doesn't wait for them",
-            &behind[0],
-        ));
+        if emit == Emit::Changes {
+            return Err(error_at(
+                "WITH TIMEOUT closes windows: it stands behind EMIT ON WINDOW CLOSE",
+                &behind[0],
+            ));
+        }
+        let (timeout_ms, words) = timeout(&behind[1..])?;
+        emit = Emit::OnWindowClose {
+            timeout_ms: Some(timeout_ms),
+        };
+        end += 2 + words;
     }
+    let behind = &tokens[end..];
     if starts_with(behind, &["LATE", "ROWS"]) {
         return Err(error_at(
             "LATE ROWS TO is not there yet: late rows are counted in weir.operators",
@@ -181,6 +190,31 @@ fn emit_clause(tokens: &[TokenWithSpan], begin: usize) -> Result<EmitClause> {
         ));
     }
     Ok(EmitClause { begin, end, emit })
+}
+
+/// The length of time behind TIMEOUT, which is the first token, in milliseconds; and its tokens.
+fn timeout(tokens: &[TokenWithSpan]) -> Result<(u64, usize)> {
+    const UNITS: [&str; 10] = [
+        "MILLISECOND", "MILLISECONDS", "SECOND", "SECONDS", "MINUTE", "MINUTES", "HOUR", "HOURS", "DAY", "DAYS",
+    ];
+    let expected = |token: &TokenWithSpan| {
+        error_at("WITH TIMEOUT is followed by a length of time, as in WITH TIMEOUT INTERVAL '10' SECOND", token)
+    };
+    let is_interval = tokens.get(1).is_some_and(|token| is_word(&token.token, "INTERVAL"));
+    let place = 1 + usize::from(is_interval);
+    let given = tokens.get(place).ok_or_else(|| expected(&tokens[0]))?;
+    let text = string_value(&given.token).ok_or_else(|| expected(given))?;
+    let unit = tokens.get(place + 1).filter(|_| is_interval);
+    let unit = unit.and_then(|token| UNITS.iter().find(|unit| is_word(&token.token, unit)));
+    let text = match unit {
+        Some(unit) => format!("{text} {unit}"),
+        None => text,
+    };
+    let ms = duration_ms("WITH TIMEOUT", &text).map_err(|error| error_at(error.message, given))?;
+    if ms == 0 {
+        return Err(error_at("WITH TIMEOUT is a length of time above 0", given));
+    }
+    Ok((ms, place + usize::from(unit.is_some())))
 }
 
 fn check_behind_emit(first: &TokenWithSpan, place: Place) -> Result<()> {

@@ -199,7 +199,7 @@ fn explain_takes_a_query_or_a_name() {
     let Statement::Explain(query) = one("EXPLAIN SELECT a FROM t EMIT FINAL") else {
         panic!();
     };
-    assert_eq!(query.emit, Some(Emit::OnWindowClose));
+    assert_eq!(query.emit, Some(Emit::OnWindowClose { timeout_ms: None }));
     assert!(matches!(one("EXPLAIN ANALYZE v"), Statement::ExplainAnalyze(v) if v == name("v", 1, 17)));
     refuse("EXPLAIN ¦v", "write EXPLAIN SELECT * FROM v, or EXPLAIN ANALYZE v");
     refuse("EXPLAIN ANALYZE ¦SELECT 1", "takes the name of a running view or sink");

@@ -13,30 +13,10 @@ use weir_engine::relation::{ColumnOrigin, Metadata, OnError, RelationId, SourceS
 
 use super::names::folded;
 use super::{errors, expr, session};
+use crate::parse::duration_ms;
 use crate::catalog::{Catalog, Definition, Relation, SinkDefinition, TableDefinition};
 use crate::statement::{CreateSink, CreateSource, CreateTable, RelationKind, SinkInput};
 use crate::{Error, Result};
-
-/// `30s`, `5 minutes`, `1h`, `250ms`: milliseconds.
-pub(super) fn duration_ms(option: &str, text: &str) -> Result<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim().to_lowercase().as_str() {
-        "ms" | "millisecond" | "milliseconds" => 1,
-        "s" | "second" | "seconds" => 1000,
-        "min" | "m" | "minute" | "minutes" => 60_000,
-        "h" | "hour" | "hours" => 3_600_000,
-        "d" | "day" | "days" => 86_400_000,
-        _ => 0,
-    };
-    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    ms.filter(|_| factor > 0).ok_or_else(|| {
-        Error::new(format!(
-            "{option} = '{text}' is no duration; write for example '30s' or '5 minutes'"
-        ))
-    })
-}
 
 /// The Arrow type of a type as written.
 fn data_type(kind: &ast::DataType, catalog: &Catalog) -> Result<DataType> {

@@ -74,6 +74,8 @@ pub(super) struct Builder {
     pub graph: Graph,
     pub closing: Closing,
     pub reads: BTreeSet<RelationId>,
+    /// How long nothing may come, microseconds, before all that is open closes.
+    timeout_us: Option<i64>,
     /// Rounds that a recursion may take in a step.
     max_iterations: u32,
     /// Where this is the builder of a recursive term.
@@ -93,8 +95,15 @@ pub struct Translated {
 }
 
 /// Translates a plan. `names` renames the result's columns, if given.
-pub fn translate(plan: &LogicalPlan, closing: Closing, max_iterations: u32, names: &[String]) -> Result<Translated> {
+pub fn translate(
+    plan: &LogicalPlan,
+    closing: Closing,
+    timeout_us: Option<i64>,
+    max_iterations: u32,
+    names: &[String],
+) -> Result<Translated> {
     let mut builder = Builder::new(closing, max_iterations);
+    builder.timeout_us = timeout_us;
     let plan = without_order(plan)?;
     // What isn't grouped is let out by its own time, and judged by it.
     let root = builder.build(plan, closing == Closing::Emit)?;
@@ -173,6 +182,7 @@ impl Builder {
             graph: Graph::default(),
             closing,
             reads: BTreeSet::new(),
+            timeout_us: None,
             max_iterations,
             within: None,
         }

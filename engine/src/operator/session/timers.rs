@@ -145,6 +145,11 @@ impl Timers {
         Ok(due)
     }
 
+    /// The last time at which some partition is to be looked at.
+    pub(super) fn last(&self) -> Option<Watermark> {
+        self.table.table.last_bucket()
+    }
+
     pub(super) fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {
         self.table.checkpoint(batch)
     }

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
+use arrow::array::{AsArray, TimestampMicrosecondArray};
+use arrow::datatypes::TimestampMicrosecondType;
 use weir_state::{Epoch, RelationId, WriteBatch};
 
 use super::{NodeCounters, NodeRef, PlanNode};
-use crate::change::ChangeBatch;
+use crate::change::{ChangeBatch, record_batch};
 use crate::graph::NodeKind;
-use crate::operator::{Moment, Operator, Step};
+use crate::operator::{Moment, Operator, Step, Watermark};
 use crate::pipeline::output::ViewOutput;
 use crate::{Error, Result, shard};
 
@@ -120,8 +123,14 @@ impl Task {
             return Ok(false);
         }
         let output = match (&node.graph.node(node.at.node).kind, &node.projection) {
-            (NodeKind::Input(_), Some(projection)) => {
-                let batches = ports.into_iter().flatten().map(|batch| project(batch, projection));
+            (NodeKind::Input(input), Some(projection)) => {
+                let batches = ports.into_iter().flatten().map(|batch| {
+                    let batch = project(batch, projection)?;
+                    match input.timeout_us.is_some() && input.with_watermark {
+                        true => not_below(batch, node.before),
+                        false => Ok(batch),
+                    }
+                });
                 batches.collect::<Result<Vec<_>>>()?
             }
             (NodeKind::Union, _) => ports.into_iter().flatten().collect(),
@@ -206,6 +215,23 @@ impl Task {
 
 fn project(batch: ChangeBatch, columns: &[usize]) -> Result<ChangeBatch> {
     let rows = batch.rows().project(columns)?;
+    Ok(batch.with_rows(rows))
+}
+
+/// Rows whose last column is their split's watermark, which is at least that of the view: it may have
+/// closed what the split knows nothing of.
+fn not_below(batch: ChangeBatch, closed: Watermark) -> Result<ChangeBatch> {
+    let mut columns = batch.rows().columns().to_vec();
+    let told = columns
+        .pop()
+        .ok_or_else(|| Error::internal("a row without watermark"))?;
+    let told = told.as_primitive::<TimestampMicrosecondType>();
+    if closed == Watermark::MIN || told.iter().all(|told| told >= Some(closed)) {
+        return Ok(batch);
+    }
+    let told: TimestampMicrosecondArray = told.iter().map(|told| told.max(Some(closed))).collect();
+    columns.push(Arc::new(told));
+    let rows = record_batch(batch.schema(), columns, batch.num_rows())?;
     Ok(batch.with_rows(rows))
 }
 

@@ -103,7 +103,8 @@ impl Runtime {
                 sources,
                 &self.rights(),
                 self.dml_read(),
-                self.dataflow.due_us(),
+                self.dataflow.last_inputs(),
+                self.dataflow.timer_us(),
             ),
         }
     }

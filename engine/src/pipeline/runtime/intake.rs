@@ -144,6 +144,7 @@ impl Runtime {
             };
             match source.step(self.shared.options.step_rows, limits, now) {
                 Ok(step) => {
+                    self.dataflow.set_at_end(*relation, source.at_end());
                     any |= step.any;
                     self.untold |= step.opened;
                     self.skipped.extend(*relation, step.skipped);

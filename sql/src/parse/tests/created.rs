@@ -370,7 +370,7 @@ fn views_have_options_columns_and_a_query() {
     assert_eq!(kept.columns, [ast::Ident::new("a"), ast::Ident::with_quote('"', "B")]);
     assert_eq!(kept.options["pipeline"], "heavy");
     assert_eq!(kept.query.text, "SELECT x, y FROM t");
-    assert_eq!(kept.query.emit, Some(Emit::OnWindowClose));
+    assert_eq!(kept.query.emit, Some(Emit::OnWindowClose { timeout_ms: None }));
     assert!(kept.text.ends_with("EMIT ON WINDOW CLOSE") && kept.text.starts_with("CREATE"));
     let plain = view("CREATE OR REPLACE VIEW v AS WITH x AS (SELECT 1 AS a) SELECT a FROM x");
     assert!(plain.or_replace);

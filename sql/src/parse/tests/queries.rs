@@ -8,11 +8,22 @@ use crate::statement::Emit;
 
 #[test]
 fn emit_is_cut_from_the_end() {
+    let closes = |timeout_ms| Some(Emit::OnWindowClose { timeout_ms });
     let cases = [
         ("SELECT a FROM t", None),
         ("SELECT a FROM t EMIT CHANGES", Some(Emit::Changes)),
-        ("SELECT a FROM t emit on window close", Some(Emit::OnWindowClose)),
-        ("SELECT a FROM t EMIT FINAL", Some(Emit::OnWindowClose)),
+        ("SELECT a FROM t emit on window close", closes(None)),
+        ("SELECT a FROM t EMIT FINAL", closes(None)),
+        ("SELECT a FROM t EMIT ON WINDOW CLOSE WITH TIMEOUT '1s'", closes(Some(1000))),
+        ("SELECT a FROM t EMIT FINAL WITH TIMEOUT '5 minutes'", closes(Some(300_000))),
+        (
+            "SELECT a FROM t emit on window close with timeout interval '10' second",
+            closes(Some(10_000)),
+        ),
+        (
+            "SELECT a FROM t EMIT ON WINDOW CLOSE WITH TIMEOUT INTERVAL '2 hours'",
+            closes(Some(7_200_000)),
+        ),
         ("(SELECT a FROM t) EMIT CHANGES", Some(Emit::Changes)),
     ];
     for (text, emit) in cases {
@@ -69,8 +80,24 @@ fn mistakes_in_emit_have_places() {
         "there is a second EMIT clause",
     );
     refuse(
-        "SELECT a FROM t EMIT ON WINDOW CLOSE ¦WITH TIMEOUT '1s'",
-        "WITH TIMEOUT is not there yet",
+        "SELECT a FROM t EMIT CHANGES ¦WITH TIMEOUT '1s'",
+        "it stands behind EMIT ON WINDOW CLOSE",
+    );
+    refuse(
+        "SELECT a FROM t EMIT ON WINDOW CLOSE WITH ¦TIMEOUT",
+        "WITH TIMEOUT is followed by a length of time",
+    );
+    refuse(
+        "SELECT a FROM t EMIT ON WINDOW CLOSE WITH TIMEOUT ¦10",
+        "WITH TIMEOUT is followed by a length of time",
+    );
+    refuse(
+        "SELECT a FROM t EMIT ON WINDOW CLOSE WITH TIMEOUT INTERVAL ¦'1' MONTH",
+        "is no duration",
+    );
+    refuse(
+        "SELECT a FROM t EMIT ON WINDOW CLOSE WITH TIMEOUT ¦'0s'",
+        "a length of time above 0",
     );
     refuse(
         "SELECT a FROM t EMIT ON WINDOW CLOSE ¦LATE ROWS TO late",
