@@ -89,6 +89,8 @@ pub enum NodeKind {
     Map(MapSpec),
     /// Assigns rows to windows, and judges late ones.
     Window(WindowSpec),
+    /// Sums rows up that are in the same windows.
+    Slice(SliceSpec),
     /// Assigns rows to sessions, and judges late ones.
     Session(SessionSpec),
     /// All rows of all inputs; schemas are equal.
@@ -169,6 +171,30 @@ pub struct WindowSpec {
     /// once); `None` lets them correct the result for ever. Without a watermark column they are
     /// judged by the input's watermark.
     pub drop_late_after_us: Option<i64>,
+}
+
+/// Partial results of the rows of a step by keys and slice of time, before windows that overlap. Output:
+/// the key columns, the slice's start (TIMESTAMP(6), as event time), a column for each call, the
+/// watermark column. The input only adds rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SliceSpec {
+    /// Group columns.
+    pub keys: Vec<usize>,
+    /// The event-time column, TIMESTAMP(6).
+    pub time: usize,
+    /// Length of a slice, microseconds: no window begins or ends within one.
+    pub slice_us: i64,
+    /// Distance of the windows' starts, microseconds.
+    pub slide_us: i64,
+    /// Their length, microseconds.
+    pub size_us: i64,
+    /// Shift of starts from the epoch, microseconds.
+    pub offset_us: i64,
+    /// What is computed of each slice. The results of parts can be put together to that of all.
+    pub calls: Vec<AggregateCall>,
+    /// The hidden watermark column. A row that is late for one of its windows comes alone, with its
+    /// watermark; others come with NULL.
+    pub watermark: usize,
 }
 
 /// A row for each element of a row's lists, which stand side by side: the shorter ones are followed
@@ -629,6 +655,7 @@ impl NodeKind {
             NodeKind::Input(_) => "Input",
             NodeKind::Map(_) => "Map",
             NodeKind::Window(_) => "Window",
+            NodeKind::Slice(_) => "Slice",
             NodeKind::Session(_) => "Session",
             NodeKind::Union => "Union",
             NodeKind::Unnest(_) => "Unnest",

@@ -26,6 +26,7 @@ pub mod present;
 pub mod recurse;
 pub mod repeat;
 pub mod session;
+pub mod slice;
 pub mod top_n;
 #[cfg(test)]
 mod trial;
@@ -156,6 +157,7 @@ pub fn build(node: &Node, inputs: &[&Node], context: &TaskContext) -> Result<Opt
         NodeKind::Map(spec) => Box::new(map::Map::new(spec, &node.schema)),
         NodeKind::Window(spec) => Box::new(window::Window::new(spec, &node.schema)),
         NodeKind::Unnest(spec) => Box::new(unnest::Unnest::new(spec, node)),
+        NodeKind::Slice(spec) => Box::new(slice::Slice::new(spec, node, inputs[0], context)?),
         NodeKind::Session(spec) => Box::new(session::Session::new(spec, node, inputs[0], context)?),
         NodeKind::Aggregate(spec) => Box::new(aggregate::Aggregate::new(spec, node, inputs[0], context)?),
         NodeKind::Join(spec) => Box::new(join::Join::new(spec, node, inputs[0], inputs[1], context)?),

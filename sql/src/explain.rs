@@ -5,7 +5,7 @@ use std::fmt::Write;
 use arrow::datatypes::Schema;
 use weir_engine::graph::{
     AggregateCall, AggregateFunction, AggregateSpec, Exchange, FoldSpec, Graph, JoinKind, JoinSpec, Node, NodeKind,
-    OrderKey, OverSpec, PresentSpec, Ranking, SessionSpec, TopNSpec, UnnestSpec, ValuesSpec, WindowSpec,
+    OrderKey, OverSpec, PresentSpec, Ranking, SessionSpec, SliceSpec, TopNSpec, UnnestSpec, ValuesSpec, WindowSpec,
 };
 
 mod expr;
@@ -121,9 +121,10 @@ fn is_window_bound(graph: &Graph, node: &Node, column: usize) -> bool {
             Some(key) => is_window_bound(graph, input, *key),
             None => false,
         },
-        (NodeKind::Union | NodeKind::Gate(_) | NodeKind::TopN(_) | NodeKind::Over(_) | NodeKind::Draw(_), Some(input)) => {
-            column < input.schema.fields().len() && is_window_bound(graph, input, column)
-        }
+        (
+            NodeKind::Union | NodeKind::Gate(_) | NodeKind::TopN(_) | NodeKind::Over(_) | NodeKind::Draw(_),
+            Some(input),
+        ) => column < input.schema.fields().len() && is_window_bound(graph, input, column),
         _ => false,
     }
 }
@@ -228,6 +229,7 @@ fn describe(graph: &Graph, node: &Node) -> String {
         (NodeKind::Upsert(upsert), Some(below)) => format!("the last row by {}", names(below, &upsert.keys)),
         (NodeKind::Unnest(unnest), Some(below)) => describe_unnest(below, unnest),
         (NodeKind::Present(present), Some(below)) => describe_present(below, present),
+        (NodeKind::Slice(slice), Some(below)) => describe_slice(below, slice),
         (NodeKind::Draw(draw), _) => {
             let values: Vec<&str> = draw.values.iter().map(|value| value.text()).collect();
             values.join(", ")
@@ -425,6 +427,20 @@ fn describe_present(below: &Node, present: &PresentSpec) -> String {
         .map(|column| format!("until {}", names(below, &[column])));
     let parts: Vec<String> = enters.into_iter().chain(leaves).collect();
     format!("by the clock {}", parts.join(" "))
+}
+
+fn describe_slice(below: &Node, slice: &SliceSpec) -> String {
+    let calls: Vec<String> = slice.calls.iter().map(|call| call_text(call, &below.schema)).collect();
+    let by = match slice.keys.is_empty() {
+        true => String::new(),
+        false => format!(" by {}", names(below, &slice.keys)),
+    };
+    format!(
+        "the rows of {} of {}{by}: {}",
+        duration(slice.slice_us),
+        names(below, &[slice.time]),
+        calls.join(", ")
+    )
 }
 
 fn describe_unnest(below: &Node, unnest: &UnnestSpec) -> String {

@@ -127,6 +127,10 @@ pub enum Step {
         size: u8,
         slide: u8,
     },
+    /// A value that is made once for each row. What it is nobody knows, but something of it.
+    Drawn {
+        form: u8,
+    },
     Union {
         other: u8,
     },
@@ -290,6 +294,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (vec(any::<u8>(), 1..3), vec(any::<(u8, bool, bool)>(), 0..3))
             .prop_map(|(on, order)| Step::FirstOn { on, order }),
         2 => any::<(u8, u8, u8)>().prop_map(|(column, size, slide)| Step::Window { column, size, slide }),
+        1 => any::<u8>().prop_map(|form| Step::Drawn { form }),
         1 => any::<u8>().prop_map(|other| Step::Union { other }),
     ]
 }

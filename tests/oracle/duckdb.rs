@@ -18,7 +18,7 @@ use super::render::{render, sql_type};
 /// has other names, types or answers for some aggregates.
 pub fn knows(case: &Case) -> bool {
     let is_ours = |step: &Step| match step {
-        Step::Window { .. } => true,
+        Step::Window { .. } | Step::Drawn { .. } => true,
         Step::Over { is_total, calls, .. } => !is_total || calls.iter().any(|call| call.nulls),
         Step::Group { calls, .. } => calls.iter().any(|call| !aggregates::duckdb_knows(call)),
         _ => false,

@@ -221,6 +221,8 @@ fn apply(query: Query, step: &Step, known: &[Known], last: bool) -> Query {
             Some(column) if kinds.len() < WIDE => window(&from, kinds, column, *size, *slide),
             _ => query,
         },
+        Step::Drawn { form } if kinds.len() < WIDE => drawn(&from, kinds, *form),
+        Step::Drawn { .. } => query,
         Step::Union { other } => union(query, pick(known, *other)),
     }
 }
@@ -482,6 +484,30 @@ fn window(from: &str, mut kinds: Vec<Kind>, column: usize, size: u8, slide: u8) 
     kinds.push(Kind::Time);
     Query {
         sql: format!("SELECT {all}, {bound} AS c{} FROM {call}", kinds.len() - 1),
+        kinds,
+    }
+}
+
+/// A column, or a condition, that is the same whatever was drawn.
+fn drawn(from: &str, mut kinds: Vec<Kind>, form: u8) -> Query {
+    let all = columns("q.", kinds.len());
+    let column = match form % 4 {
+        0 => "CASE WHEN random() < 2 THEN length(uuid()) ELSE 0 END",
+        1 => "CASE WHEN now() > TIMESTAMP '2000-01-01 00:00:00' THEN length(uuid()) ELSE 0 END",
+        2 => "CASE WHEN current_date > DATE '2000-01-01' AND random() <> random() THEN 36 ELSE 0 END",
+        _ => {
+            return Query {
+                sql: format!("SELECT {all} FROM {from} WHERE random() < 2"),
+                kinds,
+            };
+        }
+    };
+    kinds.push(Kind::Int);
+    Query {
+        sql: format!(
+            "SELECT {all}, CAST({column} AS INT) AS c{} FROM {from}",
+            kinds.len() - 1
+        ),
         kinds,
     }
 }

@@ -396,11 +396,17 @@ impl Subject {
             .map(|(rows, node)| vec![batch(&node.schema, rows)])
             .collect();
         let mut bag = Bag::new();
-        add_batches(&mut bag, &operator.step(&Step {
-                now_us: 0,
-                seed: 0,
-                watermark,
-            }, inputs)?);
+        add_batches(
+            &mut bag,
+            &operator.step(
+                &Step {
+                    now_us: 0,
+                    seed: 0,
+                    watermark,
+                },
+                inputs,
+            )?,
+        );
         Ok(bag)
     }
 }

@@ -34,10 +34,7 @@ pub fn extra(
     let sources: BTreeMap<String, Watermark> = sources
         .filter_map(|(id, watermark)| Some((id.to_string(), watermark?)))
         .collect();
-    let inputs: BTreeMap<String, i64> = last_inputs
-        .iter()
-        .map(|(view, us)| (view.to_string(), *us))
-        .collect();
+    let inputs: BTreeMap<String, i64> = last_inputs.iter().map(|(view, us)| (view.to_string(), *us)).collect();
     json!({
         "watermarks": watermarks,
         "inputs": inputs,

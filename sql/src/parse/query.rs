@@ -195,10 +195,22 @@ fn emit_clause(tokens: &[TokenWithSpan], begin: usize) -> Result<EmitClause> {
 /// The length of time behind TIMEOUT, which is the first token, in milliseconds; and its tokens.
 fn timeout(tokens: &[TokenWithSpan]) -> Result<(u64, usize)> {
     const UNITS: [&str; 10] = [
-        "MILLISECOND", "MILLISECONDS", "SECOND", "SECONDS", "MINUTE", "MINUTES", "HOUR", "HOURS", "DAY", "DAYS",
+        "MILLISECOND",
+        "MILLISECONDS",
+        "SECOND",
+        "SECONDS",
+        "MINUTE",
+        "MINUTES",
+        "HOUR",
+        "HOURS",
+        "DAY",
+        "DAYS",
     ];
     let expected = |token: &TokenWithSpan| {
-        error_at("WITH TIMEOUT is followed by a length of time, as in WITH TIMEOUT INTERVAL '10' SECOND", token)
+        error_at(
+            "WITH TIMEOUT is followed by a length of time, as in WITH TIMEOUT INTERVAL '10' SECOND",
+            token,
+        )
     };
     let is_interval = tokens.get(1).is_some_and(|token| is_word(&token.token, "INTERVAL"));
     let place = 1 + usize::from(is_interval);

@@ -101,6 +101,7 @@ impl Builder {
                 output_type: aggregate.schema.field(groups + index).data_type().clone(),
             });
         }
+        let (input, keys, specs) = self.sliced(input, keys, specs);
         self.push_aggregate(input, keys, specs, aggregate)
     }
 

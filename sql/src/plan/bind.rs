@@ -13,8 +13,8 @@ use weir_engine::relation::{ColumnOrigin, Metadata, OnError, RelationId, SourceS
 
 use super::names::folded;
 use super::{errors, expr, session};
-use crate::parse::duration_ms;
 use crate::catalog::{Catalog, Definition, Relation, SinkDefinition, TableDefinition};
+use crate::parse::duration_ms;
 use crate::statement::{CreateSink, CreateSource, CreateTable, RelationKind, SinkInput};
 use crate::{Error, Result};
 

@@ -33,6 +33,7 @@ mod over;
 mod present;
 mod recursion;
 mod scan;
+mod slices;
 mod union;
 mod unnest;
 mod values;

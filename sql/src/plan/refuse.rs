@@ -48,10 +48,7 @@ fn volatile(node: &LogicalPlan, function: &str) -> Option<Error> {
         }
         (
             Some(_),
-            LogicalPlan::Projection(_)
-            | LogicalPlan::Aggregate(_)
-            | LogicalPlan::Window(_)
-            | LogicalPlan::Filter(_),
+            LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Filter(_),
         ) => return None,
         (Some(_), LogicalPlan::Sort(_) | LogicalPlan::Distinct(_)) => "in ORDER BY or DISTINCT ON",
         (Some(_), LogicalPlan::Join(_)) => "in the ON of a join",

@@ -42,7 +42,8 @@ use super::never::NeverOverOneGroup;
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
-    clock, drawn, errors, extremes, fetch, first_rows, json, multiset, names, now, numbers, refuse, sums, unnest, window,
+    clock, drawn, errors, extremes, fetch, first_rows, json, multiset, names, now, numbers, refuse, sums, unnest,
+    window,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};

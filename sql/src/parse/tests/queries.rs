@@ -14,8 +14,14 @@ fn emit_is_cut_from_the_end() {
         ("SELECT a FROM t EMIT CHANGES", Some(Emit::Changes)),
         ("SELECT a FROM t emit on window close", closes(None)),
         ("SELECT a FROM t EMIT FINAL", closes(None)),
-        ("SELECT a FROM t EMIT ON WINDOW CLOSE WITH TIMEOUT '1s'", closes(Some(1000))),
-        ("SELECT a FROM t EMIT FINAL WITH TIMEOUT '5 minutes'", closes(Some(300_000))),
+        (
+            "SELECT a FROM t EMIT ON WINDOW CLOSE WITH TIMEOUT '1s'",
+            closes(Some(1000)),
+        ),
+        (
+            "SELECT a FROM t EMIT FINAL WITH TIMEOUT '5 minutes'",
+            closes(Some(300_000)),
+        ),
         (
             "SELECT a FROM t emit on window close with timeout interval '10' second",
             closes(Some(10_000)),

@@ -179,7 +179,7 @@ impl Builder {
     }
 }
 
-fn with_bounds(schema: &Schema) -> Vec<Arc<Field>> {
+pub(super) fn with_bounds(schema: &Schema) -> Vec<Arc<Field>> {
     let bound = |name: &str| {
         let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
         Arc::new(Field::new(name, timestamp, true))

@@ -133,6 +133,11 @@ impl Rig {
         self.store.scan(Keyspace::State, &range.start, Some(&range.end)).count()
     }
 
+    /// Rows that came too late.
+    pub fn late_dropped(&self) -> u64 {
+        self.tasks.iter().map(|task| task.stats().late_dropped).sum()
+    }
+
     /// Groups in memory.
     pub fn entries(&self) -> u64 {
         self.tasks.iter().map(|task| task.stats().state_entries).sum()
