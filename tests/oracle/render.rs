@@ -505,7 +505,7 @@ fn drawn(from: &str, mut kinds: Vec<Kind>, form: u8) -> Query {
     kinds.push(Kind::Int);
     Query {
         sql: format!(
-            "SELECT {all}, CAST({column} AS INT) AS c{} FROM {from}",
+            "SELECT {all}, CAST({column} AS BIGINT) AS c{} FROM {from}",
             kinds.len() - 1
         ),
         kinds,
