@@ -55,6 +55,9 @@ pub struct Split {
     pub partition: i32,
 }
 
+/// A record's headers, in their order: a name may come again.
+pub type Headers = Vec<(String, Option<Vec<u8>>)>;
+
 /// Raw records of one split, in order; all columns have the same length.
 #[derive(Debug, Clone)]
 pub struct Records {
@@ -67,7 +70,7 @@ pub struct Records {
     /// Record timestamps, milliseconds since the epoch; -1 where unknown.
     pub timestamps_ms: Vec<i64>,
     /// Headers of each record in order, only when the reader was asked for them.
-    pub headers: Option<Vec<Vec<(String, Option<Vec<u8>>)>>>,
+    pub headers: Option<Vec<Headers>>,
 }
 
 /// What a read of a split gave.
@@ -230,13 +233,47 @@ pub trait SourceReader: Send {
 }
 
 /// How to reach a source's data: connector name and its options, as given in `WITH (…)`, with
-/// connection properties resolved. Values of secrets are already filled in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// connection properties resolved. Values of secrets are already filled in; they are not among what
+/// is shown of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectorSpec {
     /// `kafka`, `file`, `datagen`, `nexmark`, `memory`, `blackhole`, `print`.
     pub connector: String,
     /// Options of the connector, lower-case keys.
     pub options: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for ConnectorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(name, value): (&'_ String, &'_ String)| match is_secret(name) {
+            true => (name.clone(), "****".to_string()),
+            false => (name.clone(), value.clone()),
+        };
+        let options: BTreeMap<String, String> = self.options.iter().map(shown).collect();
+        f.debug_struct("ConnectorSpec")
+            .field("connector", &self.connector)
+            .field("options", &options)
+            .finish()
+    }
+}
+
+/// Whether the value of an option of this name (`properties.sasl.password`) must not be shown:
+/// passwords, tokens and keys themselves. Where they can be found, as a file or an address, is no secret.
+pub fn is_secret(option: &str) -> bool {
+    const PARTS: [&str; 7] = [
+        "password",
+        "passphrase",
+        "secret",
+        "token",
+        "key.pem",
+        "jaas",
+        "oauthbearer.config",
+    ];
+    const PLACES: [&str; 4] = [".location", ".file", ".url", ".path"];
+    let Some(name) = option.strip_prefix("properties.") else {
+        return false;
+    };
+    PARTS.iter().any(|part| name.contains(part)) && !PLACES.iter().any(|place| name.ends_with(place))
 }
 
 /// Makes a source connector. Options that no connector knows are an error naming the known ones.
@@ -321,6 +358,15 @@ pub struct SinkSpec {
     pub schema: SchemaRef,
     /// Columns of the key (`key = '…'`), by index; empty where none.
     pub key: Vec<usize>,
+}
+
+/// Checks where a sink that is to be created would write: a file must be its own from the beginning.
+/// `others` are the sinks that there are. Nothing is changed there.
+pub fn check_place(spec: &SinkSpec, others: &[SinkSpec]) -> Result<()> {
+    match spec.connector.connector.as_str() {
+        "file" => file::check_place(spec, others),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a sink connector.

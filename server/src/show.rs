@@ -1,6 +1,7 @@
 //! SHOW, DESCRIBE and EXPLAIN: rows about relations.
 
 use arrow::datatypes::SchemaRef;
+use weir_sql::secrets;
 use weir_sql::statement::{Name, RelationKind, Show, Statement};
 
 use crate::answer::{Answer, RowStream};
@@ -104,10 +105,10 @@ fn broken_notices(known: &Known, list: Show) -> Vec<String> {
         .collect()
 }
 
-/// SHOW CREATE, of what could not be restored, too.
+/// SHOW CREATE, of what could not be restored, too. It hides secrets, which are stored all the same.
 fn create_statement(known: &Known, name: &Name, sql: &str) -> Result<String> {
     if let Some(broken) = known.broken.get(&name.value) {
-        return Ok(broken.sql.clone());
+        return Ok(secrets::hidden(&broken.sql));
     }
     let relation = known
         .catalog
@@ -117,7 +118,7 @@ fn create_statement(known: &Known, name: &Name, sql: &str) -> Result<String> {
         let message = format!("'{}' is a system relation, which no statement made", name.value);
         return Err(Error::at(ErrorKind::Invalid, message, name.place, sql));
     }
-    Ok(relation.sql.clone())
+    Ok(secrets::hidden(&relation.sql))
 }
 
 /// SHOW name, of a setting.

@@ -3,6 +3,7 @@
 //! The line editor blocks its thread; statements run on the runtime, one at a time.
 
 mod editor;
+mod options;
 
 use std::path::PathBuf;
 

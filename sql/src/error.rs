@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::secrets;
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -31,21 +33,28 @@ impl Error {
         }
     }
 
-    /// The message, the line of `text` at fault and a caret under the token.
+    /// The message, the line of `text` at fault and a caret under the token. Secrets are hidden.
     pub fn render(&self, text: &str) -> String {
-        let Some((line, column)) = self.place else {
+        let Some(at) = self.place.and_then(|(line, column)| offset(text, line, column)) else {
             return self.message.clone();
         };
-        let Some(source) = text.lines().nth(line.saturating_sub(1) as usize) else {
-            return self.message.clone();
-        };
-        let pad: String = source
+        let (text, at) = secrets::hidden_before(text, at);
+        let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let source = text[start..].lines().next().unwrap_or_default();
+        let pad: String = text[start..at]
             .chars()
-            .take(column.saturating_sub(1) as usize)
             .map(|c| if c == '\t' { '\t' } else { ' ' })
             .collect();
         format!("{}\n  {source}\n  {pad}^", self.message)
     }
+}
+
+/// The byte at a 1-based line and column; the end of the line where that is shorter.
+fn offset(text: &str, line: u64, column: u64) -> Option<usize> {
+    let source = text.lines().nth(line.saturating_sub(1) as usize)?;
+    let chars = source.char_indices().nth(column.saturating_sub(1) as usize);
+    let start = source.as_ptr() as usize - text.as_ptr() as usize;
+    Some(start + chars.map_or(source.len(), |(at, _)| at))
 }
 
 impl fmt::Display for Error {

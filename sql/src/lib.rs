@@ -13,6 +13,7 @@ pub mod opaque;
 pub mod parse;
 pub mod plan;
 pub mod read;
+pub mod secrets;
 pub mod split;
 pub mod statement;
 mod walk;

@@ -9,6 +9,10 @@ use std::ops::Range;
 
 use crate::parse::dialect::{is_name_part, is_name_start};
 
+mod ending;
+
+pub use ending::{Ending, ending};
+
 /// Whether nothing in `text` is left unfinished: every statement ends with a semicolon, every
 /// string, quoted name and comment is closed. Blank text is complete.
 pub fn complete(text: &str) -> bool {
@@ -50,8 +54,9 @@ pub fn keywords() -> &'static [&'static str] {
     KEYWORDS
 }
 
+/// What a piece of text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     /// White space and `/* … */`.
     Blank,
     /// `-- …` up to the end of its line.
@@ -61,22 +66,23 @@ enum Kind {
     Text,
 }
 
+/// A word, a string, a sign or what stands between them.
 #[derive(Debug)]
-struct Piece {
-    kind: Kind,
-    range: Range<usize>,
+pub(crate) struct Piece {
+    pub kind: Kind,
+    pub range: Range<usize>,
     /// A string, a quoted name or a comment that the text ends in.
     open: bool,
 }
 
 /// Pieces of a text that follow each other without gaps.
-struct Pieces<'a> {
+pub(crate) struct Pieces<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Pieces<'a> {
-    fn new(text: &'a str) -> Self {
+    pub fn new(text: &'a str) -> Self {
         Pieces { text, at: 0 }
     }
 

@@ -9,13 +9,14 @@
 //! its end. Files may only grow: where one is truncated or replaced, that is an error.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{
     Bound, ConnectorSpec, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId, Start,
     Wanted, check_named,
 };
+use crate::near::unknown_option;
 use crate::{Error, Result};
 
 mod lines;
@@ -61,6 +62,46 @@ pub fn sink(spec: &SinkSpec) -> Result<Box<dyn SinkConnector>> {
     Ok(Box::new(sink::FileSink::new(spec, path(&spec.connector)?)?))
 }
 
+/// Checks that the file of a sink that is to be created has nothing in it yet and is no other sink's.
+/// What is no regular file (a pipe, a terminal) may be anybody's.
+///
+/// # Errors
+/// If it isn't so.
+pub fn check_place(spec: &SinkSpec, others: &[SinkSpec]) -> Result<()> {
+    let path = path(&spec.connector)?;
+    let found = std::fs::metadata(path);
+    if found.as_ref().is_ok_and(|found| !found.is_file()) {
+        return Ok(());
+    }
+    let mut others = others.iter().filter(|other| other.connector.connector == "file");
+    let same = |other: &&SinkSpec| self::path(&other.connector).is_ok_and(|other| place(other) == place(path));
+    if let Some(other) = others.find(same) {
+        return Err(Error::Config(format!(
+            "sink '{}' writes the file '{path}' already, and a sink's file is its own; choose another path",
+            other.name
+        )));
+    }
+    if found.is_ok_and(|found| found.len() > 0) {
+        return Err(Error::Config(format!(
+            "the file '{path}' has something in it already, and a sink's file is its own from the beginning; choose \
+             another path, or move the file away"
+        )));
+    }
+    Ok(())
+}
+
+/// One path for all the ways to write it, whether the file is there or not.
+fn place(path: &str) -> PathBuf {
+    let path = Path::new(path);
+    let folder = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = std::fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    let found = std::fs::canonicalize(path).ok();
+    found.or_else(folder).unwrap_or_else(|| path.to_path_buf())
+}
+
 fn path(spec: &ConnectorSpec) -> Result<&str> {
     match spec.options.get("path") {
         Some(path) if !path.is_empty() => Ok(path),
@@ -71,9 +112,11 @@ fn path(spec: &ConnectorSpec) -> Result<&str> {
 fn known_options(spec: &ConnectorSpec, role: &str, known: &[&str]) -> Result<()> {
     match spec.options.keys().find(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
-        Some(name) => Err(Error::Config(format!(
-            "unknown option '{name}' of a file {role}; known are {}",
-            known.join(", ")
+        Some(name) => Err(Error::Config(unknown_option(
+            name,
+            &format!("a file {role}"),
+            known,
+            "",
         ))),
     }
 }

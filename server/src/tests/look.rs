@@ -1,5 +1,7 @@
 //! SHOW, DESCRIBE, EXPLAIN and the system relations.
 
+use weir_sql::catalog::Definition;
+
 use super::rig::Rig;
 use crate::{Body, PreparedKind};
 
@@ -170,4 +172,49 @@ fn what_a_statement_answers_is_known_before_it_runs() {
     // Preparing does nothing.
     assert_eq!(rig.rows("SHOW TABLES").len(), 1);
     assert!(matches!(rig.run("SHOW wait").body, Body::Rows(_)));
+}
+
+/// Passwords are kept for the connection and shown to nobody.
+#[test]
+fn secrets_are_hidden_and_still_there_after_a_restart() {
+    let rig = Rig::new();
+    let statement = |password: &str, more: &str| {
+        format!(
+            "CREATE SOURCE s (a INT) WITH (connector = 'kafka', topic = 't', properties.bootstrap.servers = '127.0.0.1:1', \
+             properties.sasl.password = {password}, \"properties.ssl.key.password\" = {password}{more})"
+        )
+    };
+    let error = rig.error(&statement("'hunter2'", ", on_error = skip"));
+    assert!(
+        error.message.contains("properties.sasl.password = '****'"),
+        "{}",
+        error.message
+    );
+    assert!(!error.message.contains("hunter2"), "{}", error.message);
+    let caret = error.message.lines().last().unwrap().find('^').unwrap();
+    assert!(
+        error.message.lines().nth(1).unwrap()[caret..].starts_with("skip"),
+        "{}",
+        error.message
+    );
+    let error = rig.error(&statement("hunter2", ""));
+    assert!(
+        error.message.contains("needs quotes") && !error.message.contains("hunter2"),
+        "{}",
+        error.message
+    );
+
+    rig.done(&statement("'hunter2'", ""));
+    let password = |rig: &Rig| {
+        let catalog = rig.instance.catalog();
+        let Definition::Source(source) = &catalog.find("s").unwrap().definition else {
+            panic!("not a source");
+        };
+        assert!(!format!("{:?}", source.connector).contains("hunter2"));
+        source.connector.options["properties.sasl.password"].clone()
+    };
+    assert_eq!(password(&rig), "hunter2");
+    let rig = rig.restart();
+    assert_eq!(password(&rig), "hunter2");
+    assert_eq!(rig.rows("SHOW CREATE s"), [statement("'****'", "")]);
 }

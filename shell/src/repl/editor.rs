@@ -11,6 +11,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper, Result};
 use weir_server::split;
 
+use super::options;
 use crate::command;
 use crate::screen::Style;
 
@@ -147,27 +148,52 @@ impl Completer for SqlHelper {
     }
 }
 
-/// Words that complete the last word of `before`, and where that begins.
+/// Words that complete what `before` ends with, and where that begins.
 fn candidates(before: &str, names: &[String]) -> (usize, Vec<String>) {
+    let ending = split::ending(before);
+    match ending.open {
+        Some(('\'', start)) => return (start + 1, values(&ending, &before[start + 1..], "", "'")),
+        Some(('"', start)) => {
+            let typed = &before[start + 1..];
+            let near = names.iter().filter(|name| begins(name, typed));
+            return (start, near.map(|name| in_quotes(name)).collect());
+        }
+        Some(_) => return (before.len(), Vec::new()),
+        None => {}
+    }
+    if let Some(start) = ending.option {
+        let all = options::of(&ending.statement);
+        let near = all.iter().filter(|name| begins(name, &before[start..]));
+        return (start, near.map(|name| format!("{name} = ")).collect());
+    }
     let start = before
         .rfind(|ch: char| !(ch.is_alphanumeric() || "_.\"\\?".contains(ch)))
         .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
     let word = &before[start..];
+    if ending.value_of.is_some() {
+        return (start, values(&ending, word, "'", "'"));
+    }
     if word.starts_with('\\') {
         let commands = command::NAMES.iter().filter(|name| name.starts_with(word));
         return (start, commands.map(|name| (*name).to_owned()).collect());
     }
-    let begins = |name: &str| {
-        name.get(..word.len())
-            .is_some_and(|part| part.eq_ignore_ascii_case(word))
-    };
+    let known: Vec<String> = names
+        .iter()
+        .filter(|name| begins(name, word))
+        .map(|name| written(name))
+        .collect();
+    if let (true, Some((of, column))) = (known.is_empty(), word.rsplit_once('.')) {
+        // Behind a relation's name or alias there is a column.
+        let columns = names.iter().filter(|name| !name.contains('.') && begins(name, column));
+        return (start + of.len() + 1, columns.map(|name| written(name)).collect());
+    }
     let mut words: Vec<String> = Vec::new();
     if !word.is_empty() || wants_name(&before[..start]) {
-        words.extend(names.iter().filter(|name| begins(name)).cloned());
+        words.extend(known);
     }
     if !word.is_empty() {
         let lower = word.chars().all(|ch| !ch.is_uppercase());
-        let keywords = split::keywords().iter().filter(|keyword| begins(keyword));
+        let keywords = split::keywords().iter().filter(|keyword| begins(keyword, word));
         words.extend(keywords.map(|keyword| match lower {
             true => format!("{} ", keyword.to_lowercase()),
             false => format!("{keyword} "),
@@ -175,6 +201,35 @@ fn candidates(before: &str, names: &[String]) -> (usize, Vec<String>) {
     }
     words.dedup();
     (start, words)
+}
+
+/// Whether a name begins with what is typed, in either case.
+fn begins(name: &str, typed: &str) -> bool {
+    name.get(..typed.len())
+        .is_some_and(|part| part.eq_ignore_ascii_case(typed))
+}
+
+/// The values of the option at hand that begin with what is typed.
+fn values(ending: &split::Ending, typed: &str, before: &str, behind: &str) -> Vec<String> {
+    let all = ending.value_of.as_deref().map_or(&[][..], options::values);
+    let near = all.iter().filter(|value| begins(value, typed));
+    near.map(|value| format!("{before}{value}{behind}")).collect()
+}
+
+/// A name as it has to be written: in quotes where it wouldn't be that name without.
+fn written(name: &str) -> String {
+    let is_plain = |part: &str| {
+        part.starts_with(|ch: char| ch.is_lowercase() || ch == '_')
+            && part.chars().all(|ch| ch == '_' || ch.is_numeric() || ch.is_lowercase())
+    };
+    match name.split('.').all(is_plain) {
+        true => name.to_owned(),
+        false => in_quotes(name),
+    }
+}
+
+fn in_quotes(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Whether a relation must stand next, so that all of them are worth showing.
@@ -208,8 +263,52 @@ mod tests {
         assert_eq!(complete("SEL"), (0, words(&["SELECT "])));
         assert_eq!(complete("SELECT 1; sel"), (10, words(&["select "])));
         assert_eq!(complete("SELECT weir.l"), (7, words(&["weir.lag"])));
-        assert_eq!(complete("SELECT Är"), (7, words(&["Ärger"])));
+        assert_eq!(complete("SELECT Är"), (7, words(&["\"Ärger\""])));
         assert_eq!(complete("é(bi").0, 3);
+    }
+
+    #[test]
+    fn columns_stand_behind_the_name_of_a_relation() {
+        assert_eq!(complete("SELECT b.au"), (9, words(&["auction"])));
+        assert_eq!(complete("SELECT b.").1.len(), 4);
+        assert_eq!(complete("SELECT weir.").1, words(&["weir.lag"]));
+        assert_eq!(complete("SELECT weir.x").1, words(&[]));
+    }
+
+    #[test]
+    fn in_quotes_there_are_names_of_that_kind_only() {
+        assert_eq!(complete("SELECT \"Är"), (7, words(&["\"Ärger\""])));
+        assert_eq!(complete("SELECT \"bi"), (7, words(&["\"bids\"", "\"bidder\""])));
+        for text in ["SELECT 'sel", "SELECT 1 -- sel", "/* sel", "SELECT $$sel"] {
+            assert_eq!(complete(text).1, words(&[]), "{text}");
+        }
+        assert_eq!(written("count(*)"), "\"count(*)\"");
+        assert_eq!(written("a\"b"), "\"a\"\"b\"");
+    }
+
+    #[test]
+    fn options_and_their_values_are_completed() {
+        let source = "CREATE SOURCE s (a INT) WITH (";
+        assert_eq!(
+            complete(&format!("{source}conn")),
+            (source.len(), words(&["connector = "]))
+        );
+        assert!(complete(source).1.len() > 15);
+        assert_eq!(
+            complete(&format!("{source}connector = 'kafka', topic.")).1,
+            words(&["topic.pattern = "])
+        );
+        let (start, found) = complete(&format!("{source}connector = 'ka"));
+        assert_eq!((start, found), (source.len() + 13, words(&["kafka'"])));
+        assert_eq!(
+            complete(&format!("{source}on_error = ")).1,
+            words(&["'fail'", "'skip'"])
+        );
+        assert_eq!(
+            complete("CREATE MATERIALIZED VIEW v WITH (p").1,
+            words(&["pipeline = "])
+        );
+        assert!(complete("SUBSCRIBE TO v WITH (").1.contains(&"snapshot = ".to_owned()));
     }
 
     #[test]

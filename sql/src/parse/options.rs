@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sqlparser::tokenizer::Token;
+use weir_engine::connector::is_secret;
 use weir_engine::format::{Encoding, EncodingKind, Envelope};
 
 use super::cursor::{Cursor, string_value};
@@ -85,7 +86,10 @@ fn value(cursor: &mut Cursor, key: &str) -> Result<String> {
         token if is_word(token, "FALSE") => "false".into(),
         Token::Word(word) => {
             let word = word.value.replace('\'', "''");
-            return Err(cursor.here(format!("the value of {key} needs quotes: '{word}'")));
+            return Err(cursor.here(format!(
+                "the value of {key} needs quotes: '{}'",
+                shown_value(key, &word)
+            )));
         }
         token => match string_value(token) {
             Some(value) => value,
@@ -96,9 +100,18 @@ fn value(cursor: &mut Cursor, key: &str) -> Result<String> {
     if matches!(token.token, Token::Number(..))
         && let Some(Token::Word(unit)) = cursor.peek().map(|next| &next.token)
     {
-        return Err(cursor.here(format!("the value of {key} needs quotes: '{value}{}'", unit.value)));
+        let value = format!("{value}{}", unit.value);
+        return Err(cursor.here(format!(
+            "the value of {key} needs quotes: '{}'",
+            shown_value(key, &value)
+        )));
     }
     Ok(value)
+}
+
+/// A value as it may stand in an error.
+fn shown_value<'a>(key: &str, value: &'a str) -> &'a str {
+    if is_secret(key) { "…" } else { value }
 }
 
 /// How records are written and read.

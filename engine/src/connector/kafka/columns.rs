@@ -3,7 +3,7 @@
 use arrow::array::{BinaryArray, BinaryBuilder};
 
 use super::client::Message;
-use crate::connector::{Position, Records, Wanted};
+use crate::connector::{Headers, Position, Records, Wanted};
 
 /// How many bytes the columns may hold; Arrow's limit is 2 GiB.
 const MOST_BYTES: usize = 1 << 30;
@@ -14,7 +14,7 @@ pub(super) struct Columns {
     values: BinaryBuilder,
     positions: Vec<Position>,
     timestamps_ms: Vec<i64>,
-    headers: Option<Vec<Vec<(String, Option<Vec<u8>>)>>>,
+    headers: Option<Vec<Headers>>,
     bytes: usize,
 }
 

@@ -4,11 +4,13 @@
 //! reported in its words. Only what exact positions and order rest on is kept from the user.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use crate::connector::is_secret;
 use crate::{Error, Result};
 
 /// How options of a connector name a librdkafka setting.
@@ -18,9 +20,15 @@ const PREFIX: &str = "properties.";
 const NO_GROUP: &str = "weir";
 
 /// Settings by librdkafka's names, without the `properties.` before them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Properties {
     settings: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kafka at {}", self.brokers())
+    }
 }
 
 impl Properties {
@@ -152,21 +160,16 @@ impl Properties {
 pub(super) fn config_error(error: KafkaError) -> Error {
     match error {
         KafkaError::ClientConfig(_, words, name, value) => {
-            let words = if secret(&name) {
-                words.replace(&value, "***")
+            let option = format!("{PREFIX}{name}");
+            let words = if is_secret(&option) && !value.is_empty() {
+                words.replace(&value, "****")
             } else {
                 words
             };
-            Error::Config(format!("properties.{name}: {}", words.trim()))
+            Error::Config(format!("{option}: {}", words.trim()))
         }
         other => Error::Config(format!("kafka: {other}")),
     }
-}
-
-fn secret(name: &str) -> bool {
-    ["password", "secret", "key.pem", "jaas", "oauthbearer.config"]
-        .iter()
-        .any(|part| name.contains(part))
 }
 
 /// Why a setting can't be the user's, if so.
