@@ -62,6 +62,7 @@ pub use clock::Clock;
 pub use delivery::{SinkRun, SinkStatus};
 pub use output::moved_rows;
 pub use record::due_us;
+pub use scan::PassedOver;
 pub use snapshot::{Batches, Pending, Snapshot, errors_relation};
 pub use status::{LagRow, OperatorRow, PipelineRow, ViewState};
 pub use subscription::{Delivery, Subscription};
@@ -163,13 +164,19 @@ impl Engine {
         Snapshot::new(self.shared.store.snapshot())
     }
 
-    /// Reads a source from its start to the end of now, without a pipeline.
-    pub fn read_source(&self, source: RelationId, columns: &[usize]) -> Result<Batches> {
+    /// Reads a source from its start to the end of now, without a pipeline. Bad records that are passed
+    /// over are counted while it is read.
+    pub fn read_source(
+        &self,
+        source: RelationId,
+        columns: &[usize],
+        passed_over: Arc<Mutex<PassedOver>>,
+    ) -> Result<Batches> {
         let spec = self
             .shared
             .source(source)
             .ok_or_else(|| Error::internal("a read of an unknown source"))?;
-        scan::source(&spec, columns)
+        scan::source(&spec, columns, passed_over)
     }
 
     /// The rows of a source's schema that decoding gives, for `columns`.

@@ -170,7 +170,7 @@ impl StoredRelation {
 pub struct ViewOptions {
     /// `pipeline = 'name'`: keep it in a pipeline of that name.
     pub pipeline: Option<String>,
-    /// `changelog_limit` in bytes: a follower that needs more than this kept is FAILED.
+    /// `changelog_limit`: bytes of changes that may wait for a client, in place of the engine's.
     pub changelog_limit_bytes: Option<u64>,
 }
 

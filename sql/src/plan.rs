@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use sqlparser::ast;
 use weir_engine::graph::Graph;
+use weir_engine::near::unknown_option;
 use weir_engine::relation::{RelationId, Storage, ViewOptions, ViewSpec};
 
 use crate::catalog::{Catalog, Definition, Relation};
@@ -263,11 +264,10 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Opti
                     ))
                 })?;
             }
+            "changelog_limit" => found.changelog_limit_bytes = Some(bind::size_bytes(name, value)?),
             other => {
-                return Err(Error::new(format!(
-                    "unknown option '{other}' of a materialized view; there are: pipeline, allowed_lateness, \
-                     max_iterations"
-                )));
+                const KNOWN: [&str; 4] = ["pipeline", "allowed_lateness", "changelog_limit", "max_iterations"];
+                return Err(Error::new(unknown_option(other, "a materialized view", &KNOWN, "")));
             }
         }
     }

@@ -21,6 +21,22 @@ pub fn append(batch: &mut WriteBatch, relation: RelationId, epoch: Epoch, seq: u
     batch.put(Keyspace::Log, &keys::log_key(relation, epoch, seq), &value);
 }
 
+/// Marks an epoch at which the view mixes two moments, so that nobody may be left standing there
+/// ([`Part::Mixed`]). Behind its chunks.
+pub fn mark_mixed(batch: &mut WriteBatch, relation: RelationId, epoch: Epoch) {
+    let key = keys::log_key(relation, epoch, u32::MAX);
+    batch.put(Keyspace::Log, &key, &log_entry::encode_mark());
+}
+
+/// A part of an epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// A chunk of its changes.
+    Chunk(Vec<u8>),
+    /// It is mixed; no part of it comes after this.
+    Mixed,
+}
+
 /// Replaces all epochs after `after` up to and including `upto` by `chunks`, which hold the sum of
 /// their changes (no chunk: all cancelled out) and are kept under `upto`. No follower may stand
 /// between the two.
@@ -48,6 +64,21 @@ pub fn read(
     after: Epoch,
     upto: Epoch,
 ) -> Result<impl Iterator<Item = Result<(Epoch, u32, Vec<u8>)>> + Send + '_> {
+    let parts = read_parts(reader, relation, after, upto)?;
+    Ok(parts.filter_map(|part| match part {
+        Ok((epoch, seq, Part::Chunk(chunk))) => Some(Ok((epoch, seq, chunk))),
+        Ok((_, _, Part::Mixed)) => None,
+        Err(error) => Some(Err(error)),
+    }))
+}
+
+/// The same, with what is marked of the epochs.
+pub fn read_parts(
+    reader: &dyn Reader,
+    relation: RelationId,
+    after: Epoch,
+    upto: Epoch,
+) -> Result<impl Iterator<Item = Result<(Epoch, u32, Part)>> + Send + '_> {
     let range = keys::log_range(relation, after, upto);
     let entries = reader.scan(Keyspace::Log, &range.start, Some(&range.end));
     // Asked after the scan has begun, so that a trim in between isn't missed.
@@ -59,12 +90,15 @@ pub fn read(
             kept_after: kept_after.0,
         });
     }
-    let chunk = move |key: &[u8], value| {
+    let part = move |key: &[u8], value: Vec<u8>| {
         let (_, epoch, seq) = keys::split_log_key(key)?;
+        if log_entry::is_mark(&value) {
+            return Ok(Some((epoch, seq, Part::Mixed)));
+        }
         let chunk = log_entry::decode(value, epoch.0, after.0, || name(relation))?;
-        Ok(chunk.map(|chunk| (epoch, seq, chunk)))
+        Ok(chunk.map(|chunk| (epoch, seq, Part::Chunk(chunk))))
     };
-    Ok(entries.filter_map(move |entry| entry.and_then(|(key, value)| chunk(&key, value)).transpose()))
+    Ok(entries.filter_map(move |entry| entry.and_then(|(key, value)| part(&key, value)).transpose()))
 }
 
 /// Deletes the epochs up to and including `upto`, which must not be less than in an earlier call.
@@ -192,6 +226,18 @@ mod tests {
         for (after, upto) in [(300, u64::MAX), (3, 4), (5, 5), (5, 2), (u64::MAX, u64::MAX)] {
             assert!(chunks(&store, after, upto).unwrap().is_empty());
         }
+    }
+
+    #[test]
+    fn a_mark_comes_behind_the_chunks_of_its_epoch() {
+        let store = written(|batch| mark_mixed(batch, VIEW, Epoch(3)));
+        assert_eq!(chunks(&store, 2, 3).unwrap(), ["3.0=5/3/0", "3.1=5/3/1"]);
+        let parts = read_parts(&store, VIEW, Epoch(2), Epoch(5)).unwrap();
+        let marked: Vec<bool> = parts.map(|part| part.unwrap().2 == Part::Mixed).collect();
+        assert_eq!(marked, [false, false, true, false, false]);
+        change(&store, |batch| trim(batch, VIEW, Epoch(4)));
+        let mut parts = read_parts(&store, VIEW, Epoch(4), Epoch(9)).unwrap();
+        assert!(parts.all(|part| part.unwrap().2 != Part::Mixed));
     }
 
     #[test]

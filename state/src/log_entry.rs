@@ -8,13 +8,15 @@
 //!
 //! Layout: the chunk, then a tag byte at the very end (so that reading strips it without moving
 //! the chunk): 0 for a single number; 1 for a span, with the little-endian number that it begins
-//! after just before the tag; 2 for a span whose changes cancelled out, likewise, without chunk.
+//! after just before the tag; 2 for a span whose changes cancelled out, likewise, without chunk; 3 for a
+//! mark, which is no changes at all but says something of its number.
 
 use crate::error::{Error, Result};
 
 const SINGLE: u8 = 0;
 const SPAN: u8 = 1;
 const EMPTY_SPAN: u8 = 2;
+const MARK: u8 = 3;
 
 pub(crate) fn encode(chunk: &[u8]) -> Vec<u8> {
     [chunk, &[SINGLE]].concat()
@@ -29,6 +31,16 @@ pub(crate) fn encode_span(chunk: Option<&[u8]>, after: u64) -> Vec<u8> {
     [chunk, &after.to_le_bytes(), &[tag]].concat()
 }
 
+/// A mark.
+pub(crate) fn encode_mark() -> Vec<u8> {
+    vec![MARK]
+}
+
+/// Whether an entry is a mark.
+pub(crate) fn is_mark(value: &[u8]) -> bool {
+    value == [MARK]
+}
+
 /// The chunk, if any, of the entry under `number`, for a reader who has everything up to and
 /// including `position`, which is less. `log` names the log in errors.
 pub(crate) fn decode(
@@ -37,6 +49,9 @@ pub(crate) fn decode(
     position: u64,
     log: impl Fn() -> String,
 ) -> Result<Option<Vec<u8>>> {
+    if is_mark(&value) {
+        return Ok(None);
+    }
     let tag = value.pop();
     if tag == Some(SINGLE) {
         return Ok(Some(value));

@@ -54,6 +54,17 @@ impl RelationInput {
 /// Where an [`NodeKind::Input`] node of a view finds its columns in the relation's batches.
 pub type Projections = HashMap<NodeRef, Vec<usize>>;
 
+/// What a checkpoint writes.
+#[derive(Default)]
+pub struct Written {
+    /// All of it.
+    pub batch: WriteBatch,
+    /// The changes of the views that were asked for.
+    pub changes: HashMap<RelationId, Vec<ChangeBatch>>,
+    /// How many bytes each changelog was given.
+    pub logged: BTreeMap<RelationId, u64>,
+}
+
 /// Rows and time of one node over all tasks, since the view was started here.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NodeCounters {
@@ -343,6 +354,13 @@ impl Dataflow {
         self.due_us().into_iter().chain(self.times_out_us(false)).min()
     }
 
+    /// The views in which some operator has something to do when its time comes.
+    pub fn awaiting_time(&self) -> BTreeSet<RelationId> {
+        let operators = self.tasks.iter().flat_map(|task| &task.operators);
+        let due = operators.filter(|(_, operator)| operator.due_us().is_some());
+        due.map(|(at, _)| at.view).collect()
+    }
+
     /// Moves one step's input through the dataflow. `failed` are views whose input has failed
     /// already. Returns the views that failed, with the cause, and those that rest on them
     /// (without); what they hold is no longer of use.
@@ -393,7 +411,7 @@ impl Dataflow {
         raised: &HashMap<usize, Watermark>,
     ) -> Vec<bool> {
         let mut moved = vec![false; self.plan.len()];
-        for index in 0..self.plan.len() {
+        for (index, moved) in moved.iter_mut().enumerate() {
             self.plan[index].before = self.plan[index].watermark;
             let node = &self.plan[index];
             let bound = match node.relation {
@@ -418,7 +436,7 @@ impl Dataflow {
             {
                 self.plan[index].watermark = bound;
                 self.watermarks.insert(self.plan[index].at, bound);
-                moved[index] = true;
+                *moved = true;
             }
         }
         moved
@@ -467,18 +485,13 @@ impl Dataflow {
     }
 
     /// Writes what became dirty since the last checkpoint: operator state, view rows, and the
-    /// changelogs of `logged` views. Also returns the changes of `wanted` views, and how many bytes
-    /// each changelog was given.
+    /// changelogs of `logged` views.
     pub fn checkpoint(
         &mut self,
         epoch: Epoch,
         logged: &BTreeSet<RelationId>,
         wanted: &BTreeSet<RelationId>,
-    ) -> Result<(
-        WriteBatch,
-        HashMap<RelationId, Vec<ChangeBatch>>,
-        BTreeMap<RelationId, u64>,
-    )> {
+    ) -> Result<Written> {
         let run = |task: &mut Task| task.checkpoint(epoch, logged, wanted);
         let results: Vec<Result<Checkpoint>> = if let [task] = &mut self.tasks[..] {
             vec![run(task)]
@@ -491,23 +504,21 @@ impl Dataflow {
                 handles.into_iter().map(join).collect()
             })
         };
-        let mut whole = WriteBatch::new();
+        let mut whole = Written::default();
         let mut rows = WriteBatch::new();
-        let mut changes: HashMap<RelationId, Vec<ChangeBatch>> = HashMap::new();
-        let mut bytes: BTreeMap<RelationId, u64> = BTreeMap::new();
         for result in results {
             let task = result?;
-            whole.append(task.first);
+            whole.batch.append(task.first);
             rows.append(task.rows);
             for (view, batches) in task.changes {
-                changes.entry(view).or_default().extend(batches);
+                whole.changes.entry(view).or_default().extend(batches);
             }
             for (view, logged) in task.logged {
-                *bytes.entry(view).or_default() += logged;
+                *whole.logged.entry(view).or_default() += logged;
             }
         }
-        whole.append(rows);
-        Ok((whole, changes, bytes))
+        whole.batch.append(rows);
+        Ok(whole)
     }
 
     /// The last checkpoint is durable.

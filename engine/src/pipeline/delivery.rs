@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use weir_state::changelog::{self, Follower};
-use weir_state::{Epoch, RelationId, WriteBatch};
+use weir_state::changelog::{self, Follower, Part};
+use weir_state::{Epoch, Reader, RelationId, WriteBatch};
 
 use super::shared::Shared;
 use crate::change::{self, ChangeBatch};
@@ -47,7 +47,7 @@ pub struct SinkRun {
 pub struct SinkStatus {
     /// The last epoch delivered.
     pub delivered: Epoch,
-    /// Rows delivered since start.
+    /// Rows delivered since start, those of the snapshot included.
     pub rows: u64,
     /// Why it can't deliver at present.
     pub trouble: Option<String>,
@@ -157,15 +157,25 @@ impl Work {
         }
     }
 
-    /// Delivers until stopped, or until an error.
+    /// Opens the sink and delivers until stopped, or until an error.
     fn deliver_all(&self, pause: &mut Duration) -> Result<()> {
         let mut sink = connector::sink(&self.run.spec)?;
+        let before = self.status.lock().rows;
+        let outcome = self.deliver_by(sink.as_mut(), before, pause);
+        self.status.lock().rows = before + sink.rows_delivered();
+        outcome
+    }
+
+    /// Delivers until stopped, or until an error. `before` rows were delivered when the sink was
+    /// opened.
+    fn deliver_by(&self, sink: &mut dyn SinkConnector, before: u64, pause: &mut Duration) -> Result<()> {
         let relation = self.followed()?;
-        let mut delivered = self.begin(sink.as_mut(), &relation)?;
+        let mut delivered = self.begin(sink, &relation)?;
         let is_up_to_date = self.next_upto(delivered, Duration::ZERO).is_none();
         {
             let mut status = self.status.lock();
             status.delivered = delivered;
+            status.rows = before + sink.rows_delivered();
             if is_up_to_date {
                 // The present content was all that could not be delivered before.
                 status.trouble = None;
@@ -177,11 +187,11 @@ impl Work {
             let nap = if delivered > noted_epoch { NOTE_EVERY } else { NAP };
             let upto = self.next_upto(delivered, nap);
             if let Some(upto) = upto {
-                delivered = self.deliver(sink.as_mut(), &relation, delivered, upto)?;
+                delivered = self.deliver(sink, &relation, delivered, upto)?;
                 *pause = PAUSE.0;
                 let mut status = self.status.lock();
                 status.delivered = delivered;
-                status.rows = sink.rows_delivered();
+                status.rows = before + sink.rows_delivered();
                 status.trouble = None;
             }
             if delivered > noted_epoch && (upto.is_none() || noted.elapsed() >= NOTE_EVERY) {
@@ -254,7 +264,7 @@ impl Work {
         Ok(epoch)
     }
 
-    /// Delivers epochs after `delivered`, whole ones, until there are enough rows.
+    /// Delivers epochs after `delivered` until there are enough rows.
     fn deliver(
         &self,
         sink: &mut dyn SinkConnector,
@@ -262,26 +272,8 @@ impl Work {
         delivered: Epoch,
         upto: Epoch,
     ) -> Result<Epoch> {
-        let store = self.shared.store.clone();
-        let mut changes = Vec::new();
-        let mut rows = 0;
-        let mut reached = upto;
-        let mut of_epoch: (Epoch, Vec<ChangeBatch>) = (delivered, Vec::new());
-        for entry in changelog::read(store.as_ref(), self.run.follow, delivered, upto)? {
-            let (epoch, _, bytes) = entry?;
-            if epoch != of_epoch.0 {
-                if rows >= DELIVERY_ROWS {
-                    reached = of_epoch.0;
-                    break;
-                }
-                changes.extend(change::deletes_first(std::mem::take(&mut of_epoch.1))?);
-                of_epoch.0 = epoch;
-            }
-            let batches = change::from_bytes(&bytes, &relation.schema)?;
-            rows += batches.iter().map(ChangeBatch::num_rows).sum::<usize>();
-            of_epoch.1.extend(batches);
-        }
-        changes.extend(change::deletes_first(of_epoch.1)?);
+        let store = self.shared.store.as_ref();
+        let (reached, changes) = some_epochs(store, relation, delivered, upto, DELIVERY_ROWS)?;
         if !changes.is_empty() {
             sink.deliver(reached.0, &changes)?;
         }
@@ -290,5 +282,87 @@ impl Work {
 
     fn note(&self, delivered: Epoch) -> Result<()> {
         note(&self.shared, &self.run, delivered)
+    }
+}
+
+/// The changes of whole epochs after `after`: all up to `upto`, or fewer where they have at least so
+/// many `rows`; never up to an epoch that mixes two moments. Also where they end.
+fn some_epochs(
+    store: &dyn Reader,
+    relation: &StoredRelation,
+    after: Epoch,
+    upto: Epoch,
+    rows: usize,
+) -> Result<(Epoch, Vec<ChangeBatch>)> {
+    let mut changes = Vec::new();
+    let mut found = 0;
+    let (mut of_epoch, mut epoch, mut is_mixed) = (Vec::new(), after, false);
+    for part in changelog::read_parts(store, relation.relation, after, upto)? {
+        let (next, _, part) = part?;
+        if next != epoch {
+            changes.extend(change::deletes_first(std::mem::take(&mut of_epoch))?);
+            if found >= rows && !is_mixed {
+                return Ok((epoch, changes));
+            }
+            (epoch, is_mixed) = (next, false);
+        }
+        match part {
+            Part::Mixed => is_mixed = true,
+            Part::Chunk(bytes) => {
+                let batches = change::from_bytes(&bytes, &relation.schema)?;
+                found += batches.iter().map(ChangeBatch::num_rows).sum::<usize>();
+                of_epoch.extend(batches);
+            }
+        }
+    }
+    changes.extend(change::deletes_first(of_epoch)?);
+    Ok((upto, changes))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use weir_state::{MemoryStore, Store};
+
+    use super::*;
+    use crate::relation::Storage;
+
+    /// A changelog of epochs 2, 4, … with two rows each; 4 and 6 are mixed.
+    fn log() -> (MemoryStore, StoredRelation) {
+        let relation = StoredRelation {
+            relation: RelationId(7),
+            schema: Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)])),
+            storage: Storage::Bag,
+        };
+        let store = MemoryStore::new();
+        let mut batch = WriteBatch::new();
+        for epoch in [2, 4, 6, 8, 10] {
+            let rows = Arc::new(Int64Array::from(vec![epoch, epoch + 1]));
+            let rows = RecordBatch::try_new(relation.schema.clone(), vec![rows]).unwrap();
+            let bytes = change::to_bytes(&[ChangeBatch::inserts(rows)]).unwrap();
+            changelog::append(&mut batch, relation.relation, Epoch(epoch as u64), 0, &bytes);
+            if [4, 6].contains(&epoch) {
+                changelog::mark_mixed(&mut batch, relation.relation, Epoch(epoch as u64));
+            }
+        }
+        store.commit(batch).unwrap();
+        (store, relation)
+    }
+
+    #[test]
+    fn a_delivery_ends_at_an_epoch_that_was_right() {
+        let (store, relation) = log();
+        let part = |after: u64, rows: usize| {
+            let (reached, changes) = some_epochs(&store, &relation, Epoch(after), Epoch(11), rows).unwrap();
+            (reached.0, changes.iter().map(ChangeBatch::num_rows).sum::<usize>())
+        };
+        assert_eq!(part(0, 1), (2, 2));
+        // 4 and 6 mix two moments: what came in them goes with 8.
+        assert_eq!(part(0, 3), (8, 8));
+        assert_eq!(part(2, 1), (8, 6));
+        assert_eq!(part(8, 1), (11, 2));
+        assert_eq!(part(8, 100), (11, 2));
+        assert_eq!(part(10, 1), (11, 0));
     }
 }

@@ -45,6 +45,9 @@ impl Engine {
             let mut relations = self.shared.relations.write();
             for view in views {
                 let id = view.relation;
+                self.shared
+                    .publication
+                    .set_limit(id, view.options.changelog_limit_bytes);
                 relations.add_view(view);
                 if let (true, Some(entry)) = (paused.contains(&id), relations.views.get_mut(&id)) {
                     entry.standing = Standing::Paused;
@@ -182,6 +185,8 @@ impl Engine {
     /// Starts a new view. It catches up and is attached in the background.
     pub fn create_view(&self, spec: ViewSpec) -> Result<()> {
         let id = self.shared.allocate_pipeline()?;
+        let limit = spec.options.changelog_limit_bytes;
+        self.shared.publication.set_limit(spec.relation, limit);
         self.shared.relations.write().add_view(spec.clone());
         self.shared.start_pipeline(id, vec![spec], None, None)
     }
@@ -321,8 +326,10 @@ impl Engine {
     }
 
     /// Opens a sink that is to be created, and closes it again: what can't be opened for its options
-    /// or its place is refused, and not tried for ever.
+    /// or its place is refused, and not tried for ever. So is a place that is another's.
     pub fn check_sink(&self, spec: &SinkSpec) -> Result<()> {
+        let others: Vec<SinkSpec> = self.sinks.lock().values().map(|run| run.spec.clone()).collect();
+        connector::check_place(spec, &others)?;
         connector::sink(spec).map(drop)
     }
 

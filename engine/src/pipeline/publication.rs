@@ -13,7 +13,7 @@
 //! **Changelogs.** A view's changelog is written only while someone follows the view:
 //! [`Publication::logged`] tells a pipeline which of its views those are. It waits for sinks and
 //! other pipelines as long as they take. For clients it doesn't: one that has more than the
-//! engine's `changelog_limit` to read is no follower any more, and learns it when it asks.
+//! view's `changelog_limit`, or the engine's, to read is no follower any more, and learns it when it asks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub struct ViewNews {
     pub right: Epoch,
     /// The result's watermark, if it has event time.
     pub watermark: Option<Watermark>,
+    /// All its inputs were bounded and have ended: nothing more will change it.
+    pub ended: bool,
 }
 
 /// An epoch of a pipeline.
@@ -55,8 +57,6 @@ pub struct News {
     pub dml_read: DmlCommit,
     /// The views that it holds.
     pub views: BTreeMap<RelationId, ViewNews>,
-    /// Every input was bounded and has ended.
-    pub ended: bool,
     /// Pipelines that this one has taken in.
     pub absorbed: Vec<PipelineId>,
     /// Up to where its sources are in it.
@@ -76,7 +76,7 @@ pub struct Host {
     pub dml: DmlCommit,
     /// The view's watermark at the last epoch.
     pub watermark: Option<Watermark>,
-    /// Nothing more will come.
+    /// All inputs of the view were bounded, have ended, and are in its last epoch.
     pub ended: bool,
     /// It agrees with all pipelines that it shares inputs with.
     pub attached: bool,
@@ -144,8 +144,11 @@ struct State {
     followed: HashMap<RelationId, Followed>,
     /// Views whose last follower has gone and whose changelog is still there.
     abandoned: BTreeSet<RelationId>,
-    /// Followers that were taken out because they read too slowly, until they hear of it.
-    outrun: BTreeSet<String>,
+    /// Bytes that may wait for a client, of views that have a limit of their own.
+    limits: HashMap<RelationId, u64>,
+    /// Followers that were taken out because they read too slowly, and the limit that they passed, until
+    /// they hear of it.
+    outrun: BTreeMap<String, u64>,
     dml: DmlCommit,
 }
 
@@ -153,14 +156,18 @@ impl State {
     fn host(&self, view: RelationId) -> Option<Host> {
         let pipeline = *self.hosts.get(&view)?;
         let news = self.pipelines.get(&pipeline)?;
-        let ViewNews { right, watermark } = *news.views.get(&view)?;
+        let ViewNews {
+            right,
+            watermark,
+            ended,
+        } = *news.views.get(&view)?;
         Some(Host {
             pipeline,
             epoch: news.epoch,
             right,
             dml: news.dml,
             watermark,
-            ended: news.ended,
+            ended,
             attached: self.attached.contains(&pipeline) && right == news.epoch,
         })
     }
@@ -171,7 +178,9 @@ impl State {
             let (Some(followed), Some(state)) = (self.followed.get_mut(view), news.views.get(view)) else {
                 continue;
             };
-            self.outrun.extend(followed.add(news.epoch, state.right, *bytes, limit));
+            let limit = self.limits.get(view).copied().unwrap_or(limit);
+            let outrun = followed.add(news.epoch, state.right, *bytes, limit);
+            self.outrun.extend(outrun.into_iter().map(|follower| (follower, limit)));
             if followed.followers.is_empty() {
                 self.followed.remove(view);
                 self.abandoned.insert(*view);
@@ -201,7 +210,7 @@ impl State {
 pub struct Publication {
     state: Mutex<State>,
     changed: Condvar,
-    /// Bytes that may wait for a client.
+    /// Bytes that may wait for a client, unless its view has a limit of its own.
     limit: u64,
 }
 
@@ -380,16 +389,25 @@ impl Publication {
         }
     }
 
+    /// Gives a view a limit of its own for what may wait for a client.
+    pub fn set_limit(&self, view: RelationId, bytes: Option<u64>) {
+        let mut state = self.state.lock();
+        match bytes {
+            Some(bytes) => state.limits.insert(view, bytes),
+            None => state.limits.remove(&view),
+        };
+    }
+
     /// The limit that a client has passed, if it was taken out for that.
     pub fn outran(&self, follower: &str) -> Option<u64> {
-        self.state.lock().outrun.contains(follower).then_some(self.limit)
+        self.state.lock().outrun.get(follower).copied()
     }
 
     /// Up to where a client that has an epoch of a view reads on: to `last`, or less if that is more
     /// than it should be given at once.
     pub fn read_upto(&self, view: RelationId, after: Epoch, last: Epoch) -> Epoch {
-        let bytes = PART_BYTES.min(self.limit);
         let state = self.state.lock();
+        let bytes = PART_BYTES.min(state.limits.get(&view).copied().unwrap_or(self.limit));
         let backlog = state.followed.get(&view).map(|followed| &followed.backlog);
         backlog.map_or(last, |backlog| backlog.within(after, last, bytes))
     }
@@ -432,6 +450,7 @@ impl Publication {
         self.tell(|state| {
             state.followed.remove(&view);
             state.abandoned.remove(&view);
+            state.limits.remove(&view);
         });
     }
 

@@ -125,6 +125,11 @@ impl Engine {
         status.or_else(|| self.volatile_status(sink))
     }
 
+    /// The last epoch of a view that others are shown; `None` while the view is stopped.
+    pub fn right_epoch(&self, view: RelationId) -> Option<Epoch> {
+        self.shared.publication.host(view).map(|host| host.right)
+    }
+
     /// How a sink stands that keeps nothing outside: it is given each epoch as it is committed.
     fn volatile_status(&self, sink: RelationId) -> Option<SinkStatus> {
         let sinks = self.shared.sinks.lock();

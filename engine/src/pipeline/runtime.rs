@@ -111,6 +111,9 @@ struct Follow {
     to_meet: bool,
 }
 
+/// What became of an epoch that was handed to the committer.
+type Outcome = (Epoch, Result<(), Error>);
+
 /// How a pipeline ended.
 pub enum Exit {
     /// Stopped or handed over.
@@ -173,7 +176,7 @@ pub struct Runtime {
     /// Of the next checkpoint.
     size: Size,
     committing: Option<Epoch>,
-    outcomes: (Sender<(Epoch, Result<(), Error>)>, Receiver<(Epoch, Result<(), Error>)>),
+    outcomes: (Sender<Outcome>, Receiver<Outcome>),
     /// Written with the next checkpoint.
     parked: Vec<PipelineRecord>,
     absorbed: Vec<PipelineId>,
@@ -184,8 +187,8 @@ pub struct Runtime {
     /// Something is to be told, and since when nothing was.
     untold: bool,
     last_status: Instant,
-    /// What was last published of the DML commit and the end of its input.
-    published: (DmlCommit, bool),
+    /// What was last published of the DML commit and of views that have ended.
+    published: (DmlCommit, BTreeSet<RelationId>),
 }
 
 impl Runtime {
@@ -234,7 +237,7 @@ impl Runtime {
             last_progress_us: shared.options.clock.now_us(),
             untold: true,
             last_status: Instant::now(),
-            published: (DmlCommit::ZERO, false),
+            published: (DmlCommit::ZERO, BTreeSet::new()),
             shared,
             start,
         };

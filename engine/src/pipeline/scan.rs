@@ -5,19 +5,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use parking_lot::Mutex;
 
 use super::decode::{Layout, SourceDecoder};
 use super::snapshot::Batches;
 use crate::connector::{self, Bound, Positions, SourceReader, SplitId};
+use crate::error::BadRecord;
 use crate::format::Envelope;
-use crate::relation::{OnError, SourceSpec};
+use crate::relation::SourceSpec;
 use crate::{Error, Result};
+
+/// Bad records that a read passes over (policy `skip`).
+#[derive(Debug, Default)]
+pub struct PassedOver {
+    /// How many by now.
+    pub count: u64,
+    /// The first of them.
+    pub first: Option<BadRecord>,
+}
 
 /// How long a source may give nothing before the read is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The rows of a source as a SELECT sees them: `columns` by index of the declared schema.
-pub fn source(spec: &Arc<SourceSpec>, columns: &[usize]) -> Result<Batches> {
+/// The rows of a source as a SELECT sees them: `columns` by index of the declared schema. What is
+/// passed over is counted.
+pub fn source(spec: &Arc<SourceSpec>, columns: &[usize], passed_over: Arc<Mutex<PassedOver>>) -> Result<Batches> {
     if spec.envelope == Envelope::Upsert {
         return Err(Error::Config(format!(
             "source '{}' is FORMAT UPSERT: its rows are known only to a view; create a materialized view over it and \
@@ -50,6 +62,7 @@ pub fn source(spec: &Arc<SourceSpec>, columns: &[usize]) -> Result<Batches> {
         open: open.collect(),
         until,
         ready: VecDeque::new(),
+        passed_over,
         last: Instant::now(),
     };
     Ok(Box::new(scan))
@@ -63,6 +76,7 @@ struct Scan {
     open: Vec<SplitId>,
     until: Positions,
     ready: VecDeque<RecordBatch>,
+    passed_over: Arc<Mutex<PassedOver>>,
     last: Instant,
 }
 
@@ -89,7 +103,11 @@ impl Scan {
                 self.open.retain(|id| *id != read.split.id);
             }
             let decoded = self.decoder.decode(&read, &mut None)?;
-            debug_assert!(decoded.skipped.is_empty() || self.spec.on_error == OnError::Skip);
+            if !decoded.skipped.is_empty() {
+                let mut passed_over = self.passed_over.lock();
+                passed_over.count += decoded.skipped.len() as u64;
+                passed_over.first = passed_over.first.take().or(decoded.skipped.into_iter().next());
+            }
             self.ready.push_back(decoded.rows.rows().project(&self.projection)?);
         }
         Ok(())

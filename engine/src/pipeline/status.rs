@@ -56,7 +56,7 @@ pub struct PipelineRow {
     pub state: ViewState,
     /// Its last committed epoch.
     pub epoch: Epoch,
-    /// Every input of its pipeline was bounded, has ended, and is in that epoch.
+    /// All its inputs were bounded, have ended, and are in that epoch: nothing more will change it.
     pub ended: bool,
     /// Its result's watermark, microseconds.
     pub watermark_us: Option<i64>,

@@ -148,7 +148,8 @@ impl Subscription {
                 return Some(Err(error));
             }
             let host = publication.host(view)?;
-            (host.right > delivered || (host.ended && self.query.is_some())).then_some(Ok(host.right))
+            let is_all = host.ended && host.right == host.epoch;
+            (host.right > delivered || is_all).then_some(Ok(host.right))
         });
         let Some(news) = news else { return Ok(None) };
         let last = news?;

@@ -134,6 +134,42 @@ fn a_subscription_may_tell_its_progress() {
 }
 
 #[test]
+fn a_subscription_ends_with_the_inputs_of_its_view() {
+    let (ends, goes_on) = ("push: ends", "push: goes on");
+    memory::create(ends, 1);
+    memory::create(goes_on, 1);
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE a (n BIGINT) WITH (connector = 'memory', topic = '{ends}');
+         CREATE SOURCE b (n BIGINT) WITH (connector = 'memory', topic = '{goes_on}');
+         CREATE MATERIALIZED VIEW of_a AS SELECT sum(n) AS n FROM a;
+         CREATE MATERIALIZED VIEW on_it AS SELECT n + 1 AS n FROM of_a;
+         CREATE MATERIALIZED VIEW of_both AS SELECT n FROM a UNION ALL SELECT n FROM b;\n"
+    ));
+    record(ends, "{\"n\": 7}");
+    let mut both = rig.push("SUBSCRIBE TO of_both");
+    let mut pushes = ["of_a", "on_it"].map(|view| rig.push(&format!("SUBSCRIBE TO {view}")));
+    assert_eq!(epoch_of(&both.next(1)[0]).1, "7|1");
+    memory::end(ends);
+    for push in &mut pushes {
+        push.rest();
+    }
+    // Views of one pipeline, of which one goes on.
+    assert_eq!(
+        rig.sorted("SELECT name, ended FROM weir.pipelines"),
+        ["of_a|true", "of_both|false", "on_it|true"]
+    );
+    record(goes_on, "{\"n\": 8}");
+    assert_eq!(epoch_of(&both.next(1)[0]).1, "8|1");
+    // Whoever comes later, or comes back, has it whole and is told the end.
+    let mut late = rig.push("SUBSCRIBE TO on_it");
+    let (epoch, row) = epoch_of(&late.next(1)[0]);
+    assert_eq!(row, "8|1");
+    assert!(late.rest().is_empty());
+    assert!(rig.push(&format!("SUBSCRIBE TO on_it AS OF {epoch}")).rest().is_empty());
+}
+
+#[test]
 fn tables_and_plain_views_are_subscribed_from_their_rows_on() {
     let rig = Rig::new();
     rig.all(
@@ -210,4 +246,40 @@ fn a_client_that_stops_reading_is_ended_at_the_limit_and_nobody_else() {
     assert_eq!(rig.rows("SELECT count(*), count(DISTINCT n) FROM m"), ["6001|6001"]);
     let mut again = rig.push("SUBSCRIBE TO m");
     assert_eq!(again.next(6001).len(), 6001);
+}
+
+/// `changelog_limit` of a view holds for its clients, also after a restart, in place of the engine's.
+#[test]
+fn a_view_may_have_a_limit_of_its_own() {
+    let topic = "push: own limit";
+    memory::create(topic, 1);
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE s (n BIGINT, text TEXT) WITH (connector = 'memory', topic = '{topic}');
+         CREATE MATERIALIZED VIEW small WITH (changelog_limit = '64KB') AS SELECT n, text FROM s;
+         CREATE MATERIALIZED VIEW usual AS SELECT n, text FROM s;\n"
+    ));
+    let refused = rig.error("CREATE MATERIALIZED VIEW v WITH (changelog_limit = 'much') AS SELECT n FROM s");
+    assert!(refused.message.contains("'much' is no size"), "{}", refused.message);
+    let rig = rig.restart();
+    let mut stalled = rig.push("SUBSCRIBE TO small");
+    let mut reading = rig.push("SUBSCRIBE TO usual");
+    let text = "x".repeat(1000);
+    for n in 0..3000 {
+        record(topic, &format!("{{\"n\": {n}, \"text\": \"{text}\"}}"));
+        if n % 100 == 99 {
+            assert_eq!(reading.next(100).len(), 100);
+        }
+    }
+    let error = loop {
+        match stalled.batch().expect("an error at its end") {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        error.message.contains("65536 bytes (changelog_limit)"),
+        "{}",
+        error.message
+    );
 }

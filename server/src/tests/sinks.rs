@@ -129,3 +129,59 @@ fn a_row_without_its_key_stops_an_upsert_sink_visibly() {
     rig.until("SELECT * FROM seen", &["a|1"]);
     rig.until("SELECT state, trouble FROM weir.sinks", &["RUNNING|NULL"]);
 }
+
+/// A file belongs to the sink that writes it, from its first byte on.
+#[test]
+fn a_sinks_file_is_its_own() {
+    let files = std::env::temp_dir().join(format!("weir-own-files-{}", std::process::id()));
+    std::fs::create_dir_all(&files).unwrap();
+    let rig = Rig::new();
+    rig.all(
+        "CREATE TABLE t (a INT);
+         CREATE MATERIALIZED VIEW m AS SELECT a FROM t;
+         INSERT INTO t VALUES (1), (2);\n",
+    );
+    let create = |name: &str, file: &str| {
+        format!(
+            "CREATE SINK {name} FROM m WITH (connector = 'file', path = '{}', force_append_only = 'true')
+             FORMAT PLAIN ENCODE CSV",
+            files.join(file).display()
+        )
+    };
+    std::fs::write(files.join("foreign"), "no line of mine").unwrap();
+    let refused = rig.error(&create("s", "foreign"));
+    assert!(
+        refused.message.contains("has something in it already"),
+        "{}",
+        refused.message
+    );
+    assert_eq!(
+        std::fs::read_to_string(files.join("foreign")).unwrap(),
+        "no line of mine"
+    );
+
+    rig.done(&create("s", "own"));
+    written(&files.join("own"), "1\n2\n");
+    // The rows that were there when it began were delivered like all others.
+    rig.until("SELECT rows FROM weir.sinks", &["2"]);
+    for same in ["own", "../own-link/own"] {
+        let link = files.with_file_name("own-link");
+        let _ = std::os::unix::fs::symlink(&files, &link);
+        let refused = rig.error(&create("two", same));
+        let _ = std::fs::remove_file(&link);
+        assert!(
+            refused.message.contains("sink 's' writes the file"),
+            "{}",
+            refused.message
+        );
+    }
+    rig.done("INSERT INTO t VALUES (3)");
+    rig.until("SELECT rows FROM weir.sinks", &["3"]);
+
+    // It goes on with it after a restart.
+    let rig = rig.restart();
+    rig.done("INSERT INTO t VALUES (4)");
+    written(&files.join("own"), "1\n2\n3\n4\n");
+    drop(rig);
+    let _ = std::fs::remove_dir_all(&files);
+}

@@ -18,6 +18,25 @@ use crate::parse::duration_ms;
 use crate::statement::{CreateSink, CreateSource, CreateTable, RelationKind, SinkInput};
 use crate::{Error, Result};
 
+/// `512KB`, `64MB`, `1GB`: bytes.
+pub(super) fn size_bytes(option: &str, text: &str) -> Result<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim().to_lowercase().as_str() {
+        "kb" | "kib" => 1 << 10,
+        "mb" | "mib" => 1 << 20,
+        "gb" | "gib" => 1 << 30,
+        _ => 0,
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| {
+        Error::new(format!(
+            "{option} = '{text}' is no size; write for example '64MB' or '1GB'"
+        ))
+    })
+}
+
 /// The Arrow type of a type as written.
 fn data_type(kind: &ast::DataType, catalog: &Catalog) -> Result<DataType> {
     let inner = |kind: &ast::DataType| data_type(kind, catalog);

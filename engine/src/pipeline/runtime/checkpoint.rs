@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{DmlCommit, Epoch, RelationId, WriteBatch};
+use weir_state::{DmlCommit, Epoch, RelationId, WriteBatch, changelog};
 
 use super::{CHECKPOINT_PAUSE, Runtime};
 use crate::pipeline::committer::CommitJob;
@@ -35,9 +35,16 @@ impl Runtime {
         let volatile = self.shared.sinks.lock();
         let wanted: BTreeSet<RelationId> = volatile.keys().copied().filter(|view| views.contains(view)).collect();
         drop(volatile);
-        let (mut batch, changes, logged) = self.dataflow.checkpoint(epoch, &logged, &wanted)?;
+        let written = self.dataflow.checkpoint(epoch, &logged, &wanted)?;
+        let (mut batch, changes, logged) = (written.batch, written.changes, written.logged);
         let unmet = self.follows.iter().filter(|(_, follow)| follow.to_meet);
         let mixed = self.dataflow.with_dependents(unmet.map(|(view, _)| *view).collect());
+        for view in logged
+            .iter()
+            .filter(|(view, bytes)| mixed.contains(view) && **bytes > 0)
+        {
+            changelog::mark_mixed(&mut batch, *view.0, epoch);
+        }
         let right = views.iter().filter(|view| !mixed.contains(view));
         self.right.extend(right.map(|view| (*view, epoch)));
         let record = self.record(epoch);
@@ -55,7 +62,7 @@ impl Runtime {
         self.committing = Some(epoch);
         self.dirty = false;
         self.absorbed.clear();
-        self.published = (news.dml, news.ended);
+        self.published = (news.dml, self.ended());
         // Who sees the epoch sees what it did.
         self.tell_status();
         self.shared.commit(CommitJob {

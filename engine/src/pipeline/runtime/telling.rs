@@ -1,10 +1,10 @@
 //! What a pipeline says of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_state::Epoch;
+use weir_state::{Epoch, RelationId};
 
 use super::Runtime;
 use crate::connector;
@@ -18,9 +18,14 @@ const SELDOM: Duration = Duration::from_millis(200);
 
 impl Runtime {
     pub(super) fn news(&self, epoch: Epoch) -> News {
+        let ended = self.ended();
         let view_news = |(view, right)| {
-            let watermark = self.dataflow.watermark(view);
-            (view, ViewNews { right, watermark })
+            let news = ViewNews {
+                right,
+                watermark: self.dataflow.watermark(view),
+                ended: ended.contains(&view),
+            };
+            (view, news)
         };
         News {
             logged: BTreeMap::new(),
@@ -28,7 +33,6 @@ impl Runtime {
             dml: self.tables_upto(),
             dml_read: self.dml_read(),
             views: self.rights().into_iter().map(view_news).collect(),
-            ended: self.has_ended(),
             absorbed: self.absorbed.clone(),
             positions: Arc::new(
                 self.sources
@@ -39,26 +43,34 @@ impl Runtime {
         }
     }
 
-    /// Every input was bounded, has ended, and is in.
-    fn has_ended(&self) -> bool {
-        self.started
-            && self.loading.is_empty()
-            && self.unopened.is_empty()
-            && self.tables.is_empty()
-            && self.follows.values().all(|follow| follow.ended)
-            && self.sources.values().all(|source| source.ended() && source.drained())
+    /// The views that nothing more will change: every input was bounded, has ended, and is in, and no
+    /// row waits for its time.
+    pub(super) fn ended(&self) -> BTreeSet<RelationId> {
+        if !self.started || !self.loading.is_empty() || !self.unopened.is_empty() {
+            return BTreeSet::new();
+        }
+        let sources = self.sources.iter();
+        let sources = sources.filter(|(_, source)| !source.ended() || !source.drained());
+        let follows = self.follows.iter().filter(|(_, follow)| !follow.ended);
+        let mut open: BTreeSet<RelationId> = sources.map(|(id, _)| *id).collect();
+        open.extend(follows.map(|(id, _)| *id));
+        open.extend(self.tables.keys());
+        open.extend(self.dataflow.awaiting_time());
+        let open = self.dataflow.with_dependents(open);
+        let views = self.dataflow.views().keys().copied();
+        views.filter(|view| !open.contains(view)).collect()
     }
 
     pub(super) fn publish_present(&mut self) {
         let news = self.news(self.last_epoch);
-        self.published = (news.dml, news.ended);
+        self.published = (news.dml, self.ended());
         self.shared.publication.publish(self.start.id, news);
     }
 
     /// Says what is new, not more often than is of use.
     pub(super) fn tell(&mut self, idle: bool) {
         let settled = !self.dirty && self.committing.is_none() && self.last_epoch > Epoch::ZERO;
-        if settled && self.published != (self.tables_upto(), self.has_ended()) {
+        if settled && self.published != (self.tables_upto(), self.ended()) {
             // No row has moved, so there is no epoch that would tell it.
             self.publish_present();
         }
