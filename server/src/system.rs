@@ -134,4 +134,4 @@ pub fn columns(name: &str) -> Result<SchemaRef> {
 }
 
 pub use information::{default_of, is_nullable};
-pub use live::{delivers, standing};
+pub use live::{Standing, delivers, standing, standing_among};

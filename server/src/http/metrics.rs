@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
 
-use weir_engine::pipeline::{LagRow, OperatorRow, ViewState};
+use weir_engine::pipeline::{LagRow, OperatorRow};
 
-use super::observation::Observation;
+use super::observation::{Observation, ViewRow};
 
 /// What the text is, for HTTP.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -33,7 +33,7 @@ fn instance(page: &mut Page, observation: &Observation) {
     let pipelines: BTreeSet<u32> = observation
         .views
         .iter()
-        .filter_map(|row| row.pipeline.map(|id| id.0))
+        .filter_map(|view| view.row.pipeline.map(|id| id.0))
         .collect();
     page.gauge("weir_pipelines", "Pipelines that run views or sinks.")
         .row(&[], pipelines.len());
@@ -41,11 +41,14 @@ fn instance(page: &mut Page, observation: &Observation) {
         .into_iter()
         .map(|word| (word.to_lowercase(), 0))
         .collect();
-    for row in &observation.views {
-        *states.entry(row.state.word().to_lowercase()).or_default() += 1;
+    for view in &observation.views {
+        *states.entry(view.standing.state.to_lowercase()).or_default() += 1;
     }
     *states.entry("failed".into()).or_default() += observation.broken.len();
-    let mut family = page.gauge("weir_views", "Views and sinks' queries by how they stand.");
+    let mut family = page.gauge(
+        "weir_views",
+        "Views and sinks' queries by their state in weir.pipelines.",
+    );
     for (state, count) in &states {
         family.row(&[("state", state)], count);
     }
@@ -62,24 +65,23 @@ fn views(page: &mut Page, observation: &Observation) {
     let views = &observation.views;
     let mut family = page.gauge(
         "weir_view_up",
-        "1 while a view is kept up to date or catches up; 0 when it is paused, failed, or waits for one that is.",
+        "1 while a view is kept up to date or catches up; 0 when it is paused, failed, or waits for something.",
     );
-    for row in views {
-        let up = matches!(row.state, ViewState::Running | ViewState::Attaching { .. });
-        family.row(&[("view", &row.name)], u8::from(up));
+    for view in views {
+        family.row(&[("view", &view.row.name)], u8::from(view.standing.is_up()));
     }
     for (name, _) in &observation.broken {
         family.row(&[("view", name)], 0);
     }
     let mut family = page.gauge("weir_view_epoch", "A view's last committed epoch.");
-    for row in views {
+    for ViewRow { row, .. } in views {
         family.row(&[("view", &row.name)], row.epoch);
     }
     let mut family = page.gauge(
         "weir_view_watermark_seconds",
         "The watermark of a view's result, as Unix time.",
     );
-    for row in views {
+    for ViewRow { row, .. } in views {
         // Where all inputs have ended, it is no time.
         if let Some(us) = row.watermark_us.filter(|us| *us < i64::MAX) {
             family.row(&[("view", &row.name)], us as f64 / 1e6);
@@ -89,14 +91,18 @@ fn views(page: &mut Page, observation: &Observation) {
         "weir_view_last_progress_seconds",
         "When a view's pipeline last took in a row or committed, as Unix time.",
     );
-    for row in views.iter().filter(|row| row.last_progress_us > 0) {
+    for row in views
+        .iter()
+        .map(|view| &view.row)
+        .filter(|row| row.last_progress_us > 0)
+    {
         family.row(&[("view", &row.name)], row.last_progress_us as f64 / 1e6);
     }
     let mut family = page.gauge(
         "weir_view_trouble",
         "1 while a source of a view keeps it waiting: a broker that doesn't answer, for example.",
     );
-    for row in views {
+    for ViewRow { row, .. } in views {
         family.row(&[("view", &row.name)], u8::from(row.trouble.is_some()));
     }
 }
@@ -219,11 +225,10 @@ fn sinks(page: &mut Page, observation: &Observation) {
     let sinks = &observation.sinks;
     let mut family = page.gauge(
         "weir_sink_up",
-        "1 while a sink delivers; 0 when it is stopped, or can't deliver at present.",
+        "1 while a sink delivers; 0 when it is paused, failed, or waits for something.",
     );
     for sink in sinks {
-        let up = sink.status.as_ref().is_some_and(|status| status.trouble.is_none());
-        family.row(&[("sink", &sink.name)], u8::from(up));
+        family.row(&[("sink", &sink.name)], u8::from(sink.standing.is_up()));
     }
     let running = || {
         sinks

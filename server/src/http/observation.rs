@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use weir_engine::pipeline::{LagRow, OperatorRow, PipelineRow, SinkStatus, ViewState};
+use weir_engine::pipeline::{LagRow, OperatorRow, PipelineRow, SinkStatus};
 use weir_sql::statement::RelationKind;
 
 use crate::Result;
 use crate::flight::connection::Connections;
+use crate::system::{Standing, standing_among};
 
 /// How an instance stands.
 pub struct Observation {
     /// The views of the catalog, and the queries of its sinks.
-    pub views: Vec<PipelineRow>,
+    pub views: Vec<ViewRow>,
     /// Push queries that run.
     pub pushes: usize,
     /// Splits that pipelines read.
@@ -28,11 +29,21 @@ pub struct Observation {
     pub connections: usize,
 }
 
+/// A view.
+pub struct ViewRow {
+    /// What its pipeline says.
+    pub row: PipelineRow,
+    /// How it stands.
+    pub standing: Standing,
+}
+
 /// A sink.
 pub struct SinkRow {
     /// Its name.
     pub name: String,
-    /// How its delivery stands; `None` if it isn't running.
+    /// How it stands.
+    pub standing: Standing,
+    /// What it has delivered; `None` if it isn't running.
     pub status: Option<SinkStatus>,
 }
 
@@ -58,17 +69,22 @@ impl Observation {
         engine.snapshot()?;
         let known = instance.known();
         let is_known = |id| known.catalog.by_id(id).is_some();
+        let rows = engine.pipelines();
+        let view = |row: &PipelineRow| {
+            let relation = known.catalog.by_id(row.view)?;
+            Some(ViewRow {
+                row: row.clone(),
+                standing: standing_among(&rows, &instance, &known, &relation),
+            })
+        };
         let sinks = known.catalog.list(RelationKind::Sink).map(|sink| SinkRow {
             name: sink.name.clone(),
+            standing: standing_among(&rows, &instance, &known, sink),
             status: engine.sink_status(sink.id),
         });
         let stored = known.catalog.iter().filter(|relation| relation.stored().is_some());
         Ok(Observation {
-            views: engine
-                .pipelines()
-                .into_iter()
-                .filter(|row| is_known(row.view))
-                .collect(),
+            views: rows.iter().filter_map(view).collect(),
             pushes: engine.push_queries(),
             lag: engine.lag(),
             operators: engine
@@ -91,13 +107,11 @@ impl Observation {
 
     /// What has failed.
     pub fn failures(&self) -> impl Iterator<Item = Failure<'_>> {
-        let views = self.views.iter().filter_map(|row| match &row.state {
-            ViewState::Failed { cause, retry_in_ms } => Some(Failure {
-                name: &row.name,
-                cause,
-                retry_in_ms: *retry_in_ms,
-            }),
-            _ => None,
+        let failed = self.views.iter().filter(|view| view.standing.state == "FAILED");
+        let views = failed.map(|view| Failure {
+            name: &view.row.name,
+            cause: view.standing.detail.as_deref().unwrap_or_default(),
+            retry_in_ms: view.standing.retry_in_ms,
         });
         let broken = self.broken.iter().map(|(name, cause)| Failure {
             name,

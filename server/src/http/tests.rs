@@ -6,21 +6,31 @@ use weir_engine::pipeline::{LagRow, OperatorRow, PipelineRow, SinkStatus, ViewSt
 use weir_engine::relation::RelationId;
 use weir_state::{Epoch, PipelineId};
 
-use super::observation::{Observation, SinkRow};
+use super::observation::{Observation, SinkRow, ViewRow};
 use super::{healthy, metrics};
+use crate::system::Standing;
 
-fn view(id: u32, name: &str, state: ViewState) -> PipelineRow {
-    PipelineRow {
+fn standing(state: &'static str, detail: Option<&str>) -> Standing {
+    Standing {
+        state,
+        detail: detail.map(str::to_string),
+        retry_in_ms: (state == "FAILED").then_some(800),
+    }
+}
+
+fn view(id: u32, name: &str, standing: Standing) -> ViewRow {
+    let row = PipelineRow {
         pipeline: Some(PipelineId(1)),
         view: RelationId(id),
         name: name.into(),
-        state,
+        state: ViewState::Running,
         epoch: Epoch(7),
         ended: false,
         watermark_us: Some(1_700_000_000_500_000),
         last_progress_us: 1_700_000_001_000_000,
         trouble: None,
-    }
+    };
+    ViewRow { row, standing }
 }
 
 fn split(split: &str, end: Option<i64>) -> LagRow {
@@ -40,12 +50,12 @@ fn split(split: &str, end: Option<i64>) -> LagRow {
 }
 
 fn observation() -> Observation {
-    let failed = ViewState::Failed {
-        cause: "a bad \"record\"".into(),
-        retry_in_ms: Some(800),
-    };
     Observation {
-        views: vec![view(2, "hot", ViewState::Running), view(3, "cold", failed)],
+        views: vec![
+            view(2, "hot", standing("RUNNING", None)),
+            view(3, "cold", standing("FAILED", Some("a bad \"record\""))),
+            view(4, "far", standing("WAITING", Some("source 'far': no answer"))),
+        ],
         pushes: 1,
         lag: vec![split("bids:0", Some(100)), split("bids:1", None)],
         operators: vec![OperatorRow {
@@ -65,6 +75,7 @@ fn observation() -> Observation {
         sinks: vec![
             SinkRow {
                 name: "out".into(),
+                standing: standing("RUNNING", None),
                 status: Some(SinkStatus {
                     delivered: Epoch(6),
                     rows: 12,
@@ -73,6 +84,7 @@ fn observation() -> Observation {
             },
             SinkRow {
                 name: "stopped".into(),
+                standing: standing("PAUSED", None),
                 status: None,
             },
         ],
@@ -155,6 +167,8 @@ fn the_page_keeps_to_the_format_and_tells_all() {
         (r#"weir_view_up{view="hot"}"#.into(), 1.0),
         (r#"weir_view_up{view="cold"}"#.into(), 0.0),
         (r#"weir_view_up{view="old"}"#.into(), 0.0),
+        (r#"weir_views{state="waiting"}"#.into(), 1.0),
+        (r#"weir_view_up{view="far"}"#.into(), 0.0),
         (r#"weir_view_watermark_seconds{view="hot"}"#.into(), 1_700_000_000.5),
         (
             format!(r#"weir_source_lag_records{{{source},split="bids:0",pipeline="1"}}"#),
@@ -200,7 +214,7 @@ fn the_page_keeps_to_the_format_and_tells_all() {
 fn health_names_what_failed() {
     let health = healthy(&observation());
     assert_eq!(health["status"], "ok");
-    assert_eq!(health["views"], 2);
+    assert_eq!(health["views"], 3);
     assert_eq!(
         health["failed"],
         serde_json::json!([

@@ -1,6 +1,6 @@
 //! What runs, and how it is.
 
-use weir_engine::pipeline::ViewState;
+use weir_engine::pipeline::{PipelineRow, ViewState};
 use weir_engine::relation::RelationId;
 use weir_sql::catalog::{Definition, Relation, SinkDefinition};
 use weir_sql::statement::RelationKind;
@@ -31,7 +31,7 @@ pub fn pipelines(context: &Context) -> Vec<Vec<Cell>> {
     let rows = context.instance.engine().pipelines();
     let mut cells = Vec::new();
     for relation in known.catalog.iter().filter(|relation| runs(relation)) {
-        let standing = standing(&context.instance, &known, relation);
+        let standing = standing_among(&rows, &context.instance, &known, relation);
         let reads = kept_by(relation);
         let row = rows.iter().find(|row| row.view == reads);
         let delivered = context.instance.engine().sink_status(relation.id);
@@ -80,14 +80,20 @@ fn kept_by(relation: &Relation) -> RelationId {
 
 /// How a materialized view or sink stands.
 pub struct Standing {
+    /// Its word: RUNNING and the like.
     pub state: &'static str,
     /// Progress, a cause, or what it waits for.
     pub detail: Option<String>,
     pub retry_in_ms: Option<u64>,
 }
 
-/// How a materialized view or sink stands.
+/// How a materialized view or sink stands. Whoever tells it, tells this.
 pub fn standing(instance: &Instance, known: &Known, relation: &Relation) -> Standing {
+    standing_among(&instance.engine().pipelines(), instance, known, relation)
+}
+
+/// The same, where the engine was asked for its views already.
+pub fn standing_among(rows: &[PipelineRow], instance: &Instance, known: &Known, relation: &Relation) -> Standing {
     let engine = instance.engine();
     let of_sink = match &relation.definition {
         Definition::Sink(sink) => Some(sink),
@@ -103,11 +109,10 @@ pub fn standing(instance: &Instance, known: &Known, relation: &Relation) -> Stan
     let of_delivery = of_sink
         .and_then(|_| engine.sink_status(relation.id))
         .and_then(|status| status.trouble);
-    let of_source = engine
-        .pipelines()
-        .into_iter()
+    let of_source = rows
+        .iter()
         .find(|row| row.view == kept_by(relation))
-        .and_then(|row| row.trouble);
+        .and_then(|row| row.trouble.clone());
     let trouble = of_delivery.or(of_source);
     match (state, of_sink) {
         (ViewState::Running | ViewState::Attaching { .. }, _) if trouble.is_some() => simple("WAITING", trouble),
@@ -125,6 +130,13 @@ pub fn standing(instance: &Instance, known: &Known, relation: &Relation) -> Stan
         },
         (ViewState::Waiting { on }, _) if on.is_empty() => simple("WAITING", None),
         (ViewState::Waiting { on }, _) => simple("WAITING", Some(format!("'{on}', which it reads, is stopped"))),
+    }
+}
+
+impl Standing {
+    /// It is kept up to date, or delivers, or is on its way there.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, "RUNNING" | "ATTACHING")
     }
 }
 
