@@ -6,6 +6,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, SchemaRef};
 use futures::stream::{BoxStream, StreamExt};
+use parking_lot::Mutex;
+use weir_sql::secrets;
 
 use crate::plan::Plan;
 use crate::{Error, Result};
@@ -70,7 +72,7 @@ impl Prepared {
 
 impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {}", self.kind, self.sql)
+        write!(f, "{:?} {}", self.kind, secrets::hidden(&self.sql))
     }
 }
 
@@ -159,6 +161,23 @@ pub struct RowStream {
     pub schema: SchemaRef,
     /// The batches.
     pub stream: BoxStream<'static, Result<RecordBatch>>,
+    /// What is to be said when all of them were taken.
+    pub late: LateNotices,
+}
+
+/// What the user should know of rows besides, as far as it is known only when they were read.
+#[derive(Debug, Clone, Default)]
+pub struct LateNotices(Arc<Mutex<Vec<String>>>);
+
+impl LateNotices {
+    pub(crate) fn add(&self, notices: Vec<String>) {
+        self.0.lock().extend(notices);
+    }
+
+    /// What there is to say; nothing more the next time.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock())
+    }
 }
 
 impl RowStream {
@@ -167,6 +186,7 @@ impl RowStream {
         RowStream {
             schema: batch.schema(),
             stream: futures::stream::iter([Ok(batch)]).boxed(),
+            late: LateNotices::default(),
         }
     }
 

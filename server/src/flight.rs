@@ -29,7 +29,7 @@ mod statements;
 mod tests;
 mod transactions;
 
-pub use metadata::{KIND_METADATA, NOTICES_METADATA, ROWS_METADATA, TAG_METADATA, kind_word};
+pub use metadata::{KIND_METADATA, NOTICES_METADATA, ROWS_METADATA, TAG_METADATA, kind_word, late_notices};
 
 /// The action that cancels a query, in Flight's own words.
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";

@@ -14,7 +14,7 @@ use weir_engine::pipeline::{Delivery, Engine, Subscription};
 use weir_engine::relation::{Storage, ViewOptions, ViewSpec};
 use weir_state::Epoch;
 
-use crate::answer::{Answer, Body, PushKind, RowStream};
+use crate::answer::{Answer, Body, LateNotices, PushKind, RowStream};
 use crate::error::ErrorKind;
 use crate::plan::{Push, PushInput};
 use crate::session::Context;
@@ -51,7 +51,14 @@ pub async fn run(context: Context, push: Push) -> Result<Answer> {
     let stream = ReceiverStream::new(receive).boxed();
     Ok(Answer {
         notices: Vec::new(),
-        body: Body::Push(RowStream { schema, stream }, kind),
+        body: Body::Push(
+            RowStream {
+                schema,
+                stream,
+                late: LateNotices::default(),
+            },
+            kind,
+        ),
     })
 }
 

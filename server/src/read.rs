@@ -17,7 +17,7 @@ use weir_engine::relation::RelationId;
 use weir_sql::read::{self, ReadPlan};
 use weir_sql::statement::RelationKind;
 
-use crate::answer::{Answer, RowStream};
+use crate::answer::{Answer, LateNotices, RowStream};
 use crate::error::ErrorKind;
 use crate::session::Context;
 use crate::{Error, Result, stack, transaction};
@@ -38,6 +38,8 @@ pub async fn run(context: Context, plan: ReadPlan, sql: Arc<str>) -> Result<Answ
     let (opened, open) = oneshot::channel();
     let (send, receive) = mpsc::channel(WAITING_BATCHES);
     let schema = plan.schema();
+    let late = LateNotices::default();
+    let said = late.clone();
     stack::spawn(move || {
         let started = stack::guarded(|| {
             let notices = wait::until_ready(&context, &plan.reads(), &|| opened.is_closed())?;
@@ -46,17 +48,21 @@ pub async fn run(context: Context, plan: ReadPlan, sql: Arc<str>) -> Result<Answ
                 Some(snapshot) => SnapshotRows::present(&context, snapshot),
                 None => SnapshotRows::consistent(&context, &reads)?,
             };
+            // Weak, for the rows end when the last sender goes.
+            let taken = send.downgrade();
+            let rows = rows.unless(move || taken.upgrade().is_none_or(|taken| taken.is_closed()));
+            let rows = Arc::new(rows);
             let stream = handle
-                .block_on(plan.execute(Arc::new(rows)))
+                .block_on(plan.execute(rows.clone()))
                 .map_err(|error| Error::new(ErrorKind::Data, error.render(&sql)))?;
-            Ok((notices, stream))
+            Ok((notices, rows, stream))
         });
-        let stream = match started {
-            Ok((notices, stream)) => {
+        let (rows, stream) = match started {
+            Ok((notices, rows, stream)) => {
                 if opened.send(Ok(notices)).is_err() {
                     return;
                 }
-                stream
+                (rows, stream)
             }
             Err(error) => {
                 let _ = opened.send(Err(error));
@@ -64,6 +70,8 @@ pub async fn run(context: Context, plan: ReadPlan, sql: Arc<str>) -> Result<Answ
             }
         };
         let outcome = stack::guarded(|| handle.block_on(forward(stream, &plan.schema(), &send)));
+        // Before `send` goes: who has all rows finds what is said of them.
+        said.add(rows.notices());
         if let Err(error) = outcome {
             let _ = send.blocking_send(Err(error));
         }
@@ -72,7 +80,7 @@ pub async fn run(context: Context, plan: ReadPlan, sql: Arc<str>) -> Result<Answ
         .await
         .unwrap_or_else(|_| Err(Error::internal("a query ended before it began")))?;
     let stream = ReceiverStream::new(receive).boxed();
-    Ok(Answer::rows(RowStream { schema, stream }).with_notices(notices))
+    Ok(Answer::rows(RowStream { schema, stream, late }).with_notices(notices))
 }
 
 /// Sends batches, all with the columns of `schema`, until there are no more or nobody takes them.
@@ -98,17 +106,16 @@ async fn forward(
     }
 }
 
-/// FLUSH: waits until every running view has taken in the session's writes.
+/// FLUSH: waits until every running view has taken in the session's writes, and sinks have delivered
+/// it.
 pub async fn flush(context: Context) -> Result<Answer> {
     let (answered, answer) = oneshot::channel();
     stack::spawn(move || {
         let known = context.instance.known();
-        let views: Vec<RelationId> = known
-            .catalog
-            .list(RelationKind::MaterializedView)
-            .map(|view| view.id)
-            .collect();
-        let outcome = stack::guarded(|| wait::flush(&context, &views, &|| answered.is_closed()));
+        let ids = |kind| known.catalog.list(kind).map(|relation| relation.id).collect();
+        let (views, sinks): (Vec<RelationId>, Vec<RelationId>) =
+            (ids(RelationKind::MaterializedView), ids(RelationKind::Sink));
+        let outcome = stack::guarded(|| wait::flush(&context, &views, &sinks, &|| answered.is_closed()));
         let _ = answered.send(outcome);
     })?;
     let notices = answer

@@ -151,8 +151,8 @@ impl Transaction {
         self.touched.extend(tables);
     }
 
-    /// Takes in what a statement changes; how many rows those are.
-    pub fn change(&mut self, context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<u64> {
+    /// Takes in what a statement changes; how many rows those are, and what is to be said besides.
+    pub fn change(&mut self, context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<(u64, Vec<String>)> {
         self.check()?;
         let table = plan.table();
         let known = context.instance.known();
@@ -163,13 +163,14 @@ impl Transaction {
             None => context.instance.engine().snapshot()?,
         };
         let rows = SnapshotRows::present(context, snapshot.with_pending(self.changes.clone()));
+        let rows = Arc::new(rows);
         self.snapshot = Some(snapshot);
-        match handle.block_on(plan.changes(Arc::new(rows))) {
+        match handle.block_on(plan.changes(rows.clone())) {
             Ok((changes, count)) => {
                 if !changes.is_empty() {
                     self.changes.entry(table.id).or_default().push(changes);
                 }
-                Ok(count)
+                Ok((count, rows.notices()))
             }
             Err(error) => {
                 self.failed = true;

@@ -37,9 +37,11 @@ pub async fn run(context: Context, plan: Dml, verb: String, values: Vec<ScalarVa
 
 fn change(context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<(u64, Vec<String>)> {
     let table = plan.table();
-    let notices = until_ready(context, &plan.reads(), &|| false)?;
+    let mut notices = until_ready(context, &plan.reads(), &|| false)?;
     if let Some(transaction) = context.state.transaction.lock().as_mut() {
-        return Ok((transaction.change(context, plan, handle, sql)?, notices));
+        let (count, more) = transaction.change(context, plan, handle, sql)?;
+        notices.extend(more);
+        return Ok((count, notices));
     }
     let write = context.instance.engine().begin_write();
     // Nobody drops a table while it is held: either it is gone by now, or it stays.
@@ -51,10 +53,11 @@ fn change(context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<(
     if !there {
         return Err(Error::not_found(format!("table '{}' was dropped", table.name)));
     }
-    let rows = SnapshotRows::present(context, write.snapshot()?);
+    let rows = Arc::new(SnapshotRows::present(context, write.snapshot()?));
     let (changes, count) = handle
-        .block_on(plan.changes(Arc::new(rows)))
+        .block_on(plan.changes(rows.clone()))
         .map_err(|error| Error::new(ErrorKind::Data, error.render(sql)))?;
+    notices.extend(rows.notices());
     if changes.is_empty() {
         return Ok((count, notices));
     }

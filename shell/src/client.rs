@@ -4,7 +4,7 @@
 //! future of a statement or the stream of its rows, is cancelled in the server.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -15,12 +15,13 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::CommandGetTables;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::{Action, FlightInfo, IpcMessage, Ticket};
+use futures::future;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use tonic::transport::{Channel, Endpoint};
 use weir_server::Instance;
 use weir_server::PUSH_METADATA;
 pub use weir_server::PushKind;
-use weir_server::flight::{KIND_METADATA, NOTICES_METADATA, TAG_METADATA, WAITING};
+use weir_server::flight::{KIND_METADATA, NOTICES_METADATA, TAG_METADATA, WAITING, late_notices};
 
 pub use error::ClientError;
 use error::Place;
@@ -64,6 +65,8 @@ pub struct RowStream {
     pub schema: SchemaRef,
     /// The batches.
     pub stream: BoxStream<'static, Result<RecordBatch, ClientError>>,
+    /// What the user should know when all of them have come.
+    pub late: Arc<Mutex<Vec<String>>>,
 }
 
 impl Client {
@@ -140,9 +143,14 @@ impl Client {
         let metadata = schema.metadata();
         let push = metadata.get(PUSH_METADATA).and_then(|word| PushKind::of_word(word));
         let place = self.place.clone();
+        let late: Arc<Mutex<Vec<String>>> = Arc::default();
+        let said = late.clone();
         let stream = messages
-            .try_filter_map(async |message| {
-                Ok(match message.payload {
+            .try_filter_map(move |message| {
+                if let Ok(mut said) = said.lock() {
+                    said.extend(late_notices(&message.inner.app_metadata));
+                }
+                future::ok(match message.payload {
                     DecodedPayload::RecordBatch(batch) => Some(batch),
                     DecodedPayload::Schema(_) | DecodedPayload::None => None,
                 })
@@ -151,6 +159,7 @@ impl Client {
         let rows = RowStream {
             schema: schema.clone(),
             stream: stream.boxed(),
+            late,
         };
         Ok(Reply {
             notices: notices(metadata),

@@ -87,10 +87,7 @@ impl Shell {
         let client = self.client.clone();
         let reply = self.waited(client.run(sql)).await?;
         let Reply { notices, body } = reply.map_err(|error| Failure::Message(error.to_string()))?;
-        for notice in notices {
-            let style = self.screen.error_style;
-            self.screen.error_line(&style.dim(&format!("notice: {notice}")));
-        }
+        self.notices(notices);
         match body {
             ReplyBody::Done(tag) => self.tag(&tag, started.elapsed()),
             ReplyBody::Rows(rows) => self.rows(rows, started).await,
@@ -156,6 +153,13 @@ impl Shell {
         self.screen.line(&format!("{tag}{time}"))
     }
 
+    fn notices(&self, notices: Vec<String>) {
+        for notice in notices {
+            let style = self.screen.error_style;
+            self.screen.error_line(&style.dim(&format!("notice: {notice}")));
+        }
+    }
+
     /// Writes rows that end.
     async fn rows(&mut self, mut rows: RowStream, started: Instant) -> Result<(), Failure> {
         let mut printer = Printer::new(self.settings.format, &rows.schema, self.layout())?;
@@ -180,7 +184,10 @@ impl Shell {
         }
         printer.end(&mut out);
         self.screen.write(&out)?;
-        self.footer(&rows_text(count), started.elapsed(), printer.note())
+        self.footer(&rows_text(count), started.elapsed(), printer.note())?;
+        let late = rows.late.lock().map(|mut late| std::mem::take(&mut *late));
+        self.notices(late.unwrap_or_default());
+        Ok(())
     }
 
     /// Writes the line below a table.

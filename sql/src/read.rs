@@ -30,6 +30,7 @@ use crate::{Error, Result};
 
 mod access;
 pub(crate) mod apart;
+mod interrupt;
 mod many;
 mod memory;
 mod ties;
@@ -50,6 +51,11 @@ pub trait Rows: Send + Sync + 'static {
     /// The memory for what the query makes of them; `None`: as much as it takes.
     fn memory(&self) -> Option<Memory> {
         None
+    }
+
+    /// False once nobody takes what the query makes of them: it may end then.
+    fn are_wanted(&self) -> bool {
+        true
     }
 }
 
@@ -155,7 +161,10 @@ impl ReadPlan {
         }
         let planner = state.query_planner().clone();
         let planned = planner.create_physical_plan(&plan, &state).await;
-        let physical = planned.and_then(ties::over_sorted).map_err(error)?;
+        let physical = planned
+            .and_then(ties::over_sorted)
+            .and_then(|physical| interrupt::interruptible(physical, &rows))
+            .map_err(error)?;
         Ok((
             access::renamed(physical, &self.schema).map_err(error)?,
             state.task_ctx(),

@@ -1,12 +1,16 @@
 //! What Weir says of an answer beside its rows: metadata of the Arrow schema, and gRPC status codes.
 //!
 //! Flight SQL knows rows and a number of changed rows, but neither notices nor what kind of answer
-//! this is. Both travel as metadata of the schema, which every client gets and may ignore.
+//! this is. Both travel as metadata of the schema, which every client gets and may ignore. Notices that
+//! are known at the end only come with a last message, as its metadata.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use arrow_flight::FlightData;
+use arrow_flight::utils::batches_to_flight_data;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
 
@@ -70,6 +74,25 @@ pub fn rows_schema(schema: &Schema, kind: PreparedKind, push: Option<PushKind>, 
         metadata.insert(PUSH_METADATA.into(), push.word().into());
     }
     Arc::new(schema.clone().with_metadata(metadata))
+}
+
+/// The message with what is known only when all rows were read: one without rows, whose metadata is
+/// as the schema's under [`NOTICES_METADATA`]. Clients that don't know of it pass it over.
+pub fn late_message(schema: &Schema, notices: Vec<String>) -> Result<Option<FlightData>, Status> {
+    if notices.is_empty() {
+        return Ok(None);
+    }
+    let empty = RecordBatch::new_empty(Arc::new(schema.clone()));
+    let messages = batches_to_flight_data(schema, vec![empty]).map_err(internal)?;
+    let text = serde_json::json!({ NOTICES_METADATA: notices }).to_string();
+    Ok(messages.into_iter().last().map(|last| last.with_app_metadata(text)))
+}
+
+/// The notices of such a message; none of any other.
+pub fn late_notices(metadata: &[u8]) -> Vec<String> {
+    let said: Option<HashMap<String, Vec<String>>> = serde_json::from_slice(metadata).ok();
+    said.and_then(|mut said| said.remove(NOTICES_METADATA))
+        .unwrap_or_default()
 }
 
 fn answer_metadata(kind: PreparedKind, notices: &[String]) -> HashMap<String, String> {

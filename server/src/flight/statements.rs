@@ -172,7 +172,10 @@ pub fn outcome_stream(outcome: &Outcome) -> FlightStream {
 
 fn encode(rows: RowStream, schema: arrow::datatypes::SchemaRef) -> FlightStream {
     let batches = rows.stream.map_err(|error| FlightError::from(status(error)));
-    encode_batches(schema, batches.boxed())
+    let (last, late) = (schema.clone(), rows.late);
+    let said = stream::once(async move { metadata::late_message(&last, late.take()) });
+    let said = said.filter_map(async |message| message.transpose());
+    encode_batches(schema, batches.boxed()).chain(said).boxed()
 }
 
 /// Batches as messages, large ones split.

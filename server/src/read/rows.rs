@@ -1,9 +1,11 @@
 //! The rows of relations for one statement, from one snapshot.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use weir_engine::pipeline::{Batches, Snapshot};
+use parking_lot::Mutex;
+use weir_engine::pipeline::{Batches, PassedOver, Snapshot};
 use weir_engine::relation::RelationId;
 use weir_sql::catalog::{Definition, Relation};
 use weir_sql::read::{Memory, Rows};
@@ -18,6 +20,10 @@ pub struct SnapshotRows {
     snapshot: Snapshot,
     /// Tables are shown as of this commit.
     tables_at: DmlCommit,
+    /// What was passed over of sources, a count for each time that one is read.
+    passed_over: Mutex<Vec<(String, Arc<Mutex<PassedOver>>)>>,
+    /// Whether who asked has gone.
+    gone: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl SnapshotRows {
@@ -42,6 +48,8 @@ impl SnapshotRows {
             context: context.clone(),
             snapshot,
             tables_at,
+            passed_over: Mutex::default(),
+            gone: None,
         })
     }
 
@@ -51,14 +59,53 @@ impl SnapshotRows {
             context: context.clone(),
             tables_at: snapshot.dml(),
             snapshot,
+            passed_over: Mutex::default(),
+            gone: None,
         }
+    }
+
+    /// The same, for a query that is of no use any more when `gone` says so.
+    pub fn unless(self, gone: impl Fn() -> bool + Send + Sync + 'static) -> SnapshotRows {
+        SnapshotRows {
+            gone: Some(Box::new(gone)),
+            ..self
+        }
+    }
+
+    /// What is to be said once they were read: bad records that were passed over.
+    pub fn notices(&self) -> Vec<String> {
+        let mut notices = BTreeMap::new();
+        for (source, passed_over) in self.passed_over.lock().iter() {
+            let passed_over = passed_over.lock();
+            if let Some(first) = &passed_over.first {
+                let records = match passed_over.count {
+                    1 => "1 bad record".to_string(),
+                    count => format!("{count} bad records"),
+                };
+                // A source that is read twice passes over the same records again.
+                notices.entry(source.clone()).or_insert(format!(
+                    "source '{source}': {records} passed over (on_error = 'skip'), the first at {}:{}@{}: {}",
+                    first.topic, first.partition, first.offset, first.cause
+                ));
+            }
+        }
+        notices.into_values().collect()
+    }
+
+    fn scan_source(&self, source: &Relation, columns: &[usize]) -> weir_sql::Result<Batches> {
+        let passed_over = Arc::default();
+        self.passed_over
+            .lock()
+            .push((source.name.clone(), Arc::clone(&passed_over)));
+        let engine = self.context.instance.engine();
+        Ok(engine.read_source(source.id, columns, passed_over)?)
     }
 }
 
 impl Rows for SnapshotRows {
     fn scan(&self, relation: &Arc<Relation>, columns: &[usize]) -> weir_sql::Result<Batches> {
         let batches = match &relation.definition {
-            Definition::Source(_) => self.context.instance.engine().read_source(relation.id, columns)?,
+            Definition::Source(_) => self.scan_source(relation, columns)?,
             Definition::Table(table) => self
                 .snapshot
                 .scan_table_at(&table.spec.stored(), columns, self.tables_at)?,
@@ -75,6 +122,10 @@ impl Rows for SnapshotRows {
 
     fn memory(&self) -> Option<Memory> {
         Some(self.context.instance.memory())
+    }
+
+    fn are_wanted(&self) -> bool {
+        !self.gone.as_ref().is_some_and(|gone| gone())
     }
 
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> weir_sql::Result<Vec<RecordBatch>> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use weir_engine::pipeline::ViewState;
 use weir_engine::relation::RelationId;
+use weir_sql::catalog::Definition;
 use weir_state::DmlCommit;
 
 use super::LOOK;
@@ -11,7 +12,7 @@ use super::catch_up::{self, CatchUp};
 use crate::error::ErrorKind;
 use crate::instance::Known;
 use crate::session::{Context, State};
-use crate::{Error, Result};
+use crate::{Error, Result, system};
 
 /// How long a view is waited for whose source is out of reach, before it is read as it is.
 const OUT_OF_REACH: Duration = Duration::from_secs(10);
@@ -37,8 +38,9 @@ pub fn until_ready(context: &Context, reads: &[RelationId], gone: Gone<'_>) -> R
     Ok(notices)
 }
 
-/// Waits until the running ones of `views` have taken in the session's writes.
-pub fn flush(context: &Context, views: &[RelationId], gone: Gone<'_>) -> Result<Vec<String>> {
+/// Waits until the running ones of `views` have taken in the session's writes, and those of `sinks`
+/// have delivered it.
+pub fn flush(context: &Context, views: &[RelationId], sinks: &[RelationId], gone: Gone<'_>) -> Result<Vec<String>> {
     let known = context.instance.known();
     let mut notices = Vec::new();
     let mut trouble_since = None;
@@ -50,7 +52,66 @@ pub fn flush(context: &Context, views: &[RelationId], gone: Gone<'_>) -> Result<
             notices.extend(view.until_ready(gone, &mut trouble_since)?);
         }
     }
+    for id in sinks {
+        notices.extend(delivered(context, &known, *id, gone)?);
+    }
     Ok(notices)
+}
+
+/// Waits until a sink has delivered what is there, and what its own query is still to take in. A
+/// notice tells of one that doesn't deliver.
+fn delivered(context: &Context, known: &Known, id: RelationId, gone: Gone<'_>) -> Result<Option<String>> {
+    let Some(relation) = known.catalog.by_id(id) else {
+        return Ok(None);
+    };
+    let Definition::Sink(sink) = &relation.definition else {
+        return Ok(None);
+    };
+    let left_out = |why: &str| Ok(Some(format!("sink '{}' {why}: it was not waited for", relation.name)));
+    let engine = context.instance.engine();
+    let waiting = Waiting(&context.state);
+    let mut trouble_since = None;
+    if !relation.paused && sink.follow == id && View::new(context, known, id).stopped().is_none() {
+        View::new(context, known, id).until_ready(gone, &mut trouble_since)?;
+    }
+    let upto = engine.right_epoch(sink.follow).unwrap_or_default();
+    loop {
+        let standing = system::standing(&context.instance, known, relation);
+        let detail = standing.detail.unwrap_or_default();
+        match standing.state {
+            "PAUSED" => return left_out("is paused"),
+            "FAILED" => return left_out(&format!("has failed ({detail})")),
+            _ => {}
+        }
+        if engine.sink_status(id).is_some_and(|status| status.delivered >= upto) {
+            return Ok(None);
+        }
+        leave_if(context, gone)?;
+        match standing.state {
+            "WAITING" => {
+                if trouble_since.get_or_insert_with(Instant::now).elapsed() >= OUT_OF_REACH {
+                    return left_out(&format!("waits ({detail})"));
+                }
+                waiting.tell(format!("sink '{}': {detail}", relation.name));
+            }
+            _ => {
+                trouble_since = None;
+                waiting.tell(format!("sink '{}': still delivering", relation.name));
+            }
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Ends a wait that is of no use any more.
+fn leave_if(context: &Context, gone: Gone<'_>) -> Result<()> {
+    if gone() {
+        return Err(Error::new(ErrorKind::Cancelled, "the client has gone"));
+    }
+    if context.instance.is_closed() {
+        return Err(Error::unavailable("this instance has been shut down"));
+    }
+    Ok(())
 }
 
 /// The session's last commit to a table that `view` rests on.
@@ -130,12 +191,7 @@ impl<'a> View<'a> {
                 }
                 std::thread::sleep(LOOK / 10);
             }
-            if gone() {
-                return Err(Error::new(ErrorKind::Cancelled, "the client has gone"));
-            }
-            if self.context.instance.is_closed() {
-                return Err(Error::unavailable("this instance has been shut down"));
-            }
+            leave_if(self.context, gone)?;
             if let Some(trouble) = self.trouble() {
                 if trouble_since.get_or_insert_with(Instant::now).elapsed() >= OUT_OF_REACH {
                     return self.stopped_read(&format!("waits ({trouble})"), "").map(Some);

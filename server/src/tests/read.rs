@@ -1,7 +1,11 @@
 //! SELECT over tables, views and sources.
 
-use super::rig::Rig;
+use std::sync::Arc;
+
 use weir_engine::connector::memory;
+
+use super::rig::Rig;
+use crate::Body;
 
 fn record(topic: &str, partition: usize, json: &str) {
     memory::append(topic, partition, None, Some(json.as_bytes()), 0);
@@ -137,4 +141,80 @@ fn a_query_ends_when_its_rows_are_dropped() {
     }
     assert!(weak.upgrade().is_none());
     assert_eq!(rig.rows("SELECT count(*) FROM t"), ["3000"]);
+}
+
+/// A query that its client has left ends, even where it compares rows for hours without finding any.
+#[test]
+fn a_query_ends_with_its_client() {
+    let rig = Rig::new();
+    rig.all(
+        "CREATE TABLE t (n INT);
+         INSERT INTO t SELECT unnest(range(0, 20000));\n",
+    );
+    let before = Arc::strong_count(&rig.instance);
+    for sql in [
+        "SELECT count(*) FROM t a, t b, t c WHERE a.n + b.n + c.n = -1",
+        "SELECT a.n FROM t a JOIN t b ON a.n / 100000 = b.n / 100000 JOIN t c ON b.n < c.n AND a.n + c.n < -1",
+        "SELECT count(*) FROM t a JOIN t b ON a.n / 100000 = b.n / 100000 AND a.n + b.n = -1 JOIN t c ON true",
+        "SELECT count(*) FROM t a CROSS JOIN t b CROSS JOIN t c",
+        "SELECT sum(x) FROM (SELECT unnest(range(0, 100000)) AS x FROM t a, t b)",
+    ] {
+        drop(rig.run(sql));
+        let ended = (0..2000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            Arc::strong_count(&rig.instance) == before
+        });
+        assert!(ended, "{sql} still runs");
+    }
+}
+
+/// Bad records that a SELECT passes over are told, with the first of them, when the rows have come.
+#[test]
+fn a_select_tells_what_it_passed_over() {
+    let topic = "read: passed over";
+    memory::create(topic, 1);
+    for json in ["{\"n\": 1}", "{\"n\": \"much\"}", "{\"n\": 3}", "nothing"] {
+        record(topic, 0, json);
+    }
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE skips (n BIGINT) WITH (connector = 'memory', topic = '{topic}', on_error = 'skip');
+         CREATE SOURCE fails (n BIGINT) WITH (connector = 'memory', topic = '{topic}');
+         CREATE TABLE t (n BIGINT);\n"
+    ));
+    let said = |sql: &str| {
+        let answer = rig.run(sql);
+        let Body::Rows(rows) = answer.body else {
+            panic!("no rows");
+        };
+        let late = rows.late.clone();
+        let count: usize = rig
+            .wait_for(rows.collect())
+            .unwrap()
+            .iter()
+            .map(|rows| rows.num_rows())
+            .sum();
+        (count, late.take())
+    };
+    let notice = "source 'skips': 2 bad records passed over (on_error = 'skip'), the first at read: passed over:0@1: ";
+    for (sql, rows) in [
+        ("SELECT n FROM skips", 2),
+        ("SELECT a.n FROM skips a JOIN skips b ON a.n = b.n", 2),
+    ] {
+        let (count, notices) = said(sql);
+        assert_eq!((count, notices.len()), (rows, 1), "{notices:?}");
+        assert!(
+            notices[0].starts_with(notice) && notices[0].contains("'much' is no BIGINT"),
+            "{notices:?}"
+        );
+    }
+    assert_eq!(said("SELECT n FROM t"), (0, vec![]));
+    let answer = rig.run("INSERT INTO t SELECT n FROM skips");
+    assert!(answer.notices[0].starts_with(notice), "{:?}", answer.notices);
+    let error = rig.error("SELECT n FROM fails");
+    assert!(
+        error.message.contains("bad record at read: passed over:0@1"),
+        "{}",
+        error.message
+    );
 }

@@ -89,6 +89,11 @@ impl Rig {
         self.runtime.block_on(self.session.run(sql))
     }
 
+    /// What a future comes to.
+    pub fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
     pub fn run(&self, sql: &str) -> Answer {
         self.try_run(sql)
             .unwrap_or_else(|error| panic!("{sql}\n{}", error.message))
