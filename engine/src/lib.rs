@@ -7,10 +7,12 @@
 
 pub mod change;
 pub mod connector;
+pub mod decimal;
 pub mod error;
 pub mod float;
 pub mod format;
 pub mod graph;
+pub mod near;
 pub mod operator;
 pub mod pipeline;
 pub mod relation;

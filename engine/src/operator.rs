@@ -17,6 +17,7 @@ use crate::graph::{Node, NodeId, NodeKind};
 pub mod aggregate;
 mod arrangement;
 pub mod draw;
+mod codec;
 pub mod gate;
 pub mod join;
 pub mod map;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use serde_json::{Value, json};
 use weir_engine::connector::{Bound, SinkSpec, Start};
+use weir_engine::near::nearest;
 use weir_engine::relation::{RelationId, SourceSpec, StoredRelation, TableSpec, ViewSpec};
 
 use crate::opaque::Opaque;
@@ -226,29 +227,8 @@ impl Catalog {
 
     /// The name nearest to `name`, if one is near.
     pub fn similar(&self, name: &str) -> Option<&str> {
-        let limit = (name.len() / 3).max(1);
-        let distances = self.relations.keys().map(|other| (distance(name, other), other));
-        distances
-            .filter(|(distance, _)| *distance <= limit)
-            .min()
-            .map(|(_, other)| other.as_str())
+        nearest(name, self.relations.keys().map(String::as_str))
     }
-}
-
-/// Edits that turn one word into another (Levenshtein).
-pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// A relation's durable form.

@@ -30,6 +30,7 @@ use super::generated::{Generated, RowMaker, number};
 use super::nexmark::random::bits;
 use super::{ConnectorSpec, Position, SourceConnector};
 use crate::format::calendar;
+use crate::near::unknown_option;
 use crate::{Error, Result};
 
 mod field;
@@ -114,10 +115,12 @@ fn split_by_field<'a>(
         }
         let parts = name.strip_prefix("fields.").and_then(|rest| rest.rsplit_once('.'));
         let Some((column, option)) = parts.filter(|(_, option)| field::OPTIONS.contains(option)) else {
-            return Err(Error::Config(format!(
-                "unknown option '{name}' of connector 'datagen'; known: {}, and for a column fields.<column>.{}",
-                OPTIONS.join(", "),
-                field::OPTIONS.join(", .")
+            let of_columns = format!(", and for a column fields.<column>.{}", field::OPTIONS.join(", ."));
+            return Err(Error::Config(unknown_option(
+                name,
+                "connector 'datagen'",
+                &OPTIONS,
+                &of_columns,
             )));
         };
         // Names of options are folded to lower case, those of columns may be quoted.

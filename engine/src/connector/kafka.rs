@@ -24,6 +24,7 @@ use super::{
     Bound, ConnectorSpec, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId, Start,
     Wanted, check_named,
 };
+use crate::near::unknown_option;
 use crate::{Error, Result};
 
 pub mod admin;
@@ -86,9 +87,11 @@ fn known_options(spec: &ConnectorSpec, role: &str, known: &[&str]) -> Result<()>
         .find(|name| !known.contains(&name.as_str()) && !name.starts_with("properties."))
     {
         None => Ok(()),
-        Some(name) => Err(Error::Config(format!(
-            "unknown option '{name}' of a kafka {role}; known are {} and properties.<any librdkafka setting>",
-            known.join(", ")
+        Some(name) => Err(Error::Config(unknown_option(
+            name,
+            &format!("a kafka {role}"),
+            known,
+            " and properties.<any librdkafka setting>",
         ))),
     }
 }

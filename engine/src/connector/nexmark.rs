@@ -16,6 +16,7 @@ use arrow::datatypes::SchemaRef;
 use super::generated::{Generated, RowMaker, number};
 use super::{ConnectorSpec, Position, SourceConnector};
 use crate::format::calendar;
+use crate::near::unknown_option;
 use crate::{Error, Result};
 
 pub use generator::{Columns, Config, Events, Generator, Kind, schema};
@@ -43,9 +44,11 @@ const ENDLESS_RATE: u64 = 1_000_000;
 pub fn source(spec: &ConnectorSpec, declared: &SchemaRef) -> Result<Arc<dyn SourceConnector>> {
     let options = &spec.options;
     if let Some(unknown) = options.keys().find(|key| !OPTIONS.contains(&key.as_str())) {
-        return Err(Error::Config(format!(
-            "unknown option '{unknown}' of connector 'nexmark'; known: {}",
-            OPTIONS.join(", ")
+        return Err(Error::Config(unknown_option(
+            unknown,
+            "connector 'nexmark'",
+            &OPTIONS,
+            "",
         )));
     }
     let kind = kind(options, declared)?;

@@ -30,7 +30,7 @@ pub(crate) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
 pub(crate) fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
     const BAD: &str = "it is not base64";
     let text = match text {
-        [body @ .., b'=', b'='] | [body @ .., b'='] if text.len() % 4 == 0 => body,
+        [body @ .., b'=', b'='] | [body @ .., b'='] if text.len().is_multiple_of(4) => body,
         _ => text,
     };
     for chunk in text.chunks(4) {

@@ -129,12 +129,14 @@ fn leading_time(text: &[u8]) -> Option<(i64, &[u8])> {
     if count == 0 {
         return None;
     }
-    let mut fraction_us = 0;
-    for place in 0..6 {
-        let digit = if place < count { digits[place] - b'0' } else { 0 };
-        fraction_us = fraction_us * 10 + i64::from(digit);
-    }
-    Some((whole_us + fraction_us, &digits[count..]))
+    Some((whole_us + fraction(&digits[..count], 6), &digits[count..]))
+}
+
+/// The digits behind a point as a whole number of so many places; further digits are left out.
+fn fraction(digits: &[u8], places: usize) -> i64 {
+    (0..places).fold(0, |number, place| {
+        number * 10 + digits.get(place).map_or(0, |digit| i64::from(digit - b'0'))
+    })
 }
 
 /// Reads a whole offset from UTC: nothing, `Z`, `±HH`, `±HHMM` or `±HH:MM`; in microseconds.
@@ -259,16 +261,7 @@ fn leading_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     if count == 0 || count > 9 {
         return None;
     }
-    let mut ns = 0;
-    for place in 0..9 {
-        ns = ns * 10
-            + if place < count {
-                i64::from(text[place] - b'0')
-            } else {
-                0
-            };
-    }
-    Some((ns, &text[count..]))
+    Some((fraction(&text[..count], 9), &text[count..]))
 }
 
 /// Writes a DATE.

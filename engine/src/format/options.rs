@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::near::unknown_option;
 use crate::{Error, Result};
 
 /// Options as written in `ENCODE … ( … )`, lower-case keys.
@@ -13,14 +14,11 @@ pub(crate) fn known(encode: &str, options: &Options, known: &[&str]) -> Result<(
     let Some(unknown) = options.keys().find(|key| !known.contains(&key.as_str())) else {
         return Ok(());
     };
-    let known = if known.is_empty() {
-        "it has none".to_owned()
-    } else {
-        format!("known: {}", known.join(", "))
-    };
-    Err(Error::Config(format!(
-        "unknown option '{unknown}' of ENCODE {encode}; {known}"
-    )))
+    let of = format!("ENCODE {encode}");
+    Err(Error::Config(match known {
+        [] => format!("unknown option '{unknown}' of {of}; it has none"),
+        known => unknown_option(unknown, &of, known, ""),
+    }))
 }
 
 /// An option that is one ASCII character, `\t` for a tab.

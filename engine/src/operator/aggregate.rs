@@ -27,7 +27,6 @@ use crate::table::{KeyedTable, Keys, Layout, NEVER, Slot, TableOptions};
 use crate::{Error, Result};
 
 mod accumulator;
-mod codec;
 mod collection;
 mod exact;
 mod extreme;

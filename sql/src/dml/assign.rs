@@ -73,14 +73,10 @@ pub fn assign(table: &Relation, column: usize, values: &ArrayRef) -> Result<Arra
     let Ok(converted) = cast_with_options(values, to, &STRICT) else {
         return Err(first_failure(table, field, values));
     };
-    if to.is_integer() && (from.is_floating() || is_decimal(from)) {
+    if to.is_integer() && (from.is_floating() || from.is_decimal()) {
         check_whole(table, field, values, &converted)?;
     }
     Ok(converted)
-}
-
-fn is_decimal(kind: &DataType) -> bool {
-    matches!(kind, DataType::Decimal128(..) | DataType::Decimal256(..))
 }
 
 /// The error for the first value that can't be converted.

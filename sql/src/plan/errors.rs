@@ -3,6 +3,8 @@
 use datafusion::common::{DataFusionError, SchemaError};
 use sqlparser::tokenizer::Location;
 
+use weir_engine::near::nearest;
+
 use crate::Error;
 
 /// An error at a token's place, if it has one.
@@ -64,13 +66,8 @@ fn message(error: &DataFusionError) -> String {
 fn schema_message(error: &SchemaError) -> String {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
-            let near = valid_fields
-                .iter()
-                .map(|other| (crate::catalog::distance(&field.name, &other.name), &other.name))
-                .filter(|(distance, _)| *distance <= (field.name.len() / 3).max(1))
-                .min();
-            match near {
-                Some((_, name)) => format!("column '{}' does not exist; did you mean '{name}'?", field.flat_name()),
+            match nearest(&field.name, valid_fields.iter().map(|other| other.name.as_str())) {
+                Some(name) => format!("column '{}' does not exist; did you mean '{name}'?", field.flat_name()),
                 None if valid_fields.is_empty() => format!(
                     "column '{0}' does not exist: there are no columns here; text stands in single quotes, '{0}'",
                     field.flat_name()

@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
     Volatility,
 };
+use weir_engine::decimal::{limit_of, mean};
 use weir_engine::format::sql_type;
 
 /// Both functions, to be registered with the session.
@@ -182,12 +183,6 @@ fn wide() -> DataType {
     DataType::Decimal128(38, 0)
 }
 
-fn limit_of(precision: u8) -> i128 {
-    10i128
-        .checked_pow(u32::from(precision))
-        .map_or(i128::MAX, |power| power - 1)
-}
-
 /// The values of an argument column, in units of their last digit.
 fn numbers(values: &ArrayRef) -> Result<Decimal128Array> {
     match values.data_type() {
@@ -264,22 +259,6 @@ impl Finish {
             How::FloatMean => None,
         }
     }
-}
-
-/// `sum / count`, rounded once to the nearest float (ties to even).
-fn mean(sum: i128, count: i64) -> f64 {
-    const EXACT: u128 = 1 << f64::MANTISSA_DIGITS;
-    let (size, parts) = (sum.unsigned_abs(), u128::from(count.unsigned_abs()));
-    let positive = if size <= EXACT && parts <= EXACT {
-        size as f64 / parts as f64
-    } else {
-        // At least 64 bits of the quotient, and whether there are more.
-        let shift = size.leading_zeros();
-        let size = size << shift;
-        let quotient = size / parts | u128::from(size % parts != 0);
-        quotient as f64 * 2f64.powi(-(shift as i32))
-    };
-    if (sum < 0) != (count < 0) { -positive } else { positive }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -471,19 +450,5 @@ impl Accumulator for DistinctValues {
                 .extend(values.as_primitive::<Decimal128Type>().iter().flatten());
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn means_are_rounded_once() {
-        assert_eq!(mean(7, 2), 3.5);
-        assert_eq!(mean(-7, 2), -3.5);
-        // A little more than the tie between two floats rounds up.
-        assert_eq!(mean(((1i128 << 53) + 1) * 3 + 1, 3), 9_007_199_254_740_994.0);
-        assert_eq!(mean(i128::from(i64::MAX) * 3, 3), 2f64.powi(63));
     }
 }

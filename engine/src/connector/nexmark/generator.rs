@@ -257,7 +257,7 @@ impl Generator {
         // A prime that does not divide the group's size visits each of its places once.
         let shuffle = [953u64, 947, 941]
             .into_iter()
-            .find(|prime| config.out_of_order % prime != 0);
+            .find(|prime| !config.out_of_order.is_multiple_of(*prime));
         Ok(Generator {
             shuffle: shuffle.unwrap_or(1),
             config,

@@ -30,8 +30,8 @@ pub(in crate::connector) fn below(bits: u64, limit: u64) -> u64 {
 fn letters(bits: u64) -> [u8; 8] {
     const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
     // Each byte times 26, its upper half, in lanes of 16 bits.
-    let even = ((bits & EVEN) * 26 >> 8) & EVEN;
-    let odd = ((bits >> 8 & EVEN) * 26) & !EVEN;
+    let even = (((bits & EVEN) * 26) >> 8) & EVEN;
+    let odd = (((bits >> 8) & EVEN) * 26) & !EVEN;
     ((even | odd) + 0x6161_6161_6161_6161).to_le_bytes()
 }
 

@@ -10,12 +10,12 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 
-use super::codec::{Reader, write_i64};
 use super::extreme::Extreme;
 use super::float::{CompensatedSums, ExactSums};
 use super::integer::IntegerSums;
 use crate::change::ChangeBatch;
 use crate::graph::{AggregateCall, AggregateFunction};
+use crate::operator::codec::{Reader, write_i64};
 use crate::table::Slot;
 use crate::{Error, Result};
 

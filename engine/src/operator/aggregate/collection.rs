@@ -15,10 +15,10 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 
 use super::accumulator::{Selected, filter_of, mask, set};
-use super::codec::{Reader, damaged, write_i64, write_usize};
 use super::ordered::{Form, Ordered, OrderedForm, Thing};
 use crate::change::ChangeBatch;
 use crate::graph::FoldRows;
+use crate::operator::codec::{Reader, damaged, write_i64, write_usize};
 use crate::row::{RowCodec, RowField};
 use crate::table::{Save, Slot, Slots};
 use crate::{Error, Result};

@@ -9,8 +9,8 @@
 //!
 //! Infinities and NaN are counted apart.
 
-use super::codec::{Reader, damaged, write_i64, write_u128, write_usize};
 use crate::Result;
+use crate::operator::codec::{Reader, damaged, write_i64, write_u128, write_usize};
 
 /// Exponent of the unit.
 const UNIT: i32 = -1074;

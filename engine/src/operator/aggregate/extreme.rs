@@ -7,8 +7,8 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 
 use super::accumulator::{Accumulator, Selected, of_type, set};
-use super::codec::Reader;
 use super::ordered::{Form, Ordered, OrderedForm, Thing};
+use crate::operator::codec::Reader;
 use crate::table::Slot;
 use crate::{Error, Result};
 

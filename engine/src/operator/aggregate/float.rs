@@ -12,9 +12,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
 use super::accumulator::{Accumulator, Selected, of_type, set};
-use super::codec::{Reader, write_f64, write_i64};
 use super::exact::ExactSum;
 use crate::graph::AggregateFunction;
+use crate::operator::codec::{Reader, write_f64, write_i64};
 use crate::table::Slot;
 use crate::{Error, Result};
 

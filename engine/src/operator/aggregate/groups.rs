@@ -7,11 +7,11 @@ use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef};
 
 use super::accumulator::{Accumulator, Selected, accumulator, add_weights, counts_of, filter_of, mask, of_type};
-use super::codec::{Reader, damaged, write_i64};
 use super::collection::{Collections, Transitions};
 use super::fold::Fold;
 use crate::change::{ChangeBatch, Weights};
 use crate::graph::{AggregateCall, AggregateFunction, AggregateSpec};
+use crate::operator::codec::{Reader, damaged, write_i64};
 use crate::table::{Save, Slot, Slots};
 use crate::{Error, Result};
 

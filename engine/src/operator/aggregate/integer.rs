@@ -11,8 +11,9 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64T
 use hashbrown::HashMap;
 
 use super::accumulator::{Accumulator, Selected, of_type, out_of_range, set};
-use super::codec::{Reader, write_i64, write_i128};
+use crate::decimal::{limit_of, mean};
 use crate::graph::{AggregateCall, AggregateFunction};
+use crate::operator::codec::{Reader, write_i64, write_i128};
 use crate::table::Slot;
 use crate::{Error, Result};
 
@@ -272,32 +273,8 @@ fn add_carry(carries: &mut HashMap<u32, i64>, slot: usize, carry: i64) {
     }
 }
 
-/// `sum / count`, rounded once to the nearest float (ties to even).
-fn mean(sum: i128, count: i64) -> f64 {
-    const EXACT: u128 = 1 << f64::MANTISSA_DIGITS;
-    let (size, parts) = (sum.unsigned_abs(), count.unsigned_abs());
-    let is_negative = (sum < 0) != (count < 0);
-    let size = if size == 0 || (size <= EXACT && u128::from(parts) <= EXACT) {
-        size as f64 / parts as f64
-    } else {
-        // At least 64 bits of the quotient, and whether there are more.
-        let shift = size.leading_zeros();
-        let (size, parts) = (size << shift, u128::from(parts));
-        let quotient = size / parts | u128::from(size % parts != 0);
-        quotient as f64 * 2f64.powi(-(shift as i32))
-    };
-    if is_negative { -size } else { size }
-}
-
 fn within(value: i128, limit: i128) -> Option<i128> {
     (value.unsigned_abs() <= limit as u128).then_some(value)
-}
-
-/// The largest decimal of this many digits.
-fn limit_of(precision: u8) -> i128 {
-    10i128
-        .checked_pow(u32::from(precision))
-        .map_or(i128::MAX, |power| power - 1)
 }
 
 fn decimal_of(data_type: &DataType) -> Option<(u8, i8)> {
@@ -314,25 +291,4 @@ fn unsupported(name: &str, argument: &DataType) -> Error {
         "{name}: arguments of type {argument} can't be summed; cast them to BIGINT, NUMERIC or \
          DOUBLE PRECISION"
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn means_are_rounded_once() {
-        assert_eq!(mean(7, 2), 3.5);
-        assert_eq!(mean(-7, 2), -3.5);
-        assert_eq!(mean(0, 3), 0.0);
-        // 2^53 + 1 isn't a float; its half lies between two and rounds to the even one.
-        let sum = (1i128 << 54) + 2;
-        assert_eq!(mean(sum, 2), 9_007_199_254_740_992.0);
-        assert_eq!(mean(sum + 2, 2), 9_007_199_254_740_994.0);
-        // A little more than the tie rounds up, though the rest is far below the last bit kept.
-        let sum = ((1i128 << 53) + 1) * 3 + 1;
-        assert_eq!(mean(sum, 3), 9_007_199_254_740_994.0);
-        assert_eq!(mean(i128::MAX, 1), 2f64.powi(127));
-        assert_eq!(mean(i128::from(i64::MAX) * 3, 3), 2f64.powi(63));
-    }
 }

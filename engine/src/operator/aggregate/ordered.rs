@@ -17,7 +17,7 @@ use arrow::datatypes::{
     UInt64Type,
 };
 
-use super::codec::{Reader, write_bytes, write_i64, write_i128};
+use crate::operator::codec::{Reader, write_bytes, write_i64, write_i128};
 use crate::row::{RowCodec, Rows};
 use crate::{Error, Result};
 

@@ -2,9 +2,10 @@
 //!
 //! A chunk is a version byte, then one record for each row: its length, its bytes, the weight
 //! added (zigzag), and with [`Keep::WithPartners`] its number of partners plus one; 0 there says
-//! that the row had gone. Numbers are LEB128.
+//! that the row had gone.
 
 use super::{END, Keep, RowId, UNCHANGED, WeightedRows};
+use crate::operator::codec::{Reader, damaged, write_bytes, write_i64, write_u64};
 use crate::table::{Save, Slot, Slots};
 use crate::{Error, Result};
 
@@ -38,20 +39,18 @@ impl Slots for WeightedRows {
     }
 
     fn load(&mut self, slot: Slot, bytes: &[u8]) -> Result<()> {
-        let (version, mut rest) = bytes.split_first().ok_or_else(damaged)?;
+        let (version, rest) = bytes.split_first().ok_or_else(damaged)?;
         if *version != VERSION {
             return Err(Error::State(format!(
                 "a stored collection of rows has version {version}, this program reads {VERSION}; \
                  use the program that wrote the data directory, or a newer one"
             )));
         }
-        while !rest.is_empty() {
-            let length = usize::try_from(take_number(&mut rest)?).map_err(|_| damaged())?;
-            let (row, after) = rest.split_at_checked(length).ok_or_else(damaged)?;
-            rest = after;
-            let weight = unzigzag(take_number(&mut rest)?);
+        let mut rest = Reader::new(rest);
+        while !rest.is_at_end() {
+            let (row, weight) = (rest.bytes()?, rest.i64()?);
             let partners = match self.keep {
-                Keep::WithPartners => take_number(&mut rest)?.checked_sub(1),
+                Keep::WithPartners => rest.u64()?.checked_sub(1),
                 _ => None,
             };
             self.load_row(slot, row, weight, partners)?;
@@ -112,12 +111,11 @@ impl WeightedRows {
 
     fn save_row(&self, id: u32, weight: i64, out: &mut Vec<u8>) {
         let bytes = self.bytes_of(RowId(id));
-        push_number(bytes.len() as u64, out);
-        out.extend_from_slice(bytes);
-        push_number(zigzag(weight), out);
+        write_bytes(bytes, out);
+        write_i64(weight, out);
         if self.keep == Keep::WithPartners {
             let has_gone = self.rows[id as usize].weight == 0;
-            push_number(
+            write_u64(
                 if has_gone {
                     0
                 } else {
@@ -142,37 +140,4 @@ impl WeightedRows {
         }
         Ok(())
     }
-}
-
-fn push_number(mut number: u64, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn take_number(rest: &mut &[u8]) -> Result<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, after) = rest.split_first().ok_or_else(damaged)?;
-        *rest = after;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(damaged())
-}
-
-fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)) as u64
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
-}
-
-fn damaged() -> Error {
-    Error::State("a stored collection of rows can't be read; the data directory is damaged: restore a copy".to_string())
 }

@@ -54,12 +54,11 @@ fn batch(times: ArrayRef, watermarks: Vec<Option<i64>>) -> (ChangeBatch, SchemaR
     )
 }
 
-/// (row, start, end, weight) of each output row, and the counters.
-fn run(
-    spec: WindowSpec,
-    times: ArrayRef,
-    watermarks: Vec<Option<i64>>,
-) -> Result<(Vec<(i64, i64, i64, i64)>, OperatorStats)> {
+/// Row, start, end and weight of an output row.
+type Found = (i64, i64, i64, i64);
+
+/// The output rows, and the counters.
+fn run(spec: WindowSpec, times: ArrayRef, watermarks: Vec<Option<i64>>) -> Result<(Vec<Found>, OperatorStats)> {
     let (batch, schema) = batch(times, watermarks);
     let mut window = Window::new(&spec, &schema);
     let mut found = Vec::new();

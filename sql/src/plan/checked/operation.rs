@@ -63,7 +63,7 @@ impl Operation {
     /// What stands for an operator between these types, if it is to be checked.
     pub fn binary(op: Operator, left: &DataType, right: &DataType) -> Option<Operation> {
         use Operator::*;
-        let of_a_kind = (is_decimal(left) && is_decimal(right)) || (left == right && is_number(left));
+        let of_a_kind = (left.is_decimal() && right.is_decimal()) || (left == right && is_number(left));
         (matches!(op, Plus | Minus | Multiply | Divide | Modulo) && of_a_kind).then_some(Operation::Arithmetic(op))
     }
 
@@ -145,7 +145,7 @@ impl Operation {
         };
         match (computed, left.get().0.data_type()) {
             // The library shows numbers without their points.
-            (Err(ArrowError::ArithmeticOverflow(_)), kind) if is_decimal(kind) => Err(too_long(kind)),
+            (Err(ArrowError::ArithmeticOverflow(_)), kind) if kind.is_decimal() => Err(too_long(kind)),
             (Ok(computed), _) => within_its_digits(computed),
             (failed, _) => failed,
         }
@@ -161,16 +161,12 @@ impl Operation {
     }
 }
 
-fn is_decimal(kind: &DataType) -> bool {
-    matches!(kind, DataType::Decimal128(..) | DataType::Decimal256(..))
-}
-
 fn is_float(kind: &DataType) -> bool {
     matches!(kind, DataType::Float32 | DataType::Float64)
 }
 
 fn is_number(kind: &DataType) -> bool {
-    kind.is_integer() || is_float(kind) || is_decimal(kind)
+    kind.is_integer() || is_float(kind) || kind.is_decimal()
 }
 
 fn too_long(kind: &DataType) -> ArrowError {

@@ -396,11 +396,9 @@ impl World {
                 self.push((row.clone(), 1));
                 self.now.open.push(row);
             }
-            Action::Delete(which) => {
-                if !self.append_only && !self.now.open.is_empty() {
-                    let row = self.now.open.swap_remove(which % self.now.open.len());
-                    self.push((row, -1));
-                }
+            Action::Delete(which) if !self.append_only && !self.now.open.is_empty() => {
+                let row = self.now.open.swap_remove(which % self.now.open.len());
+                self.push((row, -1));
             }
             Action::EndBatch => self.batches.push(Vec::new()),
             Action::EndStep(by) => self.end_step(*by),

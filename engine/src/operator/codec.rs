@@ -1,4 +1,4 @@
-//! Bytes of accumulators: variable-length integers, since most counts and sums are small.
+//! Bytes of stored state: variable-length integers, since most counts, weights and sums are small.
 //!
 //! Signed numbers are folded (0, -1, 1, -2 ... become 0, 1, 2, 3 ...) and written seven bits a byte,
 //! the lowest first, each byte but the last with its top bit set. Floats are their eight bytes,
@@ -12,6 +12,10 @@ pub(super) fn write_u128(mut value: u128, out: &mut Vec<u8>) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+pub(super) fn write_u64(value: u64, out: &mut Vec<u8>) {
+    write_u128(u128::from(value), out);
 }
 
 pub(super) fn write_usize(value: usize, out: &mut Vec<u8>) {
@@ -65,6 +69,10 @@ impl<'a> Reader<'a> {
         Err(damaged())
     }
 
+    pub fn u64(&mut self) -> Result<u64> {
+        u64::try_from(self.u128()?).map_err(|_| damaged())
+    }
+
     pub fn usize(&mut self) -> Result<usize> {
         usize::try_from(self.u128()?).map_err(|_| damaged())
     }
@@ -102,7 +110,7 @@ impl<'a> Reader<'a> {
 
 /// State that none of this could have written.
 pub(super) fn damaged() -> Error {
-    Error::State("a stored group can't be read; the data directory is damaged: restore a copy".to_string())
+    Error::State("stored state can't be read; the data directory is damaged: restore a copy".to_string())
 }
 
 #[cfg(test)]

@@ -1,0 +1,88 @@
+//! Words that are meant when another is written: what errors about unknown names suggest.
+
+/// The candidate nearest to `word`, if one is near: a third of the letters may differ.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(1);
+    let distances = candidates.into_iter().map(|other| (distance(word, other), other));
+    let near = distances.filter(|(distance, _)| *distance <= limit).min();
+    near.map(|(_, other)| other)
+}
+
+/// What is said of an option that nobody knows: which one may be meant, and those that there are.
+pub fn unknown_option(name: &str, of: &str, known: &[&str], more: &str) -> String {
+    let everywhere = SOURCE_OPTIONS
+        .iter()
+        .filter(|_| of.contains("source") || of.contains("connector"));
+    let hint = match nearest(name, known.iter().chain(everywhere).copied()) {
+        Some(other) => format!("did you mean '{other}'? "),
+        None => String::new(),
+    };
+    format!(
+        "unknown option '{name}' of {of}; {hint}known: {}{more}",
+        known.join(", ")
+    )
+}
+
+/// Options that every source has, whatever its connector.
+const SOURCE_OPTIONS: [&str; 9] = [
+    "connector",
+    "scan.startup.mode",
+    "scan.startup.timestamp",
+    "scan.startup.offsets",
+    "scan.bounded.mode",
+    "scan.bounded.timestamp",
+    "scan.bounded.offsets",
+    "idle_timeout",
+    "on_error",
+];
+
+/// Edits that turn one word into another (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replace = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_is_meant_if_it_is_near() {
+        let names = ["topic", "topic.pattern", "path"];
+        for (word, meant) in [
+            ("topik", Some("topic")),
+            ("tpic", Some("topic")),
+            ("topic.patern", Some("topic.pattern")),
+            ("pat", Some("path")),
+            ("delivery", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, names), meant, "{word}");
+        }
+        assert_eq!(distance("Ärger", "Arger"), 1);
+    }
+
+    #[test]
+    fn an_unknown_option_is_told_with_what_may_be_meant() {
+        let of_source = |name: &str| unknown_option(name, "a kafka source", &["topic"], " and others");
+        assert_eq!(
+            of_source("topik"),
+            "unknown option 'topik' of a kafka source; did you mean 'topic'? known: topic and others"
+        );
+        assert!(of_source("scan.startup.mod").contains("did you mean 'scan.startup.mode'?"));
+        assert_eq!(
+            unknown_option("on_eror", "a file sink", &["path"], ""),
+            "unknown option 'on_eror' of a file sink; known: path"
+        );
+    }
+}
