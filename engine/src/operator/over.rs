@@ -342,13 +342,7 @@ impl Operator for Over {
 /// What the planner has to have seen to.
 fn check(spec: &OverSpec, node: &Node, input: &Node) -> Result<()> {
     let values = spec.calls.iter().map(|call| &call.output_type);
-    let expected = input
-        .schema
-        .fields()
-        .iter()
-        .map(|field| field.data_type())
-        .chain(values);
-    let fits = node.schema.fields().iter().map(|field| field.data_type()).eq(expected);
+    let fits = node.extends(input, input.schema.fields().len(), values);
     let closes = spec.close.is_none_or(|close| !close.emit_on_close);
     match (fits, closes, spec.in_order && !input.append_only) {
         (true, true, false) => Ok(()),

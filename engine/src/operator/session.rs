@@ -275,13 +275,7 @@ fn check(spec: &SessionSpec, node: &Node, input: &Node) -> Result<()> {
     let columns = input.schema.fields();
     let visible = spec.watermark.unwrap_or(columns.len());
     let bound = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let expected = columns.iter().take(visible).map(|field| field.data_type());
-    let columns_fit = node
-        .schema
-        .fields()
-        .iter()
-        .map(|field| field.data_type())
-        .eq(expected.chain([&bound, &bound]));
+    let columns_fit = node.extends(input, visible, [&bound, &bound]);
     let in_range = spec
         .partition
         .iter()
