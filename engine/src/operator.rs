@@ -16,8 +16,8 @@ use crate::graph::{Node, NodeId, NodeKind};
 
 pub mod aggregate;
 mod arrangement;
-pub mod draw;
 mod codec;
+pub mod draw;
 pub mod gate;
 pub mod join;
 pub mod map;

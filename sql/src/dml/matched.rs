@@ -46,13 +46,12 @@ pub fn query(
 
 /// The first match of each row.
 pub fn once(table: &Relation, found: RecordBatch) -> Result<RecordBatch> {
-    let (first, _) = matches(table, &found)?;
-    taken(&found, first)
+    taken(&found, matches(table, &found)?.first)
 }
 
 /// The same, for an UPDATE: all matches of a row must give the same new values.
 pub fn update_once(table: &Relation, found: RecordBatch) -> Result<RecordBatch> {
-    let (first, again) = matches(table, &found)?;
+    let Matches { first, again } = matches(table, &found)?;
     if !again.is_empty() {
         let values = &found.columns()[table.schema.fields().len() + 1..];
         let types: Vec<DataType> = values.iter().map(|column| column.data_type().clone()).collect();
@@ -74,8 +73,15 @@ pub fn update_once(table: &Relation, found: RecordBatch) -> Result<RecordBatch> 
     taken(&found, first)
 }
 
-/// Where each row stands first, and each repetition with where its row stands first.
-fn matches(table: &Relation, found: &RecordBatch) -> Result<(Vec<u32>, Vec<(u32, u32)>)> {
+/// Where the rows of a table stand in what was found.
+struct Matches {
+    /// Each row for the first time.
+    first: Vec<u32>,
+    /// Each repetition, with where its row stands first.
+    again: Vec<(u32, u32)>,
+}
+
+fn matches(table: &Relation, found: &RecordBatch) -> Result<Matches> {
     let numbers = found.column(table.schema.fields().len());
     let numbers = cast(numbers, &DataType::Int64).map_err(|error| Error::new(error.to_string()))?;
     let mut seen: HashMap<i64, u32> = HashMap::new();
@@ -90,7 +96,7 @@ fn matches(table: &Relation, found: &RecordBatch) -> Result<(Vec<u32>, Vec<(u32,
             }
         }
     }
-    Ok((first, again))
+    Ok(Matches { first, again })
 }
 
 fn taken(found: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
