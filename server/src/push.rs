@@ -122,11 +122,9 @@ impl Follower {
             match self.subscription.next(POLL)? {
                 None => {}
                 Some(Delivery::Ended) => return Ok(()),
-                Some(Delivery::Snapshot { epoch, changes }) if changes.is_empty() => {
-                    // The end of the snapshot: a client learns its epoch even without rows.
-                    if !self.began {
-                        self.tell_progress(epoch)?;
-                    }
+                // The end of the snapshot: a client learns its epoch even without rows.
+                Some(Delivery::Snapshot { epoch, changes }) if changes.is_empty() && !self.began => {
+                    self.tell_progress(epoch)?;
                 }
                 Some(Delivery::Snapshot { epoch, changes }) => {
                     self.began = true;

@@ -74,7 +74,7 @@ impl Observation {
             let relation = known.catalog.by_id(row.view)?;
             Some(ViewRow {
                 row: row.clone(),
-                standing: standing_among(&rows, &instance, &known, &relation),
+                standing: standing_among(&rows, &instance, &known, relation),
             })
         };
         let sinks = known.catalog.list(RelationKind::Sink).map(|sink| SinkRow {
