@@ -101,7 +101,8 @@ impl PartialOrd for RepeatNode {
 }
 
 impl RepeatNode {
-    fn new(input: LogicalPlan) -> Result<RepeatNode> {
+    /// Rows whose last column says how often.
+    pub fn new(input: LogicalPlan) -> Result<RepeatNode> {
         let fields = input.schema().iter().map(|(q, field)| (q.cloned(), field.clone()));
         let width = input.schema().fields().len();
         let fields = fields.take(width.saturating_sub(1)).collect();

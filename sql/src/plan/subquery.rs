@@ -15,28 +15,40 @@
 //!   subquery, for which the rules see to that.
 //! - A scalar subquery that may have several rows: a value of it, and their number, which is looked
 //!   at when the value is needed: more than one is an error then, as in PostgreSQL.
+//! - Subqueries in GROUP BY, ORDER BY, aggregates and the ON of inner joins: as columns and filters ([`hoist`]).
+//! - One that looks at the rows outside from where no rule reaches ([`reach`]), also in FROM ([`lateral`]):
+//!   computed for all values that it looks at, beside the rows outside ([`dependent`]).
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result, ScalarValue};
 use datafusion::functions_aggregate::count::count_all;
 use datafusion::functions_aggregate::min_max::min;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, exists, lit, not, not_exists,
-    scalar_subquery, when,
+    BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Subquery, exists,
+    lit, not, not_exists, scalar_subquery, when,
 };
 
+mod dependent;
+mod hoist;
+mod lateral;
 mod only_row;
+mod reach;
 
+use dependent::Dependent;
 pub use only_row::only_row;
+use reach::Asked;
 
 /// What a subquery's column is called.
 const VALUE: &str = "weir_value";
+/// And the number of its rows.
+const ROWS: &str = "weir_rows";
 
 /// What a plan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,56 +62,141 @@ pub enum Use {
 
 /// The plan with its subqueries in forms that can become joins.
 pub fn explicit(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
+    let numbers = Cell::new(0);
+    let plan = hoist::hoisted(plan)?;
     plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Filter(filter) if has_subquery(&filter.predicate) => {
-            let outer = Outer::new(filter.input.schema(), purpose, true);
+            let outer = Outer::new(&filter.input, purpose, true, &numbers);
             let parts = split_conjunction_owned(filter.predicate);
             let parts = parts.into_iter().map(|part| outer.condition(part));
             let predicate = conjunction(parts.collect::<Result<Vec<_>>>()?).unwrap_or_else(|| lit(true));
-            let filter = Filter::try_new(predicate, filter.input)?;
-            Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+            match outer.beside() {
+                None => Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(
+                    predicate,
+                    filter.input,
+                )?))),
+                Some(joined) => LogicalPlanBuilder::from(joined)
+                    .filter(predicate)?
+                    .project(filter.input.schema().columns().into_iter().map(Expr::Column))?
+                    .build()
+                    .map(Transformed::yes),
+            }
         }
         LogicalPlan::Projection(projection) if projection.expr.iter().any(has_subquery) => {
-            let schema = projection.input.schema().clone();
-            let outer = Outer::new(&schema, purpose, false);
-            let node = LogicalPlan::Projection(projection);
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
+            let outer = Outer::new(&projection.input, purpose, false, &numbers);
+            let names = NamePreserver::new_for_projection();
+            let exprs = projection.expr.into_iter().map(|expr| {
                 let name = names.save(&expr);
-                let done = outer.value(expr)?;
-                Ok(Transformed::yes(name.restore(done)))
-            })
+                Ok(name.restore(outer.value(expr)?))
+            });
+            let exprs = exprs.collect::<Result<Vec<_>>>()?;
+            let input = outer.beside().map_or(projection.input.clone(), Arc::new);
+            Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(
+                exprs, input,
+            )?)))
         }
+        LogicalPlan::Join(join) => match lateral::joined(&join, &numbers)? {
+            Some(plan) => Ok(Transformed::yes(plan)),
+            None => Ok(Transformed::no(LogicalPlan::Join(join))),
+        },
         other => Ok(Transformed::no(other)),
     })
     .map(|done| done.data)
 }
 
 fn has_subquery(expr: &Expr) -> bool {
-    let is_one = |expr: &Expr| {
-        Ok(matches!(
-            expr,
-            Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)
-        ))
-    };
-    expr.exists(is_one).unwrap_or(false)
+    expr.exists(|expr| Ok(is_subquery(expr))).unwrap_or(false)
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)
+    )
 }
 
 /// The node whose expressions have subqueries.
 struct Outer<'a> {
+    input: &'a LogicalPlan,
     schema: &'a DFSchema,
     purpose: Use,
     /// It is a filter, in which EXISTS becomes a join.
     filters: bool,
+    /// Numbers for names.
+    numbers: &'a Cell<usize>,
+    /// Its rows with what stands beside them, once something does.
+    joined: RefCell<Option<LogicalPlan>>,
 }
 
 impl<'a> Outer<'a> {
-    fn new(schema: &'a DFSchema, purpose: Use, filters: bool) -> Outer<'a> {
+    fn new(input: &'a LogicalPlan, purpose: Use, filters: bool, numbers: &'a Cell<usize>) -> Outer<'a> {
         Outer {
-            schema,
+            input,
+            schema: input.schema(),
             purpose,
             filters,
+            numbers,
+            joined: RefCell::new(None),
         }
+    }
+
+    fn beside(self) -> Option<LogicalPlan> {
+        self.joined.into_inner()
+    }
+
+    /// What a subquery looks at in the rows here, if the rules don't get it right.
+    fn dependent(&self, rows: &LogicalPlan, asked: Asked) -> Result<Option<(Dependent, usize)>> {
+        let looked_at = reach::looked_at(rows, self.schema)?;
+        if looked_at.is_empty() || reach::is_simple(rows, &looked_at, asked)? {
+            return Ok(None);
+        }
+        let number = self.numbers.replace(self.numbers.get() + 1);
+        Ok(Some((Dependent::new(self.input, looked_at, number)?, number)))
+    }
+
+    /// A subquery of which it is asked whether it has a row, as one that the rules get right.
+    fn reachable(&self, rows: &Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
+        let Some((dependent, _)) = self.dependent(rows, Asked::Whether)? else {
+            return Ok(rows.clone());
+        };
+        let is_of = dependent.is_of(|column| self.outer(&Expr::Column(column.clone())))?;
+        let plan = LogicalPlanBuilder::from(dependent.rows(rows)?)
+            .filter(is_of)?
+            .project(rows.schema().columns().into_iter().map(Expr::Column))?
+            .build()?;
+        Ok(Arc::new(plan))
+    }
+
+    /// `(S)` where the rules don't get it right: a column beside the rows here.
+    fn column(&self, rows: &LogicalPlan) -> Result<Option<Expr>> {
+        let Some((dependent, number)) = self.dependent(rows, Asked::Value)? else {
+            return Ok(None);
+        };
+        let relation = format!("weir_subquery_{number}");
+        let named = |expr: Expr, name: &str| expr.alias_qualified(Some(relation.as_str()), name);
+        let column = |name: &str| Expr::Column(Column::new(Some(relation.as_str()), name));
+        let y = first_column(rows);
+        let plan = LogicalPlanBuilder::from(dependent.rows(rows)?);
+        let (plan, value) = match plan_may_have_rows(rows) {
+            false => (plan.project([named(y, VALUE)].into_iter().chain(dependent.columns()))?, column(VALUE)),
+            true => {
+                check_order(&y.get_type(rows.schema())?)?;
+                let calls = vec![count_all().alias(ROWS), min(y).alias(VALUE)];
+                let unqualified = |name: &str| Expr::Column(Column::from_name(name));
+                let exprs = [ROWS, VALUE].map(|name| named(unqualified(name), name));
+                let plan = plan.aggregate(dependent.columns(), calls)?;
+                let plan = plan.project(exprs.into_iter().chain(dependent.columns()))?;
+                let rows = when(column(ROWS).is_null(), lit(0i64)).otherwise(column(ROWS))?;
+                (plan, only_row().call(vec![rows, column(VALUE)]))
+            }
+        };
+        let is_of = dependent.is_of(|column| Ok(Expr::Column(column.clone())))?;
+        let before = self.joined.take().unwrap_or_else(|| self.input.clone());
+        let joined = LogicalPlanBuilder::from(before)
+            .join_on(plan.build()?, JoinType::Left, [is_of])?
+            .build()?;
+        self.joined.replace(Some(joined));
+        Ok(Some(value))
     }
 
     /// One of the conditions that a row must meet.
@@ -147,10 +244,14 @@ impl<'a> Outer<'a> {
             negated,
         } = found;
         let x = self.value(*expr)?;
-        let rows = subquery.subquery.clone();
-        if let Some(found) = self.in_aggregate(&x, &rows, negated)? {
+        if let Some(found) = self.in_aggregate(&x, &subquery.subquery, negated)? {
             return Ok(found);
         }
+        let rows = self.reachable(&subquery.subquery)?;
+        let subquery = Subquery {
+            subquery: rows.clone(),
+            ..subquery
+        };
         let stays = !negated || (self.purpose == Use::Read && subquery.outer_ref_columns.is_empty());
         if stays || !can_name(&x) {
             return Ok(Expr::InSubquery(InSubquery {
@@ -189,7 +290,13 @@ impl<'a> Outer<'a> {
                 let found = self.exists(&subquery.subquery)?;
                 Ok(Transformed::yes(if negated { not(found) } else { found }))
             }
-            Expr::ScalarSubquery(subquery) if may_have_rows(&subquery.subquery) => {
+            Expr::ScalarSubquery(subquery) => {
+                if let Some(column) = self.column(&subquery.subquery)? {
+                    return Ok(Transformed::yes(column));
+                }
+                if !may_have_rows(&subquery.subquery) {
+                    return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
+                }
                 if self.purpose == Use::Read && subquery.outer_ref_columns.is_empty() {
                     return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
                 }
@@ -254,11 +361,11 @@ impl<'a> Outer<'a> {
             return Ok(lit(true));
         }
         if let Some((condition, _)) = having(rows)? {
-            return Ok(condition);
+            return self.holds(condition);
         }
         let rows = unlimited(rows);
         if self.filters {
-            return Ok(exists(rows.clone()));
+            return Ok(exists(self.reachable(rows)?));
         }
         let counted = LogicalPlanBuilder::from(rows.as_ref().clone())
             .aggregate(Vec::<Expr>::new(), vec![count_all()])?
@@ -266,7 +373,20 @@ impl<'a> Outer<'a> {
                 Expr::Column(Column::from_name("count(*)")).gt(lit(0i64)).alias("found"),
             ])?
             .build()?;
-        Ok(scalar_subquery(Arc::new(counted)))
+        self.scalar(counted)
+    }
+
+    /// `(S)`, where S has one row at most.
+    fn scalar(&self, rows: LogicalPlan) -> Result<Expr> {
+        Ok(match self.column(&rows)? {
+            Some(column) => column,
+            None => scalar_subquery(Arc::new(rows)),
+        })
+    }
+
+    /// Whether a condition holds, which is a subquery of one row.
+    fn holds(&self, condition: LogicalPlan) -> Result<Expr> {
+        Ok(Expr::IsTrue(Box::new(self.scalar(condition)?)))
     }
 
     /// `x [NOT] IN (S)` where S is an aggregate without GROUP BY, with or without HAVING.
@@ -286,26 +406,19 @@ impl<'a> Outer<'a> {
         compared: impl Fn(Expr) -> Expr,
     ) -> Result<Option<Expr>> {
         if one_row(rows) {
-            return Ok(Some(compared(scalar_subquery(rows.clone()))));
+            return Ok(Some(compared(self.scalar(rows.as_ref().clone())?)));
         }
         let Some((condition, row)) = having(rows)? else {
             return Ok(None);
         };
-        let compared = compared(scalar_subquery(Arc::new(row)));
-        when(condition, compared).otherwise(lit(without)).map(Some)
+        let compared = compared(self.scalar(row)?);
+        when(self.holds(condition)?, compared).otherwise(lit(without)).map(Some)
     }
 
     /// `(S)`, where S may have several rows.
     fn only_row(&self, rows: &Arc<LogicalPlan>) -> Result<Expr> {
         let y = first_column(rows);
-        let kind = y.get_type(rows.schema())?;
-        if !has_order(&kind) {
-            return datafusion::common::plan_err!(
-                "a subquery in an expression that may have several rows can't have a value of {}; make it one row with \
-                 an aggregate",
-                weir_engine::format::sql_type(&kind)
-            );
-        }
+        check_order(&y.get_type(rows.schema())?)?;
         let aggregated = |call: Expr| -> Result<Expr> {
             let plan = LogicalPlanBuilder::from(rows.as_ref().clone());
             let plan = plan.aggregate(Vec::<Expr>::new(), vec![call])?.build()?;
@@ -366,12 +479,16 @@ fn may_have_rows(plan: &LogicalPlan) -> bool {
     while let LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) = below {
         below = below.inputs()[0];
     }
-    !grouped(below) && plan.max_rows().is_none_or(|rows| rows > 1)
+    !grouped(below) && plan_may_have_rows(plan)
 }
 
-/// `SELECT … HAVING condition` without GROUP BY, taken apart: the condition as a scalar subquery,
-/// and the one row that it is about.
-fn having(plan: &LogicalPlan) -> Result<Option<(Expr, LogicalPlan)>> {
+fn plan_may_have_rows(plan: &LogicalPlan) -> bool {
+    !one_row(plan) && plan.max_rows().is_none_or(|rows| rows > 1)
+}
+
+/// `SELECT … HAVING condition` without GROUP BY, taken apart: a query for the condition, and one for the
+/// row that it is about.
+fn having(plan: &LogicalPlan) -> Result<Option<(LogicalPlan, LogicalPlan)>> {
     match plan {
         LogicalPlan::Projection(projection) => {
             let Some((condition, row)) = having(&projection.input)? else {
@@ -395,10 +512,7 @@ fn having(plan: &LogicalPlan) -> Result<Option<(Expr, LogicalPlan)>> {
             let condition = LogicalPlanBuilder::from(row.clone())
                 .project(vec![condition])?
                 .build()?;
-            Ok(Some((
-                Expr::IsTrue(Box::new(scalar_subquery(Arc::new(condition)))),
-                row,
-            )))
+            Ok(Some((condition, row)))
         }
         _ => Ok(None),
     }
@@ -416,12 +530,20 @@ fn unlimited(rows: &Arc<LogicalPlan>) -> &Arc<LogicalPlan> {
     }
 }
 
-/// Types that have a least value.
-fn has_order(kind: &DataType) -> bool {
-    kind.is_numeric()
+/// One of several rows is a least one, of types that have such.
+fn check_order(kind: &DataType) -> Result<()> {
+    let has_order = kind.is_numeric()
         || kind.is_temporal()
         || matches!(
             kind,
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Binary | DataType::Boolean
-        )
+        );
+    if has_order {
+        return Ok(());
+    }
+    datafusion::common::plan_err!(
+        "a subquery in an expression that may have several rows can't have a value of {}; make it one row with an \
+         aggregate",
+        weir_engine::format::sql_type(kind)
+    )
 }
