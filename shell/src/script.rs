@@ -28,11 +28,31 @@ pub async fn run(shell: &mut Shell, text: impl BufRead, name: Option<&str>) -> R
         match result {
             Ok(Flow::Continue) => {}
             Ok(Flow::Quit) => return Ok(Flow::Quit),
-            Err(Failure::Message(message)) => return Err(failed(piece.line, message)),
+            Err(Failure::Message(message)) => {
+                let line = piece.line + line_at_fault(&piece.text, &message);
+                return Err(failed(line, message));
+            }
             Err(failure) => return Err(failure),
         }
     }
     Ok(Flow::Continue)
+}
+
+/// Which line of a statement an error shows with a caret below it, from 0; the first where it shows none.
+fn line_at_fault(statement: &str, message: &str) -> usize {
+    let shown: Vec<&str> = message.lines().rev().take(2).collect();
+    let [caret, source] = shown[..] else {
+        return 0;
+    };
+    if caret.trim() != "^" {
+        return 0;
+    }
+    let source = source.strip_prefix("  ").unwrap_or(source);
+    let mut lines = statement.lines().enumerate().filter(|(_, line)| *line == source);
+    match (lines.next(), lines.next()) {
+        (Some((number, _)), None) => number,
+        _ => 0,
+    }
 }
 
 fn unreadable(error: &io::Error) -> String {
@@ -181,6 +201,14 @@ mod tests {
         expect("-- nothing\n;;\n", &[]);
         expect("\u{feff}SELECT 1", &[(1, "SELECT 1")]);
         expect("#!/usr/bin/env weir -f\nSELECT 1", &[(2, "SELECT 1")]);
+    }
+
+    #[test]
+    fn an_error_is_in_the_line_that_it_shows() {
+        let statement = "INSERT INTO t VALUES\n  (1),\n  (nope)";
+        assert_eq!(line_at_fault(statement, "no such column\n    (nope)\n     ^"), 2);
+        assert_eq!(line_at_fault(statement, "no such column"), 0);
+        assert_eq!(line_at_fault("SELECT\n a,\n a,\n b", "wrong\n   a,\n   ^"), 0);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod form;
 mod options;
 mod query;
 mod source;
+pub(crate) mod syntax;
 #[cfg(test)]
 mod tests;
 mod types;

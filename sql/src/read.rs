@@ -24,7 +24,7 @@ use weir_engine::relation::RelationId;
 use crate::catalog::{Catalog, Relation};
 use crate::opaque::Opaque;
 use crate::plan::session::{self, RelationSource};
-use crate::plan::{errors, names};
+use crate::plan::{errors, names, using};
 use crate::statement::Query;
 use crate::{Error, Result};
 
@@ -75,7 +75,9 @@ pub fn plan(query: &Query, catalog: &Catalog) -> Result<ReadPlan> {
             "a query with EMIT runs on; one that is read once has no EMIT clause",
         ));
     }
-    let (ast, repeated) = names::unique(&query.ast);
+    let mut ast = query.ast.clone();
+    using::spelled_out(&mut ast, catalog)?;
+    let (ast, repeated) = names::unique(&ast);
     ReadPlan::new(session::read_plan(&ast, catalog)?, repeated)
 }
 

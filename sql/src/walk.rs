@@ -20,6 +20,9 @@ pub trait Visitor {
     fn enter_query(&mut self, _: &mut Query) -> Flow {
         ON
     }
+    fn leave_query(&mut self, _: &mut Query) -> Flow {
+        ON
+    }
     fn enter_select(&mut self, _: &mut Select) -> Flow {
         ON
     }
@@ -52,6 +55,9 @@ impl VisitorMut for Led<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
         self.0.enter_query(query)
+    }
+    fn post_visit_query(&mut self, query: &mut Query) -> Flow {
+        self.0.leave_query(query)
     }
     fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
         self.0.enter_select(select)

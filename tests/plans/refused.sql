@@ -16,7 +16,7 @@ SELECT now(), auction FROM bids EMIT CHANGES;
 SELECT auction FROM bids WHERE random() < 0.5 EMIT CHANGES;
 SELECT * FROM bids ORDER BY price EMIT CHANGES;
 SELECT auction FROM bids ORDER BY price EMIT CHANGES;
-SELECT auction, (SELECT reserve FROM auctions AS a WHERE a.id = b.auction LIMIT 1) AS reserve FROM bids AS b EMIT CHANGES;
+SELECT auction FROM bids AS b LEFT JOIN auctions AS a ON EXISTS (SELECT 1 FROM auctions AS c WHERE c.id = b.auction + a.id) EMIT CHANGES;
 SELECT auction, price, lead(price) OVER (PARTITION BY auction ORDER BY at) FROM bids EMIT ON WINDOW CLOSE;
 SELECT auction, sum(price) OVER (ORDER BY at ROWS BETWEEN 1 PRECEDING AND 2 PRECEDING) AS n FROM bids EMIT CHANGES;
 SELECT auction, string_agg(channel, ',') OVER (ORDER BY at ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS n FROM bids EMIT CHANGES;

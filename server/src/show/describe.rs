@@ -35,7 +35,7 @@ pub fn rows(known: &Known, name: &Name, sql: &str) -> Result<Vec<Vec<Cell>>> {
         vec![
             field.name().as_str().into(),
             sql_type(field.data_type()).into(),
-            (!in_key && system::is_nullable(relation, index)).into(),
+            system::is_nullable(relation, index).into(),
             in_key.into(),
             detail(relation, index).into(),
         ]

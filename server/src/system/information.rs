@@ -102,11 +102,14 @@ pub fn default_of(relation: &Relation, column: usize) -> Option<String> {
     }
 }
 
-/// Whether a column may be NULL, as far as it was declared.
+/// Whether a column may be NULL, as far as it was declared. What a view groups by may be.
 pub fn is_nullable(relation: &Relation, column: usize) -> bool {
     match &relation.definition {
         Definition::Table(table) => !table.not_null.contains(&column),
-        Definition::Source(source) => !source.not_null.contains(&column),
+        Definition::Source(source) => {
+            let in_key = relation.key.as_ref().is_some_and(|key| key.contains(&column));
+            !in_key && !source.not_null.contains(&column)
+        }
         _ => true,
     }
 }

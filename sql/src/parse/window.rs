@@ -24,16 +24,16 @@
 
 use std::collections::HashMap;
 
-use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
-    Interval, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned, TableAlias,
-    TableFactor, TableWithJoins, UnaryOperator, Value, WildcardAdditionalOptions,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart,
+    Query, SelectItem, Spanned, TableAlias, TableFactor, TableWithJoins, UnaryOperator, Value,
+    WildcardAdditionalOptions,
 };
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::cursor::folded;
 use super::source::{closing, error_at, is_word, shown};
+use super::syntax::{call, select};
 use crate::error::{Error, Result};
 
 const WINDOW_START: &str = "window_start";
@@ -521,7 +521,11 @@ fn windowed(kind: Kind, from: TableFactor, column: Ident, lengths: Vec<Expr>) ->
         aliased(call(start, args.clone()), WINDOW_START),
         aliased(call(end, args), WINDOW_END),
     ];
-    select(projection, from, Expr::IsNotNull(Box::new(time)))
+    let from = vec![TableWithJoins {
+        relation: from,
+        joins: vec![],
+    }];
+    select(projection, from, Some(Expr::IsNotNull(Box::new(time))))
 }
 
 fn zero() -> Expr {
@@ -547,70 +551,5 @@ fn plain_alias(name: Ident) -> TableAlias {
         name,
         columns: vec![],
         at: None,
-    }
-}
-
-fn call(name: &str, args: Vec<Expr>) -> Expr {
-    let args = args
-        .into_iter()
-        .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
-        .collect();
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: vec![],
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
-}
-
-fn select(projection: Vec<SelectItem>, from: TableFactor, selection: Expr) -> Query {
-    let select = Select {
-        select_token: AttachedToken::empty(),
-        optimizer_hints: vec![],
-        distinct: None,
-        select_modifiers: None,
-        top: None,
-        top_before_distinct: false,
-        projection,
-        exclude: None,
-        into: None,
-        from: vec![TableWithJoins {
-            relation: from,
-            joins: vec![],
-        }],
-        lateral_views: vec![],
-        prewhere: None,
-        selection: Some(selection),
-        group_by: GroupByExpr::Expressions(vec![], vec![]),
-        cluster_by: vec![],
-        distribute_by: vec![],
-        sort_by: vec![],
-        having: None,
-        named_window: vec![],
-        window_before_qualify: false,
-        qualify: None,
-        value_table_mode: None,
-        connect_by: vec![],
-        flavor: SelectFlavor::Standard,
-    };
-    Query {
-        with: None,
-        body: Box::new(SetExpr::Select(Box::new(select))),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: vec![],
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: vec![],
     }
 }

@@ -7,6 +7,11 @@ use weir_engine::near::nearest;
 
 use crate::Error;
 
+mod placed;
+mod wording;
+
+pub use placed::placed;
+
 /// An error at a token's place, if it has one.
 pub fn at(message: impl Into<String>, place: Location) -> Error {
     match place {
@@ -56,7 +61,10 @@ fn message(error: &DataFusionError) -> String {
              query_memory)"
                 .to_string()
         }
-        DataFusionError::NotImplemented(text) => format!("not supported: {}", tidy(text)),
+        DataFusionError::NotImplemented(text) => match wording::reworded(text) {
+            Some(message) => message,
+            None => format!("not supported: {}", tidy(text)),
+        },
         DataFusionError::Collection(errors) => errors.first().map(message).unwrap_or_default(),
         DataFusionError::Shared(inner) => message(inner),
         other => tidy(&other.strip_backtrace()),
@@ -73,7 +81,12 @@ fn schema_message(error: &SchemaError) -> String {
                     field.flat_name()
                 ),
                 None => {
-                    let mut names: Vec<String> = valid_fields.iter().map(|other| other.flat_name()).collect();
+                    let mut names: Vec<String> = Vec::new();
+                    for other in valid_fields.iter().map(|other| other.flat_name()) {
+                        if !names.contains(&other) {
+                            names.push(other);
+                        }
+                    }
                     names.truncate(12);
                     format!(
                         "column '{}' does not exist; there are: {}",
@@ -82,6 +95,9 @@ fn schema_message(error: &SchemaError) -> String {
                     )
                 }
             }
+        }
+        SchemaError::DuplicateQualifiedField { qualifier, .. } => {
+            format!("relation '{qualifier}' is there twice; give one of them another name with AS")
         }
         SchemaError::AmbiguousReference { field } => {
             format!(
@@ -118,7 +134,8 @@ fn tidy(text: &str) -> String {
         [column, ..] if text.contains("must appear in the GROUP BY clause") => {
             format!("column '{column}' must be in GROUP BY, or inside an aggregate such as max({column})")
         }
-        _ => function_message(text)
+        _ => wording::reworded(text)
+            .or_else(|| function_message(text))
             .or_else(|| operator_message(text))
             .unwrap_or_else(|| sql_types(text)),
     }
@@ -146,15 +163,25 @@ fn function_message(text: &str) -> Option<String> {
     }
     let called = rest.split('\'').nth(1)?;
     let (_, candidates) = rest.split_once("Candidate functions:")?;
-    let candidates: Vec<&str> = candidates
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let foreign = |line: &str| {
+        ["LargeUtf8", "Utf8View", "Null", "LargeBinary"]
+            .iter()
+            .any(|kind| line.contains(kind))
+    };
+    let mut calls: Vec<String> = Vec::new();
+    for line in candidates.lines().map(str::trim) {
+        // Signatures that name no types.
+        let line = line
+            .replace("UserDefined", "…")
+            .replace("Comparable(2)", "value, value");
+        if !line.is_empty() && !foreign(&line) && !calls.contains(&line) {
+            calls.push(line);
+        }
+    }
     Some(format!(
         "no function fits {}; there is {}",
         sql_types(called),
-        sql_types(&candidates.join(", "))
+        sql_types(&calls.join(", "))
     ))
 }
 
@@ -170,7 +197,8 @@ fn operator_message(text: &str) -> Option<String> {
 
 /// A message with types as SQL spells them.
 fn sql_types(text: &str) -> String {
-    const TYPES: [(&str, &str); 13] = [
+    const TYPES: [(&str, &str); 14] = [
+        ("Interval(MonthDayNano)", "INTERVAL"),
         ("Int8", "TINYINT"),
         ("Int16", "SMALLINT"),
         ("Int32", "INT"),

@@ -5,10 +5,9 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{
-    self, BinaryOperator, Expr, FunctionArguments, LimitClause, OrderByKind, SelectItem, SetExpr, VisitMut,
-};
+use sqlparser::ast::{self, BinaryOperator, Expr, LimitClause, OrderByKind, SelectItem, SetExpr, VisitMut};
 
+use crate::parse::syntax::call;
 use crate::walk::{Flow, Visitor, walk};
 use crate::{Error, Result};
 
@@ -126,25 +125,16 @@ fn with_ties(query: &mut ast::Query, rows: u64, passed_over: u64) -> Result<()> 
 
 /// `function() OVER (ORDER BY …)`.
 fn over(function: &str, order_by: Vec<ast::OrderByExpr>) -> Expr {
-    Expr::Function(ast::Function {
-        name: ast::ObjectName::from(vec![ast::Ident::new(function)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(ast::FunctionArgumentList {
-            duplicate_treatment: None,
-            args: Vec::new(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: Some(ast::WindowType::WindowSpec(ast::WindowSpec {
+    let mut ranked = call(function, Vec::new());
+    if let Expr::Function(call) = &mut ranked {
+        call.over = Some(ast::WindowType::WindowSpec(ast::WindowSpec {
             window_name: None,
             partition_by: Vec::new(),
             order_by,
             window_frame: None,
-        })),
-        within_group: Vec::new(),
-    })
+        }));
+    }
+    ranked
 }
 
 /// What is ordered by; a number is the column of that place.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{self, Expr, Ident, ObjectNamePart, OrderByKind, SelectItem, SetExpr, VisitMut};
+use sqlparser::ast::{self, Expr, Ident, ObjectNamePart, OrderByKind, SelectItem, SetExpr, TableFactor, VisitMut};
 use weir_engine::relation::RelationId;
 
 use crate::catalog::Catalog;
@@ -48,7 +48,8 @@ impl Visitor for Namer {
         ControlFlow::Continue(())
     }
 
-    fn leave_select(&mut self, select: &mut ast::Select) -> Flow {
+    /// Before what is inside, whose names would stand in the text.
+    fn enter_select(&mut self, select: &mut ast::Select) -> Flow {
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) = item
                 && !is_name(expr)
@@ -60,6 +61,38 @@ impl Visitor for Namer {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// What LATERAL shows of the rows beside it is called as there. (For the planner it is an expression.)
+    fn enter_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
+        if let TableFactor::Derived {
+            lateral: true,
+            subquery,
+            ..
+        } = factor
+            && let SetExpr::Select(select) = subquery.body.as_mut()
+        {
+            let names: Vec<String> = select.projection.iter().filter_map(last_name).map(folded).collect();
+            for item in &mut select.projection {
+                if let (SelectItem::UnnamedExpr(expr), Some(alias)) = (&*item, last_name(item).cloned())
+                    && names.iter().filter(|name| **name == folded(&alias)).count() == 1
+                {
+                    let expr = expr.clone();
+                    *item = SelectItem::ExprWithAlias { expr, alias };
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// What a column of a SELECT list is called.
+fn last_name(item: &SelectItem) -> Option<&Ident> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias),
+        SelectItem::UnnamedExpr(Expr::Identifier(ident)) => Some(ident),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last(),
+        _ => None,
     }
 }
 

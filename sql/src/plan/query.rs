@@ -445,10 +445,15 @@ impl Builder {
         self.select(input, &columns)
     }
 
-    /// Gives the result its column names. A node that others read as well keeps its own.
+    /// Gives the result its column names. A node that others read as well keeps its own, and so does one
+    /// that passes on what it is given.
     fn name_columns(&mut self, root: &mut Built, names: &[String]) -> Result<SchemaRef> {
         let schema = named(root.schema.fields(), names)?;
-        if root.node.0 as usize + 1 < self.graph.nodes.len() {
+        let node = self.graph.node(root.node);
+        let named = |(field, given): (&Arc<Field>, &Arc<Field>)| field.name() == given.name();
+        let is_named = node.schema.fields().iter().zip(schema.fields()).all(named);
+        let passes_on = matches!(node.kind, NodeKind::Union) && !is_named;
+        if passes_on || root.node.0 as usize + 1 < self.graph.nodes.len() {
             root.node = self.pass_on(root.node, Exchange::Local);
         }
         self.graph.nodes[root.node.0 as usize].schema = schema.clone();

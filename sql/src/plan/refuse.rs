@@ -61,12 +61,45 @@ fn volatile(node: &LogicalPlan, function: &str) -> Option<Error> {
     )))
 }
 
+/// What is said of a window function in WHERE and the like.
+pub const WINDOW_FIRST: &str = "window functions are computed after WHERE, GROUP BY and HAVING, so they can't stand there; \
+                                filter by them with QUALIFY, or in a query around this one";
+
+/// Refuses window functions and aggregates where they aren't computed yet.
+pub fn misplaced(plan: &LogicalPlan) -> Result<()> {
+    let is_window = |expr: &Expr| Ok(matches!(expr, Expr::WindowFunction(_)));
+    let is_aggregate = |expr: &Expr| Ok(matches!(expr, Expr::AggregateFunction(_)));
+    let mut found = false;
+    let mut grouped = false;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Filter(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Join(_) = node {
+            node.apply_expressions(|expr| {
+                found |= expr.exists(is_window)?;
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            for group in &aggregate.group_expr {
+                grouped |= group.exists(is_aggregate)?;
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(super::errors::translate)?;
+    match (found, grouped) {
+        (true, _) => Err(Error::new(WINDOW_FIRST)),
+        (_, true) => Err(Error::new(
+            "an aggregate can't stand in GROUP BY, which says what it is about",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The error for a plan node that has no streaming form.
 pub fn plan(plan: &LogicalPlan) -> Error {
     Error::new(match plan {
         LogicalPlan::Subquery(_) => {
-            "this LATERAL subquery can't be turned into a join, so it can't be kept up to date; what it takes of the \
-             rows beside it must stand in its WHERE, below any LIMIT, window function, HAVING or set operation"
+            "this LATERAL subquery can't be turned into a join, so it can't be kept up to date; write the JOIN"
                 .to_string()
         }
         LogicalPlan::Sort(_) => {
@@ -95,6 +128,30 @@ pub fn null_aware() -> Error {
     Error::new("this NOT IN can't be kept up to date; write NOT EXISTS (SELECT … WHERE … = …) instead")
 }
 
+/// The error for a subquery that looks at rows outside from where nothing gets them.
+pub fn dependent() -> Error {
+    Error::new(
+        "this subquery can't be turned into a join: it looks at rows outside from within a query of its own, a \
+         recursion, a window in FROM, or by a LIMIT or OFFSET that is no number; write the JOIN",
+    )
+}
+
+/// The error for a subquery that looks at rows whose values would be made anew for it.
+pub fn made_anew() -> Error {
+    Error::new(
+        "a subquery can't look from within a LIMIT, an aggregate or the like at rows with values of now(), random() or \
+         uuid(); keep those rows in a materialized view, and read that",
+    )
+}
+
+/// The error for a subquery in the ON of an outer join that looks at both sides.
+pub fn both_sides() -> Error {
+    Error::new(
+        "a subquery in the ON of an outer join may look at one side of the join, not at both: join with it, or move it \
+         into a query that is joined",
+    )
+}
+
 /// Refuses subqueries inside expressions.
 pub fn subqueries<'a>(exprs: impl Iterator<Item = &'a Expr>) -> Result<()> {
     for expr in exprs {
@@ -113,9 +170,8 @@ pub fn subqueries<'a>(exprs: impl Iterator<Item = &'a Expr>) -> Result<()> {
         .map_err(super::errors::translate)?;
         if found {
             return Err(Error::new(
-                "this subquery can't be turned into a join, so it can't be kept up to date: it must stand in WHERE, HAVING \
-                 or the SELECT list, and what it takes of the rows outside must stand in its WHERE, below any LIMIT, \
-                 window function or set operation; or write the JOIN",
+                "this subquery can't be turned into a join, so it can't be kept up to date: it must stand in WHERE, HAVING, \
+                 the SELECT list, GROUP BY, ORDER BY, an aggregate or ON; or write the JOIN",
             ));
         }
     }

@@ -42,8 +42,8 @@ use super::never::NeverOverOneGroup;
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
-    clock, drawn, errors, extremes, fetch, first_rows, json, multiset, names, now, numbers, refuse, sums, unnest,
-    window,
+    clock, drawn, errors, extremes, fetch, first_rows, hidden, json, multiset, named_windows, names, now, numbers,
+    one_group, refuse, sums, unnest, using, window,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -169,7 +169,7 @@ impl<'a> Provider<'a> {
         }
         let mut inner = Provider::new(self.catalog);
         inner.within = self.within.iter().copied().chain([relation.name.as_str()]).collect();
-        let plan = inner.plan(statement(&query.ast)?)?;
+        let plan = inner.plan(statement(&query.ast, self.catalog)?)?;
         let columns: Vec<Column> = plan.schema().columns();
         let named = columns.into_iter().zip(relation.schema.fields());
         if named.clone().all(|(column, field)| column.name == *field.name()) {
@@ -183,12 +183,17 @@ impl<'a> Provider<'a> {
 }
 
 /// A query as the planner takes it, its columns named.
-fn statement(query: &ast::Query) -> datafusion::common::Result<ast::Statement> {
+fn statement(query: &ast::Query, catalog: &Catalog) -> datafusion::common::Result<ast::Statement> {
     let mut query = query.clone();
     names::as_written(&mut query);
     numbers::typed(&mut query);
     unnest::numbered(&mut query);
-    fetch::as_limits(&mut query).map_err(|error| DataFusionError::External(Box::new(error)))?;
+    one_group::spelled_out(&mut query);
+    hidden::renamed(&mut query);
+    named_windows::written_out(&mut query)
+        .and_then(|()| using::spelled_out(&mut query, catalog))
+        .and_then(|()| fetch::as_limits(&mut query))
+        .map_err(|error| DataFusionError::External(Box::new(error)))?;
     Ok(ast::Statement::Query(Box::new(query)))
 }
 
@@ -377,10 +382,13 @@ fn rewritten(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
 /// DataFusion's plan of a query, as written.
 fn raw_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
     let provider = Provider::new(catalog);
-    statement(query)
+    let plan = statement(query, catalog)
         .and_then(|statement| provider.plan(statement))
         .and_then(unnest::beside_rows)
         .map_err(errors::translate)
+        .map_err(|error| errors::placed(error, query))?;
+    refuse::misplaced(&plan)?;
+    Ok(plan)
 }
 
 /// The plan with types that fit, or the error that says which don't.

@@ -178,7 +178,10 @@ impl<'a> Outer<'a> {
         let y = first_column(rows);
         let plan = LogicalPlanBuilder::from(dependent.rows(rows)?);
         let (plan, value) = match plan_may_have_rows(rows) {
-            false => (plan.project([named(y, VALUE)].into_iter().chain(dependent.columns()))?, column(VALUE)),
+            false => (
+                plan.project([named(y, VALUE)].into_iter().chain(dependent.columns()))?,
+                column(VALUE),
+            ),
             true => {
                 check_order(&y.get_type(rows.schema())?)?;
                 let calls = vec![count_all().alias(ROWS), min(y).alias(VALUE)];

@@ -9,8 +9,9 @@ use std::ops::ControlFlow;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinType, NullHandling, Result, ScalarValue};
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, Projection, Unnest};
-use sqlparser::ast::{self, FunctionArguments, TableFactor, VisitMut};
+use sqlparser::ast::{self, TableFactor, VisitMut};
 
+use crate::parse::syntax::call;
 use crate::walk::{Flow, Visitor, walk};
 
 /// Gives every `UNNEST … WITH ORDINALITY` the numbers of its elements.
@@ -72,26 +73,6 @@ fn length(array: &ast::Expr) -> ast::Expr {
         array: false,
         format: None,
     }
-}
-
-fn call(function: &str, args: Vec<ast::Expr>) -> ast::Expr {
-    let args = args
-        .into_iter()
-        .map(|arg| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg)));
-    ast::Expr::Function(ast::Function {
-        name: ast::ObjectName::from(vec![ast::Ident::new(function)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(ast::FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.collect(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
 
 /// The plan with the rows of each UNNEST right beside those that its arrays come from.

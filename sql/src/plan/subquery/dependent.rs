@@ -6,7 +6,7 @@
 //! groups by them, a LIMIT becomes a row number within them. What is outside then joins by them (Neumann
 //! and Kemper, "Unnesting Arbitrary Queries", BTW 2015).
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{
     Column, DFSchema, DataFusionError, JoinType, NullEquality, Result, ScalarValue, TableReference,
 };
@@ -17,11 +17,12 @@ use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction, WindowFu
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, enumerate_grouping_sets};
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Extension, GroupingSet, Join, Limit, LogicalPlan, LogicalPlanBuilder,
-    Operator, Projection, SortExpr, SubqueryAlias, Union, Unnest, Window, WindowFrame, binary_expr, lit, when,
+    Aggregate, Distinct, Expr, Extension, GroupingSet, Join, Limit, LogicalPlan, LogicalPlanBuilder, Operator,
+    Projection, SortExpr, SubqueryAlias, Union, Unnest, Window, WindowFrame, binary_expr, lit, when,
 };
 
 use super::reach;
+use crate::plan::drawn::DrawNode;
 use crate::plan::multiset::RepeatNode;
 use crate::plan::refuse;
 
@@ -46,12 +47,18 @@ pub struct Dependent {
 impl Dependent {
     /// For a subquery that looks at these columns of `outer`.
     pub fn new(outer: &LogicalPlan, outside: Vec<Column>, number: usize) -> Result<Dependent> {
+        if !is_repeatable(outer)? {
+            return Err(DataFusionError::External(Box::new(refuse::made_anew())));
+        }
         let relation = TableReference::bare(format!("weir_outer_{number}"));
         let inside = columns_of(&relation, outside.len());
         let exprs = outside.iter().zip(&inside).map(|(outside, inside)| {
             Expr::Column(outside.clone()).alias_qualified(inside.relation.clone(), inside.name.clone())
         });
-        let values = LogicalPlanBuilder::from(outer.clone()).project(exprs)?.distinct()?.build()?;
+        let values = LogicalPlanBuilder::from(outer.clone())
+            .project(exprs)?
+            .distinct()?
+            .build()?;
         Ok(Dependent {
             values,
             outside,
@@ -174,8 +181,14 @@ impl Dependent {
         let joined = Union::try_new_with_loose_types(inputs.collect::<Result<_>>()?)?;
         let columns = joined.schema.columns();
         let width = union.schema.fields().len();
-        let own = union.schema.iter().map(|(qualifier, field)| (qualifier.cloned(), field.name().clone()));
-        let values = self.inside.iter().map(|column| (column.relation.clone(), column.name.clone()));
+        let own = union
+            .schema
+            .iter()
+            .map(|(qualifier, field)| (qualifier.cloned(), field.name().clone()));
+        let values = self
+            .inside
+            .iter()
+            .map(|column| (column.relation.clone(), column.name.clone()));
         debug_assert_eq!(columns.len(), width + self.inside.len());
         let exprs = columns
             .into_iter()
@@ -189,17 +202,21 @@ impl Dependent {
     fn window(&self, window: &Window, node: &LogicalPlan) -> Result<LogicalPlan> {
         let exprs = window.window_expr.iter().map(|expr| {
             let name = expr.schema_name().to_string();
-            let within = self.seen(&expr.clone().unalias(), node)?.transform_up(|expr| match expr {
-                Expr::WindowFunction(mut call) => {
-                    call.params.partition_by.extend(self.columns());
-                    Ok(Transformed::yes(Expr::WindowFunction(call)))
-                }
-                other => Ok(Transformed::no(other)),
-            })?;
+            let within = self
+                .seen(&expr.clone().unalias(), node)?
+                .transform_up(|expr| match expr {
+                    Expr::WindowFunction(mut call) => {
+                        call.params.partition_by.extend(self.columns());
+                        Ok(Transformed::yes(Expr::WindowFunction(call)))
+                    }
+                    other => Ok(Transformed::no(other)),
+                })?;
             Ok(within.data.alias(name))
         });
         let exprs = exprs.collect::<Result<Vec<_>>>()?;
-        let plan = LogicalPlanBuilder::from(self.rows(&window.input)?).window(exprs)?.build()?;
+        let plan = LogicalPlanBuilder::from(self.rows(&window.input)?)
+            .window(exprs)?
+            .build()?;
         self.shown(plan, own(&window.schema))
     }
 
@@ -233,7 +250,13 @@ impl Dependent {
             LogicalPlan::Sort(sort) => &sort.expr[..],
             _ => &[],
         };
-        let order = order.iter().map(|by| Ok(SortExpr::new(self.seen(&by.expr, &limit.input)?, by.asc, by.nulls_first)));
+        let order = order.iter().map(|by| {
+            Ok(SortExpr::new(
+                self.seen(&by.expr, &limit.input)?,
+                by.asc,
+                by.nulls_first,
+            ))
+        });
         let mut number = WindowFunction::new(WindowFunctionDefinition::WindowUDF(row_number_udwf()), vec![]);
         number.params.partition_by = self.columns();
         number.params.order_by = order.collect::<Result<Vec<_>>>()?;
@@ -259,7 +282,9 @@ impl Dependent {
             Expr::GroupingSet(_) => self.seen(group, node),
             group => seen(group),
         });
-        let groups: Vec<Expr> = groups.chain(self.columns().into_iter().map(Ok)).collect::<Result<_>>()?;
+        let groups: Vec<Expr> = groups
+            .chain(self.columns().into_iter().map(Ok))
+            .collect::<Result<_>>()?;
         let groups = enumerate_grouping_sets(groups)?;
         let input = self.rows(&aggregate.input)?;
         if !self.has_total(&groups) {
@@ -269,25 +294,23 @@ impl Dependent {
         }
         // The whole of it is a group even where there are no rows: values without rows get one that
         // isn't counted.
-        let present = Column::new(Some(TableReference::bare(format!("weir_group_{}", self.number))), PRESENT);
+        let present = Column::new(
+            Some(TableReference::bare(format!("weir_group_{}", self.number))),
+            PRESENT,
+        );
         let padded = self.padded(input, aggregate.input.schema(), &present)?;
         let is_present = Expr::Column(present.clone());
         let calls = aggregate.aggr_expr.iter().map(|call| {
-            let counted = self.seen(call, node)?.transform_up(|expr| Ok(counted_if(expr, &is_present)))?;
+            let counted = self
+                .seen(call, node)?
+                .transform_up(|expr| Ok(counted_if(expr, &is_present)))?;
             Ok(names.save(call).restore(counted.data))
         });
         let mut calls = calls.collect::<Result<Vec<_>>>()?;
         let sets = self.grouped(&groups);
         if !sets.is_empty() {
             calls.push(count(is_present).alias(ROWS));
-            let set = AggregateFunction::new_udf(
-                grouping_udaf(),
-                sets.clone(),
-                false,
-                None,
-                vec![],
-                None,
-            );
+            let set = AggregateFunction::new_udf(grouping_udaf(), sets.clone(), false, None, vec![], None);
             calls.push(Expr::AggregateFunction(set).alias(SET));
         }
         let mut plan = LogicalPlanBuilder::from(padded).aggregate(groups, calls)?;
@@ -325,7 +348,10 @@ impl Dependent {
 
     /// All values with their rows; those that have none with one row of NULLs.
     fn padded(&self, rows: LogicalPlan, columns: &DFSchema, present: &Column) -> Result<LogicalPlan> {
-        let there = present.relation.clone().unwrap_or_else(|| TableReference::bare("weir_group"));
+        let there = present
+            .relation
+            .clone()
+            .unwrap_or_else(|| TableReference::bare("weir_group"));
         let renamed = columns_of(&there, self.inside.len());
         let exprs = own(columns).into_iter().chain(
             self.columns()
@@ -334,8 +360,14 @@ impl Dependent {
                 .map(|(column, renamed)| column.alias_qualified(renamed.relation.clone(), &renamed.name)),
         );
         let marked = exprs.chain([lit(true).alias_qualified(Some(there.clone()), PRESENT)]);
-        let rows = LogicalPlanBuilder::from(rows).project(marked.collect::<Vec<_>>())?.build()?;
-        let on = self.columns().into_iter().zip(renamed).map(|(here, there)| same(here, Expr::Column(there)));
+        let rows = LogicalPlanBuilder::from(rows)
+            .project(marked.collect::<Vec<_>>())?
+            .build()?;
+        let on = self
+            .columns()
+            .into_iter()
+            .zip(renamed)
+            .map(|(here, there)| same(here, Expr::Column(there)));
         LogicalPlanBuilder::from(self.values.clone())
             .join_on(rows, JoinType::Left, on.collect::<Vec<_>>())?
             .build()
@@ -362,7 +394,10 @@ impl Dependent {
         };
         let (mut l, mut r) = (rows(&join.left, left)?, rows(&join.right, right)?);
         // One side calls them by other names while they meet.
-        let other = columns_of(&TableReference::bare(format!("weir_other_{}", self.number)), self.inside.len());
+        let other = columns_of(
+            &TableReference::bare(format!("weir_other_{}", self.number)),
+            self.inside.len(),
+        );
         let left_leads = !matches!(join.join_type, Kind::Right | Kind::RightSemi | Kind::RightAnti);
         if left && right {
             let (plan, schema) = match left_leads {
@@ -375,7 +410,11 @@ impl Dependent {
             *plan = LogicalPlanBuilder::from(plan.clone()).project(exprs)?.build()?;
         }
         let mut on = join.on.clone();
-        let mut filter: Vec<Expr> = join.filter.iter().map(|filter| self.seen(filter, node)).collect::<Result<_>>()?;
+        let mut filter: Vec<Expr> = join
+            .filter
+            .iter()
+            .map(|filter| self.seen(filter, node))
+            .collect::<Result<_>>()?;
         if left && right {
             for (here, there) in self.columns().into_iter().zip(other.iter().cloned().map(Expr::Column)) {
                 match (join.null_equality, left_leads) {
@@ -418,8 +457,26 @@ impl Dependent {
             .project(exprs.collect::<Vec<_>>())?
             .build()?;
         let node = RepeatNode::new(input)?;
-        Ok(LogicalPlan::Extension(Extension { node: std::sync::Arc::new(node) }))
+        Ok(LogicalPlan::Extension(Extension {
+            node: std::sync::Arc::new(node),
+        }))
     }
+}
+
+/// Whether a plan that stands in a query twice has the same values both times.
+fn is_repeatable(plan: &LogicalPlan) -> Result<bool> {
+    let mut is = true;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            is &= !expr.is_volatile();
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        if let LogicalPlan::Extension(extension) = node {
+            is &= !extension.node.as_any().is::<DrawNode>();
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(is)
 }
 
 fn refused() -> DataFusionError {
@@ -442,7 +499,10 @@ fn own(schema: &DFSchema) -> Vec<Expr> {
 /// An aggregate's columns that the plan above sees: without the one that tells its sets apart.
 fn own_groups(aggregate: &Aggregate) -> Vec<Expr> {
     let internal = Expr::Column(Column::from_name(Aggregate::INTERNAL_GROUPING_ID));
-    own(&aggregate.schema).into_iter().filter(|column| *column != internal).collect()
+    own(&aggregate.schema)
+        .into_iter()
+        .filter(|column| *column != internal)
+        .collect()
 }
 
 /// An aggregate of the rows that are there.

@@ -19,7 +19,11 @@ use crate::plan::refuse;
 pub fn hoisted(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Aggregate(aggregate)
-            if aggregate.group_expr.iter().chain(&aggregate.aggr_expr).any(has_subquery) =>
+            if aggregate
+                .group_expr
+                .iter()
+                .chain(&aggregate.aggr_expr)
+                .any(has_subquery) =>
         {
             aggregated(aggregate).map(Transformed::yes)
         }
@@ -48,9 +52,7 @@ pub fn hoisted(plan: LogicalPlan) -> Result<LogicalPlan> {
         {
             filtered(join).map(Transformed::yes)
         }
-        LogicalPlan::Join(join) if join.filter.as_ref().is_some_and(has_subquery) => {
-            marked(join).map(Transformed::yes)
-        }
+        LogicalPlan::Join(join) if join.filter.as_ref().is_some_and(has_subquery) => marked(join).map(Transformed::yes),
         other => Ok(Transformed::no(other)),
     })
     .map(|done| done.data)
@@ -118,7 +120,9 @@ impl Below {
         }
         let names = (0..self.computed.len()).map(|at| Expr::Column(Column::from_name(self.called(at))));
         let exprs: Vec<Expr> = list.expr.iter().cloned().chain(names).collect();
-        LogicalPlanBuilder::from(self.computed(&list.input)?).project(exprs)?.build()
+        LogicalPlanBuilder::from(self.computed(&list.input)?)
+            .project(exprs)?
+            .build()
     }
 
     fn computed(self, input: &LogicalPlan) -> Result<LogicalPlan> {
@@ -133,7 +137,9 @@ impl Below {
 
 fn shown(plan: LogicalPlan, columns: &[Column]) -> Result<LogicalPlan> {
     let columns = columns.iter().cloned().map(Expr::Column);
-    LogicalPlanBuilder::from(plan).project(columns.collect::<Vec<_>>())?.build()
+    LogicalPlanBuilder::from(plan)
+        .project(columns.collect::<Vec<_>>())?
+        .build()
 }
 
 fn aggregated(aggregate: Aggregate) -> Result<LogicalPlan> {
