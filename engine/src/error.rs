@@ -11,6 +11,9 @@ pub enum Error {
     /// A record that can't be turned into a row; the source's error policy is `fail`.
     #[error("{0}")]
     Record(Box<BadRecord>),
+    /// A row of a view that can't be computed; the view's error policy is `fail`.
+    #[error("{0}")]
+    Row(Box<BadRow>),
     /// A value that SQL forbids: overflow, division by zero, a bad cast, a broken constraint.
     #[error("{0}")]
     Data(String),
@@ -62,6 +65,56 @@ impl fmt::Display for BadRecord {
             "source '{}': bad record at {}:{}@{}: {}; fix the producer, or set on_error = 'skip' on the source",
             self.source, self.topic, self.partition, self.offset, self.cause
         )
+    }
+}
+
+/// A row that an operator of a view can't compute something of, with all that is needed to find it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow {
+    /// The view's name.
+    pub view: String,
+    /// The operator, and its number in EXPLAIN: `Map 2`.
+    pub operator: String,
+    /// What can't be computed, and why.
+    pub cause: String,
+    /// The row's values in words, cut.
+    pub row: String,
+    /// The record that it is, where it comes straight from a source.
+    pub record: Option<RecordPlace>,
+    /// How many more rows of the view there are for which something can't be computed.
+    pub more: usize,
+}
+
+/// Where a record stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordPlace {
+    /// Name of the source.
+    pub source: String,
+    /// Kafka topic or file path.
+    pub topic: String,
+    /// Kafka partition, 0 for files.
+    pub partition: i32,
+    /// Kafka offset, or byte offset in a file.
+    pub offset: i64,
+}
+
+impl fmt::Display for BadRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, of the row ({})", self.cause, self.row)?;
+        if let Some(record) = &self.record {
+            write!(f, " at {}:{}@{}", record.topic, record.partition, record.offset)?;
+        }
+        write!(f, " in {}", self.operator)?;
+        if self.more > 0 {
+            write!(f, ", and of {} more", self.more)?;
+        }
+        match &self.record {
+            Some(_) => write!(f, "; filter such rows out, or create the view with on_error = 'skip'"),
+            None => write!(
+                f,
+                "; correct it and RESUME the view, or create the view with on_error = 'skip'"
+            ),
+        }
     }
 }
 

@@ -13,11 +13,13 @@ use weir_state::{RelationId, Store, TableId, WriteBatch};
 use crate::Result;
 use crate::change::ChangeBatch;
 use crate::graph::{Node, NodeId, NodeKind};
+use fault::Fault;
 
 pub mod aggregate;
 mod arrangement;
 mod codec;
 pub mod draw;
+pub mod fault;
 pub mod gate;
 pub mod join;
 pub mod map;
@@ -112,6 +114,11 @@ pub trait Operator: Send {
     /// An operator that is built over committed state is first given a step without rows at the
     /// committed watermark, so that what was closed stays closed.
     fn step(&mut self, step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>>;
+
+    /// The rows that it left out since it was last asked, because they can't be computed.
+    fn take_faults(&mut self) -> Vec<Fault> {
+        Vec::new()
+    }
 
     /// When the operator has something to do though nothing comes, microseconds since the epoch: it
     /// wants a step whose `now_us` is that or later.

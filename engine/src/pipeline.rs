@@ -14,7 +14,8 @@
 //! - [`supervisor`], [`attach`]: pipelines that become one; [`shared`]: what all threads share
 //! - [`logs`], [`backlog`], [`resumable`]: changelogs kept short; [`size`]: commits kept small
 //! - [`status`], [`report`]: what an engine says of itself; [`clock`]: its time
-//! - [`snapshot`], [`subscription`], [`delivery`], [`tables`], [`scan`]: who reads and writes
+//! - [`snapshot`], [`subscription`], [`delivery`], [`tables`], [`scan`]: who reads and writes;
+//!   [`errors`]: what was passed over
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ mod committer;
 mod dataflow;
 mod decode;
 mod delivery;
+mod errors;
 mod lifecycle;
 mod logs;
 mod output;
@@ -60,10 +62,11 @@ mod tables;
 
 pub use clock::Clock;
 pub use delivery::{SinkRun, SinkStatus};
+pub use errors::errors_relation;
 pub use output::moved_rows;
 pub use record::due_us;
 pub use scan::PassedOver;
-pub use snapshot::{Batches, Pending, Snapshot, errors_relation};
+pub use snapshot::{Batches, Pending, Snapshot};
 pub use status::{LagRow, OperatorRow, PipelineRow, ViewState};
 pub use subscription::{Delivery, Subscription};
 pub use tables::TableWrite;

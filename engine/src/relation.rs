@@ -60,13 +60,14 @@ pub struct WatermarkSpec {
     pub bound: Arc<dyn PhysicalExpr>,
 }
 
-/// What happens to a record that can't be decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What happens to a record that can't be decoded, and to a row that a view can't compute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
-    /// The views that read the source fail; the record is named.
+    /// The views that read the source, or the view, fail; the record or row is named.
+    #[default]
     Fail,
-    /// The record is counted, kept readable in `weir.errors`, and passed over.
+    /// It is counted, kept readable in `weir.errors`, and passed over.
     Skip,
 }
 
@@ -172,6 +173,8 @@ pub struct ViewOptions {
     pub pipeline: Option<String>,
     /// `changelog_limit`: bytes of changes that may wait for a client, in place of the engine's.
     pub changelog_limit_bytes: Option<u64>,
+    /// `on_error`: policy for rows of which something can't be computed.
+    pub on_error: OnError,
 }
 
 /// A view or a sink's query, ready to run.

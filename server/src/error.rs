@@ -89,7 +89,7 @@ impl From<weir_engine::Error> for Error {
     fn from(error: weir_engine::Error) -> Error {
         use weir_engine::Error as Engine;
         let kind = match &error {
-            Engine::Record(_) | Engine::Data(_) => ErrorKind::Data,
+            Engine::Record(_) | Engine::Row(_) | Engine::Data(_) => ErrorKind::Data,
             Engine::Connector { .. } | Engine::State(_) => ErrorKind::Unavailable,
             Engine::Config(_) => ErrorKind::Invalid,
             Engine::Internal(_) => ErrorKind::Internal,

@@ -107,10 +107,7 @@ fn relation(id: RelationId, name: &str, schema: SchemaRef) -> Relation {
 pub fn rows(context: &Context, snapshot: &Snapshot, relation: &Relation) -> weir_sql::Result<RecordBatch> {
     if relation.name == ERRORS {
         let errors = errors_relation();
-        let batches = snapshot
-            .scan(&errors, &errors.all_columns())?
-            .collect::<weir_engine::Result<Vec<_>>>()?;
-        return Ok(concat_batches(&errors.schema, &batches).map_err(weir_engine::Error::from)?);
+        return Ok(concat_batches(&errors.schema, &snapshot.errors()?).map_err(weir_engine::Error::from)?);
     }
     let system = find(&relation.name).map_err(|error| weir_sql::Error::new(error.message))?;
     cells::batch(&relation.schema, &(system.rows)(context)).map_err(|error| weir_sql::Error::new(error.message))

@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use sqlparser::ast;
 use weir_engine::graph::Graph;
 use weir_engine::near::unknown_option;
-use weir_engine::relation::{RelationId, Storage, ViewOptions, ViewSpec};
+use weir_engine::relation::{OnError, RelationId, Storage, ViewOptions, ViewSpec};
 
 use crate::catalog::{Catalog, Definition, Relation};
 use crate::statement::{CreateView, Emit, Query, RelationKind};
@@ -175,11 +175,14 @@ pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result
 
 /// Plans `CREATE MATERIALIZED VIEW`.
 pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result<Relation> {
-    let (options, lateness, max_iterations) = view_options(&statement.options)?;
+    let (mut options, lateness, max_iterations) = view_options(&statement.options)?;
     let plan = session::stream_plan(&statement.query.ast, catalog)?;
     let closing = closing(statement.query.emit, lateness);
     let timeout_us = timeout_us(statement.query.emit);
     let done = query::translate(&plan, closing, timeout_us, max_iterations, &column_names(statement))?;
+    if !statement.options.contains_key("on_error") {
+        options.on_error = inherited(&done.reads, catalog);
+    }
     let name = statement.name.value.clone();
     let storage = query::storage(&done.graph);
     let graph = Arc::new(done.graph);
@@ -227,9 +230,26 @@ fn sink_query(query: &Query, name: &str, id: RelationId, catalog: &Catalog) -> R
         name: name.to_string(),
         graph: planned.graph,
         storage: Storage::Changes,
-        options: ViewOptions::default(),
+        options: ViewOptions {
+            on_error: inherited(&planned.depends_on, catalog),
+            ..ViewOptions::default()
+        },
     };
     Ok((spec, depends_on(query, planned.depends_on, catalog)))
+}
+
+/// The policy of a query that says nothing of it: that of all it reads, if they agree to pass over
+/// what is bad. A table has none of its own, so it doesn't.
+fn inherited(reads: &[RelationId], catalog: &Catalog) -> OnError {
+    let skips = |id: &RelationId| match catalog.by_id(*id).map(|relation| &relation.definition) {
+        Some(Definition::Source(source)) => source.on_error == OnError::Skip,
+        Some(Definition::MaterializedView(view)) => view.options.on_error == OnError::Skip,
+        _ => false,
+    };
+    match !reads.is_empty() && reads.iter().all(skips) {
+        true => OnError::Skip,
+        false => OnError::Fail,
+    }
 }
 
 fn closing(emit: Option<Emit>, lateness_us: Option<i64>) -> Closing {
@@ -258,6 +278,7 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Opti
     let mut max_iterations = MAX_ITERATIONS;
     for (name, value) in options {
         match name.as_str() {
+            "on_error" => found.on_error = bind::on_error(value)?,
             "pipeline" => found.pipeline = Some(value.clone()),
             "allowed_lateness" => lateness = Some(parse::duration_ms(name, value)? as i64 * 1000),
             "max_iterations" => {
@@ -270,7 +291,7 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Opti
             }
             "changelog_limit" => found.changelog_limit_bytes = Some(bind::size_bytes(name, value)?),
             other => {
-                const KNOWN: [&str; 4] = ["pipeline", "allowed_lateness", "changelog_limit", "max_iterations"];
+                const KNOWN: [&str; 5] = ["pipeline", "on_error", "allowed_lateness", "changelog_limit", "max_iterations"];
                 return Err(Error::new(unknown_option(other, "a materialized view", &KNOWN, "")));
             }
         }

@@ -18,6 +18,7 @@ use arrow::compute::{self, kernels::cmp};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use weir_state::WriteBatch;
 
+use super::fault::in_words;
 use super::{Operator, OperatorStats, Step, TaskContext, Watermark};
 use crate::change::{ChangeBatch, Weights, record_batch};
 use crate::graph::{AggregateSpec, CloseSpec, Node};
@@ -235,7 +236,7 @@ impl Aggregate {
             self.groups.check(*slot)?;
         }
         let new = (0..self.groups.calls())
-            .map(|call| self.groups.finish(call, &touched.groups, &touched.sets, &self.sets))
+            .map(|call| self.results(call, &touched.groups, &touched.sets))
             .collect::<Result<Vec<_>>>()?;
         let mut changed = vec![false; touched.groups.len()];
         for (old, new) in touched.old.iter().zip(&new) {
@@ -280,6 +281,25 @@ impl Aggregate {
         )))
     }
 
+    /// What a call says of these groups. Where it can't be computed no single row is at fault, and so
+    /// the group is named.
+    fn results(&mut self, call: usize, groups: &[Slot], sets: &[Slot]) -> Result<ArrayRef> {
+        let error = match self.groups.finish(call, groups, sets, &self.sets) {
+            Err(error @ Error::Data(_)) if !self.keys.is_empty() => error,
+            done => return done,
+        };
+        for (nth, group) in groups.iter().enumerate() {
+            let sets = sets.get(nth..=nth).unwrap_or_default();
+            if let Err(Error::Data(cause)) = self.groups.finish(call, &[*group], sets, &self.sets) {
+                let key = self.codec.decode([self.table.key(*group)])?;
+                let places: Vec<usize> = (0..key.len()).collect();
+                let key = record_batch(self.schema.project(&places)?.into(), key, 1)?;
+                return Err(Error::Data(format!("{cause}, in the group ({})", in_words(&key, 0))));
+            }
+        }
+        Err(error)
+    }
+
     /// The rows of groups that end at or before `through`, a bucket at a time.
     fn emit_closed(&mut self, through: i64) -> Result<Vec<ChangeBatch>> {
         let mut output = Vec::new();
@@ -295,10 +315,11 @@ impl Aggregate {
             self.found.buckets.resize(slots.len(), bucket);
             if !slots.is_empty() {
                 self.find()?;
-                let (groups, sets) = (&self.found.groups, &self.found.sets);
                 let mut columns = self.codec.decode(self.found.rows.iter())?;
+                let groups = std::mem::take(&mut self.found.groups);
+                let sets = std::mem::take(&mut self.found.sets);
                 for call in 0..self.groups.calls() {
-                    columns.push(self.groups.finish(call, groups, sets, &self.sets)?);
+                    columns.push(self.results(call, &groups, &sets)?);
                 }
                 let rows = record_batch(self.schema.clone(), columns, slots.len())?;
                 output.push(ChangeBatch::inserts(rows));

@@ -32,6 +32,7 @@ use weir_state::WriteBatch;
 use crate::change::{ChangeBatch, Weights, record_batch};
 use crate::graph::{CloseSpec, JoinKind, JoinSpec, Node};
 use crate::operator::arrangement::{Arrangement, BUCKET_BYTES, Keep, RowId, bucket_of, closed_through, gathered};
+use crate::operator::fault::Fault;
 use crate::operator::map::truth;
 use crate::operator::{Operator, OperatorStats, Step, TaskContext, Watermark};
 use crate::row::{RowCodec, Rows};
@@ -61,6 +62,8 @@ pub struct Join {
     /// As of the last step: what was closed then is closed for the rows of this one.
     watermark: Watermark,
     late_dropped: u64,
+    /// Pairs whose condition can't be computed: they are no pairs.
+    faults: Vec<Fault>,
 }
 
 impl Join {
@@ -88,6 +91,7 @@ impl Join {
             pair_schema: Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>())),
             watermark: Watermark::MIN,
             late_dropped: 0,
+            faults: Vec::new(),
         })
     }
 
@@ -103,7 +107,9 @@ impl Join {
                 false => Vec::new(),
             };
             let found = stored.find_partners(changes, probe)?;
-            let partners = self.probe(is_left, changes, &found, &mut hits, output)?;
+            let mut faults = std::mem::take(&mut self.faults);
+            let partners = self.probe(is_left, changes, &found, &mut hits, &mut faults, output)?;
+            self.faults = faults;
             let (probe, stored) = self.sides(is_left);
             let has_partner = |row: usize| match counts_partners {
                 true => partners[row] != 0,
@@ -151,6 +157,7 @@ impl Join {
         changes: &Changes,
         found: &Found,
         hits: &mut Vec<(RowId, Slot, i64)>,
+        faults: &mut Vec<Fault>,
         output: &mut Vec<ChangeBatch>,
     ) -> Result<Vec<i64>> {
         let counts = self.counts_partners();
@@ -167,7 +174,7 @@ impl Join {
             output_schema: self.spec.kind.pairs().then_some(&self.schema),
         };
         let mut partners = vec![0i64; if counts { changes.batch.num_rows() } else { 0 }];
-        probing.probe(changes, found, output, |probe, slot, row| {
+        probing.probe(changes, found, output, faults, |probe, slot, row| {
             if let Some(sum) = partners.get_mut(probe as usize) {
                 *sum = sum.saturating_add(stored.state.rows.weight(row));
             }
@@ -271,6 +278,10 @@ impl Operator for Join {
         let left = self.left.state.complete(entries.div_ceil(2))?;
         let right = self.right.state.complete(entries.div_ceil(2))?;
         Ok(left && right)
+    }
+
+    fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.faults)
     }
 
     fn stats(&self) -> OperatorStats {

@@ -2,7 +2,7 @@
 //!
 //! Both are expressions over whole batches. A row's weight has no say in either and goes along
 //! with it. The output columns are computed of the rows that passed only, so that
-//! `WHERE n <> 0` keeps `x / n` from failing.
+//! `WHERE n <> 0` keeps `x / n` from failing. A row that fails is left out ([`super::fault`]).
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use datafusion::physical_expr_common::physical_expr::fmt_sql;
 use crate::change::{ChangeBatch, record_batch};
 use crate::float;
 use crate::graph::MapSpec;
+use crate::operator::fault::{Fault, by_row};
 use crate::operator::{Operator, Step};
 use crate::{Error, Result};
 
@@ -29,6 +30,7 @@ pub struct Map {
     /// Input columns that `exprs` read, ascending: all that is worth copying when filtering.
     used: Vec<usize>,
     schema: SchemaRef,
+    faults: Vec<Fault>,
 }
 
 impl Map {
@@ -47,6 +49,7 @@ impl Map {
             exprs: spec.exprs.clone(),
             used,
             schema: schema.clone(),
+            faults: Vec::new(),
         }
     }
 
@@ -101,11 +104,18 @@ impl Map {
 
 impl Operator for Map {
     fn step(&mut self, _step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>> {
-        inputs
-            .into_iter()
-            .flatten()
-            .filter_map(|batch| self.map(batch).transpose())
-            .collect()
+        let mut output = Vec::new();
+        let mut faults = Vec::new();
+        for (nth, batch) in inputs.into_iter().flatten().enumerate() {
+            let parts = by_row(&batch, Some((nth, 0)), &mut faults, |part| self.map(part.clone()))?;
+            output.extend(parts.into_iter().flatten().flatten());
+        }
+        self.faults.extend(faults);
+        Ok(output)
+    }
+
+    fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.faults)
     }
 }
 
@@ -312,11 +322,35 @@ mod tests {
             filter: None,
             exprs: vec![quotient(&input.schema())],
         };
-        let error = run(&spec, &output(&[("q", DataType::Int64, true)]), input).unwrap_err();
-        let Error::Data(message) = error else {
-            panic!("{error:?}")
-        };
+        let out = output(&[("q", DataType::Int64, true)]);
+        let mut map = Map::new(&spec, &out);
+        let got = map.step(&NOW, vec![vec![input.slice(1, 3), input]]).unwrap();
+        let rows: usize = got.iter().map(ChangeBatch::num_rows).sum();
+        assert_eq!(rows, 6, "all others are computed");
+        let faults = map.take_faults();
+        let [fault] = &faults[..] else { panic!("{faults:?}") };
+        let message = &fault.cause;
         assert!(message.contains("zero") && message.ends_with("in a / b"), "{message}");
+        assert_eq!((fault.row.as_str(), fault.weight), ("a = 10, b = 0, unread = 1", 1));
+        assert_eq!(fault.at, Some((1, 0)));
+        assert!(map.take_faults().is_empty());
+    }
+
+    #[test]
+    fn whether_a_row_fails_does_not_depend_on_those_beside_it() {
+        // Of two conditions the second is looked at for all rows of a batch in which the first holds
+        // for some; a row for which it doesn't never fails.
+        let input = input();
+        let schema = input.schema();
+        let some = binary(col("b", &schema).unwrap(), Op::NotEq, lit(0i64), &schema).unwrap();
+        let large = binary(quotient(&schema), Op::Gt, lit(3i64), &schema).unwrap();
+        let filter = binary(some, Op::And, large, &schema).unwrap();
+        let spec = MapSpec { filter: Some(filter), exprs: vec![col("a", &schema).unwrap()] };
+        let mut map = Map::new(&spec, &output(&[("a", DataType::Int64, true)]));
+        let got = map.step(&NOW, vec![vec![input]]).unwrap();
+        let values: Vec<i64> = got.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+        assert_eq!(values, [20, 40]);
+        assert!(map.take_faults().is_empty());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use weir_state::WriteBatch;
 use crate::change::{ChangeBatch, Weights, consolidate, record_batch};
 use crate::graph::{Node, RecurseSpec};
 use crate::operator::arrangement::{Arrangement, Keep};
+use crate::operator::fault::{Fault, Sums};
 use crate::operator::{Operator, OperatorStats, Step, TaskContext};
 use crate::row::{RowCodec, Rows};
 use crate::shard::hash_rows;
@@ -45,6 +46,7 @@ pub struct Recurse {
     inputs: Vec<Kept>,
     /// `None` until it is derived from the inputs.
     derived: Option<Derived>,
+    faults: Vec<Fault>,
 }
 
 /// An input's rows, all under the empty key.
@@ -59,6 +61,8 @@ struct Derived {
     rounds: Rounds,
     /// The rows of the result, where they are a set.
     known: HashSet<Box<[u8]>>,
+    /// Rows that were left out on the way, because they can't be computed.
+    left_out: Sums,
 }
 
 impl Recurse {
@@ -82,6 +86,7 @@ impl Recurse {
             row: RowCodec::for_schema(&node.schema)?,
             inputs: inputs.iter().enumerate().map(keep).collect::<Result<_>>()?,
             derived: None,
+            faults: Vec::new(),
         })
     }
 
@@ -90,10 +95,12 @@ impl Recurse {
         let mut derived = Derived {
             rounds: Rounds::new(&self.spec.inner, &self.context)?,
             known: HashSet::new(),
+            left_out: Sums::default(),
         };
         let inputs = self.inputs.iter_mut().map(Kept::all).collect::<Result<Vec<_>>>()?;
         self.follow(&mut derived, step, inputs)?
             .ok_or_else(|| Error::internal("a recursion over inserts alone takes rows back"))?;
+        derived.note_faults();
         Ok(derived)
     }
 
@@ -176,6 +183,15 @@ impl Recurse {
             }
         }
         Ok(output)
+    }
+}
+
+impl Derived {
+    /// Takes down which rows the last rounds left out, and gives them.
+    fn note_faults(&mut self) -> Vec<Fault> {
+        let new = std::mem::take(&mut self.rounds.faults);
+        new.iter().for_each(|fault| self.left_out.add(fault.clone(), ()));
+        new
     }
 }
 
@@ -262,10 +278,14 @@ impl Operator for Recurse {
             false => self.follow(&mut derived, step, inputs)?,
         };
         let output = match followed {
-            Some(output) => output,
+            Some(output) => {
+                self.faults.extend(derived.note_faults());
+                output
+            }
             None => {
                 let anew = self.derive(step)?;
                 let output = self.difference(&derived.known, &anew.known)?;
+                self.faults.extend(anew.left_out.since(derived.left_out));
                 derived = anew;
                 output
             }
@@ -292,6 +312,10 @@ impl Operator for Recurse {
             }
         }
         Ok(true)
+    }
+
+    fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.faults)
     }
 
     fn stats(&self) -> OperatorStats {

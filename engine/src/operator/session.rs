@@ -24,6 +24,7 @@ use weir_state::WriteBatch;
 use crate::change::ChangeBatch;
 use crate::graph::{Node, SessionSpec};
 use crate::operator::arrangement::{Arrangement, Keep, closed_through, gathered};
+use crate::operator::fault::{Fault, passing};
 use crate::operator::window::{Time, microseconds};
 use crate::operator::{Operator, OperatorStats, Step, TaskContext, Watermark};
 use crate::row::Rows;
@@ -55,6 +56,7 @@ pub struct Session {
     late_applied: u64,
     late_dropped: u64,
     without_event_time: u64,
+    faults: Vec<Fault>,
 }
 
 /// A batch's changes, to be put into the state.
@@ -100,6 +102,7 @@ impl Session {
             late_applied: 0,
             late_dropped: 0,
             without_event_time: 0,
+            faults: Vec::new(),
         })
     }
 
@@ -112,7 +115,8 @@ impl Session {
         closed_through(watermark, self.spec.close?.lateness_us)
     }
 
-    /// Finds the partitions of a batch's rows. Rows without time are counted.
+    /// Finds the partitions of a batch's rows. Rows without time are counted, and those of a time that
+    /// has no session left out.
     fn changes(&mut self, batch: ChangeBatch) -> Result<Option<Changes>> {
         let mut batch = batch;
         let nulls = batch.column(self.spec.time).logical_null_count();
@@ -122,6 +126,9 @@ impl Session {
             let keep: BooleanArray = (0..batch.num_rows()).map(|row| Some(time.is_valid(row))).collect();
             batch = batch.filter(&keep)?;
         }
+        let mut faults = std::mem::take(&mut self.faults);
+        batch = passing(batch, &mut faults, |part| self.times(part).map(drop))?;
+        self.faults = faults;
         if batch.is_empty() {
             return Ok(None);
         }
@@ -253,6 +260,10 @@ impl Operator for Session {
             done &= timers.complete(entries)?;
         }
         Ok(done)
+    }
+
+    fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.faults)
     }
 
     fn stats(&self) -> OperatorStats {

@@ -21,6 +21,7 @@ use arrow::temporal_conversions::as_datetime;
 
 use crate::change::{ChangeBatch, record_batch};
 use crate::graph::WindowSpec;
+use crate::operator::fault::{Fault, by_row};
 use crate::operator::{Operator, OperatorStats, Step, Watermark};
 use crate::{Error, Result};
 
@@ -34,6 +35,7 @@ pub struct Window {
     /// As of the last step.
     watermark: Watermark,
     stats: OperatorStats,
+    faults: Vec<Fault>,
 }
 
 /// The pairs of a row and a window that go on.
@@ -52,6 +54,7 @@ impl Window {
             schema: schema.clone(),
             watermark: Watermark::MIN,
             stats: OperatorStats::default(),
+            faults: Vec::new(),
         }
     }
 
@@ -202,16 +205,27 @@ impl Operator for Window {
             several => (OUTPUT_ROWS / several).max(1),
         };
         let mut output = Vec::new();
-        for batch in inputs.into_iter().flatten() {
+        let mut faults = Vec::new();
+        for (nth, batch) in inputs.into_iter().flatten().enumerate() {
             let mut from = 0;
             while from < batch.num_rows() {
                 let rows = per_batch.min(batch.num_rows() - from);
-                output.extend(self.assign(&batch.slice(from, rows))?);
+                let part = batch.slice(from, rows);
+                let parts = by_row(&part, Some((nth, from)), &mut faults, |part| {
+                    let before = self.stats;
+                    self.assign(part).inspect_err(|_| self.stats = before)
+                })?;
+                output.extend(parts.into_iter().flatten().flatten());
                 from += rows;
             }
         }
+        self.faults.extend(faults);
         self.watermark = self.watermark.max(step.watermark);
         Ok(output)
+    }
+
+    fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.faults)
     }
 
     fn stats(&self) -> OperatorStats {

@@ -20,9 +20,12 @@ use crate::row::RowCodec;
 use crate::{Error, Result, shard};
 
 mod counts;
+mod faults;
 mod quiet;
 mod task;
 
+use faults::Faults;
+pub use faults::{BatchOrigin, Records};
 use quiet::Quiet;
 use task::{Checkpoint, Task};
 
@@ -40,6 +43,8 @@ pub struct NodeRef {
 pub struct RelationInput {
     /// Changes by task.
     pub batches: Vec<Vec<ChangeBatch>>,
+    /// Where they come from, batch by batch, if they are a source's.
+    pub origins: Vec<Vec<BatchOrigin>>,
     /// Its watermark; `None` where it has no event time.
     pub watermark: Option<Watermark>,
 }
@@ -72,6 +77,8 @@ pub struct NodeCounters {
     pub rows_in: u64,
     /// Rows given.
     pub rows_out: u64,
+    /// Rows left out, because something of them can't be computed.
+    pub skipped: u64,
     /// Time spent, microseconds, summed over tasks.
     pub busy_us: u64,
 }
@@ -129,6 +136,7 @@ pub struct Dataflow {
     entry_budget: Option<usize>,
     watermarks: HashMap<NodeRef, Watermark>,
     quiet: Quiet,
+    faults: Faults,
 }
 
 impl Dataflow {
@@ -145,6 +153,7 @@ impl Dataflow {
             entry_budget,
             watermarks: HashMap::new(),
             quiet: Quiet::default(),
+            faults: Faults::default(),
         }
     }
 
@@ -195,6 +204,7 @@ impl Dataflow {
     /// Takes a view out with everything its tasks hold. [`Dataflow::plan`] must follow.
     pub fn take(&mut self, view: RelationId) -> Option<ViewParts> {
         let spec = self.specs.remove(&view)?;
+        self.faults.forget(view);
         let tasks = self
             .tasks
             .iter_mut()
@@ -401,6 +411,13 @@ impl Dataflow {
             self.hand_over();
             self.collect_failures(&mut failed);
         }
+        self.collect_faults(&inputs);
+        for view in self.hopeless() {
+            if let Some(error) = self.condemn(view) {
+                failed.entry(view).or_insert(Some(error));
+            }
+        }
+        self.collect_failures(&mut failed);
         failed
     }
 

@@ -105,6 +105,7 @@ impl Engine {
                     operator,
                     rows_in: counters.rows_in,
                     rows_out: counters.rows_out,
+                    skipped: counters.skipped,
                     late_applied: stats.late_applied,
                     late_dropped: stats.late_dropped,
                     without_event_time: stats.without_event_time,

@@ -11,6 +11,7 @@ use weir_state::{DmlCommit, Epoch, PipelineId, RelationId, Store};
 
 use super::clock;
 use super::dataflow::{Dataflow, RelationInput, ViewParts};
+use super::errors::Errors;
 use super::publication::NO_TABLES;
 use super::reader::Bell;
 use super::record;
@@ -24,14 +25,11 @@ use crate::relation::{StoredRelation, ViewSpec};
 use crate::{Error, Result};
 
 mod checkpoint;
-mod errors;
 mod intake;
 mod open;
 mod orders;
 mod telling;
 mod views;
-
-use errors::Errors;
 
 /// Longest sleep of a pipeline without anything to do.
 const NAP: Duration = Duration::from_secs(5);
@@ -166,6 +164,8 @@ pub struct Runtime {
     loading: Vec<(RelationId, Batches)>,
     mode: Mode,
     started: bool,
+    /// It has yet to read to the end of what was there when it began.
+    catching_up: bool,
     /// Something moved since the last checkpoint.
     dirty: bool,
     last_epoch: Epoch,
@@ -222,6 +222,7 @@ impl Runtime {
             loading: Vec::new(),
             mode: Mode::Running,
             started: false,
+            catching_up: true,
             dirty: false,
             last_epoch: record.as_ref().map_or(Epoch::ZERO, |record| record.epoch),
             right: record.as_ref().map(record::rights).unwrap_or_default(),

@@ -7,24 +7,17 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatchOptions};
-use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
 use weir_state::{DmlCommit, Keyspace, Reader, RelationId, decode_counter, dml, keys, pipelines};
 
 use crate::change::{self, ChangeBatch};
-use crate::error::BadRecord;
 use crate::relation::{Storage, StoredRelation};
 use crate::row::RowCodec;
 use crate::{Error, Result};
 
 /// Rows of one batch of a scan.
 const BATCH_ROWS: usize = 8192;
-
-/// The relation under which bad records that were passed over are kept (`weir.errors`).
-pub const ERRORS: RelationId = RelationId(u32::MAX - 1);
 
 /// A scan's rows, batch by batch.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
@@ -290,41 +283,4 @@ impl Iterator for Owned {
             }
         }
     }
-}
-
-/// Columns of `weir.errors`.
-pub fn errors_schema() -> SchemaRef {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-    Arc::new(Schema::new(vec![
-        Field::new("source", DataType::Utf8, true),
-        Field::new("topic", DataType::Utf8, true),
-        Field::new("partition", DataType::Int32, true),
-        Field::new("offset", DataType::Int64, true),
-        Field::new("cause", DataType::Utf8, true),
-        Field::new("value", DataType::Binary, true),
-        Field::new("seen", time, true),
-    ]))
-}
-
-/// `weir.errors` as a stored relation.
-pub fn errors_relation() -> StoredRelation {
-    StoredRelation {
-        relation: ERRORS,
-        schema: errors_schema(),
-        storage: Storage::Append,
-    }
-}
-
-/// Bad records as rows of `weir.errors`.
-pub fn error_rows(records: &[BadRecord], seen_us: i64) -> Result<RecordBatch> {
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.source))),
-        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.topic))),
-        Arc::new(Int32Array::from_iter_values(records.iter().map(|r| r.partition))),
-        Arc::new(Int64Array::from_iter_values(records.iter().map(|r| r.offset))),
-        Arc::new(StringArray::from_iter_values(records.iter().map(|r| &r.cause))),
-        Arc::new(BinaryArray::from_iter_values(records.iter().map(|r| &r.value))),
-        Arc::new(TimestampMicrosecondArray::from_value(seen_us, records.len())),
-    ];
-    Ok(RecordBatch::try_new(errors_schema(), columns)?)
 }

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use weir_state::pipelines::SplitProgress;
 
-use super::dataflow::RelationInput;
+use super::dataflow::{BatchOrigin, Records, RelationInput};
 use super::decode::{DecodedRead, Layout, SourceDecoder};
 use super::reader::{Bell, Opening, ReaderEvent, ReaderHandle};
 use crate::Result;
-use crate::change::ChangeBatch;
-use crate::connector::{Bound, Position, Positions, SplitId, SplitRead, Wanted};
+use crate::connector::{Bound, Payload, Position, Positions, SplitId, SplitRead, Wanted};
 use crate::error::BadRecord;
 use crate::operator::Watermark;
 use crate::relation::SourceSpec;
@@ -248,7 +247,7 @@ impl SourceInput {
             ..SourceStep::default()
         };
         if any {
-            step.input.batches = self.decode(&taken, now, &mut step.skipped)?;
+            self.decode(taken, now, &mut step)?;
         }
         self.rest(now);
         let rose = self.progress.raise();
@@ -305,10 +304,10 @@ impl SourceInput {
     /// moved that will be committed: the source's views are detached.
     fn decode(
         &mut self,
-        taken: &[Vec<SplitRead>],
+        taken: Vec<Vec<SplitRead>>,
         now: Instant,
-        skipped: &mut Vec<BadRecord>,
-    ) -> Result<Vec<Vec<ChangeBatch>>> {
+        step: &mut SourceStep,
+    ) -> Result<()> {
         for read in taken.iter().flatten() {
             let relation_watermark = self.progress.watermark;
             let split = self
@@ -328,7 +327,7 @@ impl SourceInput {
             split.rows += read.payload.len() as u64;
         }
         let marks: Vec<Marks> = taken.iter().map(|reads| self.marks(reads)).collect();
-        let mut work: Vec<_> = self.decoders.iter_mut().zip(taken).zip(marks).collect();
+        let mut work: Vec<_> = self.decoders.iter_mut().zip(&taken).zip(marks).collect();
         let results: Vec<Result<_>> = if work.len() == 1 {
             work.drain(..)
                 .map(|((decoder, reads), marks)| decode_reads(decoder, reads, marks))
@@ -346,22 +345,26 @@ impl SourceInput {
                     .collect()
             })
         };
-        let mut batches = Vec::with_capacity(results.len());
-        for result in results {
+        let source: Arc<str> = self.spec.name.as_str().into();
+        for (result, reads) in results.into_iter().zip(taken) {
             let (decoded, marks) = result?;
             for (id, mark) in marks {
                 self.progress.splits.get_mut(&id).expect("it was there").watermark = mark;
             }
             let mut rows = Vec::with_capacity(decoded.len());
-            for (split, read) in decoded {
-                let split = self.progress.splits.get_mut(&split).expect("it was there");
-                split.skipped += read.skipped.len() as u64;
-                skipped.extend(read.skipped);
-                rows.push(read.rows);
+            let mut origins = Vec::with_capacity(decoded.len());
+            let reads = reads.into_iter().filter(|read| !read.payload.is_empty());
+            for (decoded, read) in decoded.into_iter().zip(reads) {
+                let split = self.progress.splits.get_mut(&read.split.id).expect("it was there");
+                split.skipped += decoded.skipped.len() as u64;
+                origins.push(origin(&source, read, &decoded.skipped));
+                step.skipped.extend(decoded.skipped);
+                rows.push(decoded.rows);
             }
-            batches.push(rows);
+            step.input.batches.push(rows);
+            step.input.origins.push(origins);
         }
-        Ok(batches)
+        Ok(())
     }
 
     /// The watermarks of the splits that are read.
@@ -419,6 +422,12 @@ impl SourceInput {
     /// Nothing more waits to be taken.
     pub fn drained(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// All that was there to be read is in.
+    pub fn at_end(&self) -> bool {
+        let mut splits = self.progress.splits.values();
+        self.opened && self.drained() && splits.all(|split| split.ended || split.quiet_since.is_some())
     }
 
     /// All splits are bounded and have ended.
@@ -480,13 +489,27 @@ fn decode_reads(
     decoder: &mut SourceDecoder,
     reads: &[SplitRead],
     mut marks: Marks,
-) -> Result<(Vec<(SplitId, DecodedRead)>, Marks)> {
+) -> Result<(Vec<DecodedRead>, Marks)> {
     let mut decoded = Vec::with_capacity(reads.len());
     for read in reads.iter().filter(|read| !read.payload.is_empty()) {
         let mark = marks.get_mut(&read.split.id).expect("each read's split has a mark");
-        decoded.push((read.split.id.clone(), decoder.decode(read, mark)?));
+        decoded.push(decoder.decode(read, mark)?);
     }
     Ok((decoded, marks))
+}
+
+/// Where the rows of a read come from.
+fn origin(source: &Arc<str>, read: SplitRead, skipped: &[BadRecord]) -> BatchOrigin {
+    BatchOrigin {
+        source: source.clone(),
+        topic: read.split.topic,
+        partition: read.split.partition,
+        records: match read.payload {
+            Payload::Records(records) => Records::At(records.positions),
+            Payload::Rows { first, .. } => Records::From(first),
+        },
+        without_row: skipped.iter().map(|record| record.offset).collect(),
+    }
 }
 
 /// Cuts a read at its split's limit: what may be taken now, what must wait.

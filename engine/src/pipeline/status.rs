@@ -108,6 +108,8 @@ pub struct OperatorRow {
     pub rows_in: u64,
     /// Rows out, since start.
     pub rows_out: u64,
+    /// Rows left out since start, because something of them can't be computed.
+    pub skipped: u64,
     /// Late rows applied.
     pub late_applied: u64,
     /// Late rows dropped.

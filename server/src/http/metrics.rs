@@ -184,6 +184,12 @@ fn operators(page: &mut Page, rows: &[OperatorRow]) {
         |row| row.rows_out as f64,
     );
     of_all(
+        "weir_operator_skipped_total",
+        counter,
+        "Rows left out because something of them can't be computed (on_error = 'skip').",
+        |row| row.skipped as f64,
+    );
+    of_all(
         "weir_operator_late_applied_total",
         counter,
         "Late rows that corrected a result.",

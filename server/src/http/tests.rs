@@ -65,6 +65,7 @@ fn observation() -> Observation {
             operator: "aggregate",
             rows_in: u64::from(u32::MAX) + 1,
             rows_out: 9,
+            skipped: 4,
             late_applied: 1,
             late_dropped: 2,
             without_event_time: 3,

@@ -83,6 +83,7 @@ fn numbers(row: &OperatorRow) -> String {
         ));
     }
     let counted = [
+        ("skipped", row.skipped),
         ("late applied", row.late_applied),
         ("late dropped", row.late_dropped),
         ("without event time", row.without_event_time),

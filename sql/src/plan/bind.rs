@@ -230,15 +230,8 @@ impl SourceOptions {
         let start = start(&mut options)?;
         let bound = bound(&mut options)?;
         let idle = options.remove("idle_timeout").unwrap_or_else(|| "30s".to_string());
-        let on_error = match options.remove("on_error").as_deref() {
-            None | Some("fail") => OnError::Fail,
-            Some("skip") => OnError::Skip,
-            Some(other) => {
-                return Err(Error::new(format!(
-                    "on_error = '{other}' is not supported; use 'fail' or 'skip'"
-                )));
-            }
-        };
+        let on_error = options.remove("on_error");
+        let on_error = on_error.map_or(Ok(OnError::Fail), |policy| self::on_error(&policy))?;
         let mut value = statement.value.clone();
         if value.kind == EncodingKind::Csv
             && connector == "file"
@@ -259,6 +252,17 @@ impl SourceOptions {
             idle_timeout_ms: duration_ms("idle_timeout", &idle)?,
             on_error,
         })
+    }
+}
+
+/// What happens to what can't be read or computed.
+pub fn on_error(policy: &str) -> Result<OnError> {
+    match policy {
+        "fail" => Ok(OnError::Fail),
+        "skip" => Ok(OnError::Skip),
+        other => Err(Error::new(format!(
+            "on_error = '{other}' is not supported; use 'fail' or 'skip'"
+        ))),
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Candidates are gathered as pairs of a change and a kept row until there are enough of them to
 //! be worth a batch; then their columns are put together, the residual condition is computed over
-//! all of them at once, and those for which it is true are emitted.
+//! all of them at once, and those for which it is true are emitted. A pair for which it can't be
+//! computed is none ([`crate::operator::fault`]).
 
 use super::*;
+use crate::operator::fault::by_row;
 
 /// Candidate pairs that are handled at once.
 pub(super) const PAIRS: usize = 8192;
@@ -47,6 +49,7 @@ impl Probing<'_> {
         changes: &Changes,
         found: &Found,
         output: &mut Vec<ChangeBatch>,
+        faults: &mut Vec<Fault>,
         mut passed: impl FnMut(u32, Slot, RowId),
     ) -> Result<()> {
         let rows = &self.stored.state.rows;
@@ -66,12 +69,12 @@ impl Probing<'_> {
                 pairs.rows.push(row);
                 pairs.weights.push(weight);
                 if pairs.rows.len() == PAIRS {
-                    self.emit(changes, &pairs, output, &mut passed)?;
+                    self.emit(changes, &pairs, output, faults, &mut passed)?;
                     pairs.clear();
                 }
             }
         }
-        self.emit(changes, &pairs, output, &mut passed)
+        self.emit(changes, &pairs, output, faults, &mut passed)
     }
 
     fn emit(
@@ -79,13 +82,15 @@ impl Probing<'_> {
         changes: &Changes,
         pairs: &Pairs,
         output: &mut Vec<ChangeBatch>,
+        faults: &mut Vec<Fault>,
         passed: &mut impl FnMut(u32, Slot, RowId),
     ) -> Result<()> {
         if pairs.rows.is_empty() {
             return Ok(());
         }
         let rows = self.rows(changes, pairs)?;
-        let keep = self.residual.map(|residual| truth(residual, &rows)).transpose()?;
+        let holds = |residual| which_hold(residual, &rows, &pairs.weights, faults);
+        let keep = self.residual.map(holds).transpose()?;
         let mut pass = |pair: usize| passed(pairs.probes[pair], pairs.slots[pair], pairs.rows[pair]);
         match &keep {
             None => (0..pairs.rows.len()).for_each(&mut pass),
@@ -130,5 +135,29 @@ impl Probing<'_> {
             false => [stored, probe].concat(),
         };
         record_batch(self.schema.clone(), columns, pairs.rows.len())
+    }
+}
+
+/// For which pairs the condition is true.
+fn which_hold(
+    residual: &Arc<dyn PhysicalExpr>,
+    rows: &RecordBatch,
+    weights: &[i64],
+    faults: &mut Vec<Fault>,
+) -> Result<BooleanArray> {
+    match truth(residual, rows) {
+        Err(Error::Data(_)) => {
+            let pairs = ChangeBatch::new(rows.clone(), Weights::Each(weights.to_vec().into()));
+            let parts = by_row(&pairs, None, faults, |part| truth(residual, part.rows()))?;
+            let mut keep = Vec::with_capacity(weights.len());
+            for part in parts {
+                match part {
+                    Some(part) => keep.extend(part.values().iter()),
+                    None => keep.push(false),
+                }
+            }
+            Ok(keep.into())
+        }
+        known => known,
     }
 }

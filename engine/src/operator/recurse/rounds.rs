@@ -6,6 +6,7 @@ use weir_state::{MemoryStore, WriteBatch};
 
 use crate::change::ChangeBatch;
 use crate::graph::{Graph, NodeId, NodeKind};
+use crate::operator::fault::Fault;
 use crate::operator::{self, Operator, OperatorStats, Step, TaskContext};
 use crate::{Error, Result, shard};
 
@@ -13,6 +14,8 @@ use crate::{Error, Result, shard};
 pub(super) struct Rounds {
     graph: Arc<Graph>,
     operators: Vec<Option<Box<dyn Operator>>>,
+    /// Rows that its operators left out.
+    pub(super) faults: Vec<Fault>,
 }
 
 impl Rounds {
@@ -34,6 +37,7 @@ impl Rounds {
         Ok(Self {
             graph: graph.clone(),
             operators: graph.nodes.iter().enumerate().map(build).collect::<Result<_>>()?,
+            faults: Vec::new(),
         })
     }
 
@@ -50,7 +54,11 @@ impl Rounds {
                 (NodeKind::Port(port), _) => ports.get(*port).cloned().unwrap_or_default(),
                 (NodeKind::Union, _) => taken().flatten().collect(),
                 (_, Some(operator)) if taken().flatten().any(|batch| !batch.is_empty()) => {
-                    operator.step(&step, taken().collect())?
+                    let given = operator.step(&step, taken().collect())?;
+                    // Where they stand in a batch of a round is of no use to anybody.
+                    let faults = operator.take_faults().into_iter();
+                    self.faults.extend(faults.map(|fault| Fault { at: None, ..fault }));
+                    given
                 }
                 (_, Some(_)) => Vec::new(),
                 (_, None) => return Err(Error::internal("a node of a recursion without operator")),

@@ -15,6 +15,7 @@ impl Dataflow {
                     if let Some(c) = task.counters.get(&node.at) {
                         counters.rows_in += c.rows_in;
                         counters.rows_out += c.rows_out;
+                        counters.skipped += c.skipped;
                         counters.busy_us += c.busy_us;
                     }
                     if let Some(operator) = task.operators.get(&node.at) {

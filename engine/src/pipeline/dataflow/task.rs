@@ -12,6 +12,7 @@ use weir_state::{Epoch, RelationId, WriteBatch};
 use super::{NodeCounters, NodeRef, PlanNode};
 use crate::change::{ChangeBatch, record_batch};
 use crate::graph::NodeKind;
+use crate::operator::fault::Fault;
 use crate::operator::{Moment, Operator, Step, Watermark};
 use crate::pipeline::output::ViewOutput;
 use crate::{Error, Result, shard};
@@ -28,6 +29,8 @@ pub(super) struct Task {
     pub(super) inbox: HashMap<(usize, usize), Vec<ChangeBatch>>,
     pub(super) sent: Vec<(usize, usize, usize, Vec<ChangeBatch>)>,
     pub(super) failed: BTreeMap<RelationId, Error>,
+    /// Rows left out in the step, by node.
+    pub(super) faults: Vec<(usize, Vec<Fault>)>,
     pub(super) fresh: BTreeSet<NodeRef>,
     /// How much the last checkpoint wrote, which the next is likely to need room for.
     pub(super) written_bytes: usize,
@@ -59,6 +62,7 @@ impl Task {
             inbox: HashMap::new(),
             sent: Vec::new(),
             failed: BTreeMap::new(),
+            faults: Vec::new(),
             fresh: BTreeSet::new(),
             written_bytes: 0,
         }
@@ -141,9 +145,13 @@ impl Task {
                     watermark: node.watermark,
                 };
                 let operator = self.operators.get_mut(&node.at);
-                operator
-                    .ok_or_else(|| Error::internal("a node without operator"))?
-                    .step(&step, ports)?
+                let operator = operator.ok_or_else(|| Error::internal("a node without operator"))?;
+                let output = operator.step(&step, ports)?;
+                let faults = operator.take_faults();
+                if !faults.is_empty() {
+                    self.note(index, node, faults);
+                }
+                output
             }
         };
         let rows_out: usize = output.iter().map(ChangeBatch::num_rows).sum();
@@ -154,6 +162,12 @@ impl Task {
             self.give(index, node, output)?;
         }
         Ok(true)
+    }
+
+    fn note(&mut self, index: usize, node: &PlanNode, faults: Vec<Fault>) {
+        let came: i64 = faults.iter().map(|fault| fault.weight.max(0)).sum();
+        self.counters.entry(node.at).or_default().skipped += came.unsigned_abs();
+        self.faults.push((index, faults));
     }
 
     /// Hands a node's output to the view, to dealt edges and to local readers.

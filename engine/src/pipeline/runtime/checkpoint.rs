@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_state::pipelines::{self, PipelineRecord};
 use weir_state::{DmlCommit, Epoch, RelationId, WriteBatch, changelog};
 
-use super::{CHECKPOINT_PAUSE, Runtime};
+use super::{CHECKPOINT_PAUSE, Mode, Runtime};
 use crate::pipeline::committer::CommitJob;
 use crate::pipeline::publication::{NO_TABLES, News};
 use crate::pipeline::record::{self, follower_name};
+use crate::pipeline::source::SourceInput;
 use crate::{Error, Result};
 
 impl Runtime {
@@ -16,10 +17,33 @@ impl Runtime {
         if self.committing.is_some() || !self.may_checkpoint() {
             return Ok(());
         }
+        if self.may_be_corrected() {
+            return Ok(());
+        }
         let since = self.last_checkpoint.elapsed();
         let due =
             since >= self.shared.options.checkpoint_interval || (idle && since >= CHECKPOINT_PAUSE) || self.is_full();
         if due { self.checkpoint() } else { Ok(()) }
+    }
+
+    /// Something that was read can't be computed, and a view would fail for it; but what is yet to be
+    /// read may correct it. So a pipeline that catches up makes no epoch before it has, as long as
+    /// that fits into one.
+    fn may_be_corrected(&mut self) -> bool {
+        self.catching_up &= !self.sources.values().all(SourceInput::at_end);
+        self.catching_up && matches!(self.mode, Mode::Running) && !self.is_full() && self.dataflow.would_fail()
+    }
+
+    /// What the epoch can't have computed is passed over, or its view fails here.
+    fn judge(&mut self) -> Result<()> {
+        let verdict = self.dataflow.judge();
+        for (view, rows) in verdict.passed {
+            self.skipped.extend(view, rows);
+        }
+        match verdict.failed.is_empty() {
+            true => Ok(()),
+            false => self.detach_failed(verdict.failed),
+        }
     }
 
     /// A new view's first epoch comes when all that was there before it is in.
@@ -29,6 +53,11 @@ impl Runtime {
 
     /// Hands the present epoch to the committer.
     fn checkpoint(&mut self) -> Result<()> {
+        self.judge()?;
+        if self.dataflow.views().is_empty() {
+            // It ends, and writes what there is to be written then.
+            return Ok(());
+        }
         let epoch = self.shared.next_epoch();
         let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
         let logged = self.shared.publication.logged(views.iter().copied(), self.last_epoch);

@@ -43,7 +43,7 @@ impl Runtime {
         by_task[0] = batches;
         RelationInput {
             batches: by_task,
-            watermark: None,
+            ..RelationInput::default()
         }
     }
 

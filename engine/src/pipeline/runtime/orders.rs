@@ -94,6 +94,10 @@ impl Runtime {
         let dml = self.tables.is_empty() || targets.dml.is_none_or(|dml| self.dml >= dml);
         if sources && logs && dml && self.loading.is_empty() && self.unopened.is_empty() && self.started {
             self.commit_and_wait()?;
+            if self.dataflow.views().is_empty() {
+                // They failed at this; whoever waits hears of the end.
+                return Ok(());
+            }
             if let Mode::RunningTo(_, reply) = std::mem::replace(&mut self.mode, Mode::Held) {
                 let _ = reply.send(self.last_epoch);
             }

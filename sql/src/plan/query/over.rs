@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, SortExpr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    Expr, ExprSchemable, LogicalPlan, Operator, SortExpr, Window, WindowFrame, WindowFrameBound, WindowFrameUnits,
     WindowFunctionDefinition,
 };
 use datafusion::physical_expr::expressions as physical_exprs;
@@ -28,6 +29,8 @@ struct Sorted<'a> {
     order: Vec<OrderKey>,
     /// What `order` is of.
     order_by: &'a [SortExpr],
+    /// Arguments and filters that are computed before, each with its column.
+    computed: Vec<(&'a Expr, usize)>,
 }
 
 impl Builder {
@@ -42,10 +45,15 @@ impl Builder {
         // The planner gives those that are sorted alike a node together.
         let params = &first.params;
         let order_exprs = params.order_by.iter().map(|sort| &sort.expr);
-        let exprs: Vec<&Expr> = params.partition_by.iter().chain(order_exprs).collect();
+        // What may fail is computed row by row, so that it is the row's fault and not its partition's.
+        let given = calls.iter().flat_map(|call| call.params.args.iter().chain(call.params.filter.as_deref()));
+        let computed: Vec<&Expr> = given.filter(|expr| may_fail(expr, &input.schema)).collect();
+        let exprs: Vec<&Expr> = params.partition_by.iter().chain(order_exprs).chain(computed.iter().copied()).collect();
         let (input, places) = self.with_columns(input, &exprs)?;
-        let (partition, order_places) = places.split_at(params.partition_by.len());
+        let (partition, places) = places.split_at(params.partition_by.len());
+        let (order_places, computed_places) = places.split_at(params.order_by.len());
         let sorted = Sorted {
+            computed: computed.into_iter().zip(computed_places.iter().copied()).collect(),
             partition: partition.to_vec(),
             order: order_keys(&params.order_by, order_places),
             order_by: &params.order_by,
@@ -84,10 +92,12 @@ impl Builder {
         let column = |column: usize| -> Arc<dyn PhysicalExpr> {
             Arc::new(physical_exprs::Column::new(below.field(column).name(), column))
         };
-        let args = params.args.iter().map(|arg| physical(arg, &input.schema));
-        let args = args.collect::<Result<Vec<_>>>()?;
-        let filter = params.filter.as_ref().map(|filter| physical(filter, &input.schema));
-        let filter = filter.transpose()?;
+        let value = |expr: &Expr| match sorted.computed.iter().find(|(computed, _)| *computed == expr) {
+            Some((_, place)) => Ok(column(*place)),
+            None => physical(expr, &input.schema),
+        };
+        let args = params.args.iter().map(value).collect::<Result<Vec<_>>>()?;
+        let filter = params.filter.as_deref().map(value).transpose()?;
         let partition: Vec<Arc<dyn PhysicalExpr>> = sorted.partition.iter().map(|c| column(*c)).collect();
         let key = |key: &OrderKey| PhysicalSortExpr {
             expr: column(key.column),
@@ -268,6 +278,26 @@ fn call_of(expr: &Expr) -> Result<&WindowFunction> {
         Expr::WindowFunction(call) => Ok(call),
         other => Err(Error::new(format!("{other} is no window function"))),
     }
+}
+
+/// Whether some row may have no value: all but columns, constants, comparisons, and what makes numbers
+/// DOUBLE.
+fn may_fail(expr: &Expr, schema: &DFSchema) -> bool {
+    let found = expr.exists(|expr| {
+        Ok(!match expr {
+            Expr::Column(_) | Expr::Literal(..) | Expr::Alias(_) | Expr::Not(_) | Expr::IsNull(_) => true,
+            Expr::IsNotNull(_) | Expr::IsTrue(_) | Expr::IsFalse(_) => true,
+            Expr::BinaryExpr(binary) => {
+                use Operator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or};
+                matches!(binary.op, Eq | NotEq | Lt | LtEq | Gt | GtEq | And | Or)
+            }
+            Expr::Cast(cast) => {
+                *cast.field.data_type() == DataType::Float64 && cast.expr.get_type(schema)?.is_numeric()
+            }
+            _ => false,
+        })
+    });
+    found.unwrap_or(true) && !expr.column_refs().is_empty()
 }
 
 /// A call's arguments as SQL writes them.
