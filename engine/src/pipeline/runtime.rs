@@ -166,6 +166,8 @@ pub struct Runtime {
     started: bool,
     /// It has yet to read to the end of what was there when it began.
     catching_up: bool,
+    /// The last DML commit when it began.
+    began_dml: DmlCommit,
     /// Something moved since the last checkpoint.
     dirty: bool,
     last_epoch: Epoch,
@@ -223,6 +225,7 @@ impl Runtime {
             mode: Mode::Running,
             started: false,
             catching_up: true,
+            began_dml: shared.publication.dml(),
             dirty: false,
             last_epoch: record.as_ref().map_or(Epoch::ZERO, |record| record.epoch),
             right: record.as_ref().map(record::rights).unwrap_or_default(),

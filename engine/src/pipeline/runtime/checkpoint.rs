@@ -30,7 +30,8 @@ impl Runtime {
     /// read may correct it. So a pipeline that catches up makes no epoch before it has, as long as
     /// that fits into one.
     fn may_be_corrected(&mut self) -> bool {
-        self.catching_up &= !self.sources.values().all(SourceInput::at_end);
+        let is_in = self.sources.values().all(SourceInput::at_end) && self.tables_upto() >= self.began_dml;
+        self.catching_up &= !is_in;
         self.catching_up && matches!(self.mode, Mode::Running) && !self.is_full() && self.dataflow.would_fail()
     }
 

@@ -93,6 +93,12 @@ impl Runtime {
         });
         let dml = self.tables.is_empty() || targets.dml.is_none_or(|dml| self.dml >= dml);
         if sources && logs && dml && self.loading.is_empty() && self.unopened.is_empty() && self.started {
+            if self.catching_up && self.dataflow.would_fail() {
+                // What is behind that point may correct it: it isn't to be judged there. Another cut is
+                // tried when it has caught up.
+                self.mode = Mode::Running;
+                return Ok(());
+            }
             self.commit_and_wait()?;
             if self.dataflow.views().is_empty() {
                 // They failed at this; whoever waits hears of the end.
