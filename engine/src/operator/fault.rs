@@ -208,7 +208,9 @@ impl Sums {
             let weight = fault.weight.saturating_neg();
             changed.add(Fault { weight, ..fault }, ());
         }
-        self.by_row.values().for_each(|(fault, ())| changed.add(fault.clone(), ()));
+        self.by_row
+            .values()
+            .for_each(|(fault, ())| changed.add(fault.clone(), ()));
         changed.into_rows().map(|(fault, ())| fault).collect()
     }
 }
@@ -241,7 +243,13 @@ mod tests {
     #[test]
     fn bad_rows_are_found_wherever_they_stand_and_the_others_computed() {
         for bad in [vec![], vec![0], vec![9], vec![4, 5], (0..10).collect::<Vec<usize>>()] {
-            let value = |row: usize| if bad.contains(&row) { -(row as i64) - 1 } else { row as i64 };
+            let value = |row: usize| {
+                if bad.contains(&row) {
+                    -(row as i64) - 1
+                } else {
+                    row as i64
+                }
+            };
             let values: Vec<i64> = (0..10).map(value).collect();
             let batch = numbers(&values);
             let mut faults = Vec::new();
@@ -271,7 +279,10 @@ mod tests {
         let fault = |value: i64, weight: i64| {
             let mut found = Vec::new();
             by_row(&numbers(&[value]), None, &mut found, positive).unwrap();
-            Fault { weight, ..found.pop().unwrap() }
+            Fault {
+                weight,
+                ..found.pop().unwrap()
+            }
         };
         let mut sums = Sums::default();
         for (value, weight) in [(-1, 2), (-2, 1), (-1, -1), (-2, -1), (-1, -1), (-3, 1)] {
@@ -286,10 +297,16 @@ mod tests {
     fn rows_are_shown_with_names_and_cut() {
         let columns: [(&str, ArrayRef); 5] = [
             ("id", Arc::new(Int64Array::from(vec![None, Some(7)]))),
-            ("name", Arc::new(StringArray::from(vec!["x".repeat(300), "it's".to_string()]))),
+            (
+                "name",
+                Arc::new(StringArray::from(vec!["x".repeat(300), "it's".to_string()])),
+            ),
             ("at", Arc::new(TimestampMicrosecondArray::from(vec![0, 1_500_000]))),
             ("weir_watermark", Arc::new(Int64Array::from(vec![1, 2]))),
-            ("long", Arc::new(StringArray::from(vec!["ü".repeat(300), "ü".repeat(3)]))),
+            (
+                "long",
+                Arc::new(StringArray::from(vec!["ü".repeat(300), "ü".repeat(3)])),
+            ),
         ];
         let rows = RecordBatch::try_from_iter(columns).unwrap();
         assert_eq!(
@@ -297,9 +314,17 @@ mod tests {
             "id = 7, name = 'it's', at = 1970-01-01 00:00:01.500, long = 'üüü'"
         );
         let first = in_words(&rows, 0);
-        assert!(first.starts_with(&format!("id = NULL, name = '{}…', at", "x".repeat(200))), "{first}");
+        assert!(
+            first.starts_with(&format!("id = NULL, name = '{}…', at", "x".repeat(200))),
+            "{first}"
+        );
         let wide: Vec<(String, ArrayRef)> = (0..9)
-            .map(|n| (format!("c{n}"), Arc::new(StringArray::from(vec!["ü".repeat(300)])) as ArrayRef))
+            .map(|n| {
+                (
+                    format!("c{n}"),
+                    Arc::new(StringArray::from(vec!["ü".repeat(300)])) as ArrayRef,
+                )
+            })
             .collect();
         let cut = in_words(&RecordBatch::try_from_iter(wide).unwrap(), 0);
         assert!(cut.len() <= BadRecord::MAX_BYTES && cut.ends_with('…'), "{cut}");

@@ -345,10 +345,16 @@ mod tests {
         let some = binary(col("b", &schema).unwrap(), Op::NotEq, lit(0i64), &schema).unwrap();
         let large = binary(quotient(&schema), Op::Gt, lit(3i64), &schema).unwrap();
         let filter = binary(some, Op::And, large, &schema).unwrap();
-        let spec = MapSpec { filter: Some(filter), exprs: vec![col("a", &schema).unwrap()] };
+        let spec = MapSpec {
+            filter: Some(filter),
+            exprs: vec![col("a", &schema).unwrap()],
+        };
         let mut map = Map::new(&spec, &output(&[("a", DataType::Int64, true)]));
         let got = map.step(&NOW, vec![vec![input]]).unwrap();
-        let values: Vec<i64> = got.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+        let values: Vec<i64> = got
+            .iter()
+            .flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec())
+            .collect();
         assert_eq!(values, [20, 40]);
         assert!(map.take_faults().is_empty());
     }

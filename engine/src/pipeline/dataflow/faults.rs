@@ -141,7 +141,11 @@ impl Dataflow {
             } else {
                 // A row that goes was passed over when it came.
                 let came = rows.into_iter().filter(|(_, weight)| *weight > 0);
-                verdict.passed.entry(at.view).or_default().extend(came.map(|(row, _)| row));
+                verdict
+                    .passed
+                    .entry(at.view)
+                    .or_default()
+                    .extend(came.map(|(row, _)| row));
             }
         }
         verdict
@@ -209,7 +213,9 @@ mod tests {
             without_row: vec![3, 5],
         };
         let offsets = |origin: &BatchOrigin, rows: usize| -> Vec<Option<i64>> {
-            (0..rows).map(|row| origin.record(row).map(|place| place.offset)).collect()
+            (0..rows)
+                .map(|row| origin.record(row).map(|place| place.offset))
+                .collect()
         };
         let sparse = origin(Records::At(vec![1, 3, 5, 9, 12]));
         assert_eq!(offsets(&sparse, 4), [Some(1), Some(9), Some(12), None]);

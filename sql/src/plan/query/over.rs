@@ -46,9 +46,16 @@ impl Builder {
         let params = &first.params;
         let order_exprs = params.order_by.iter().map(|sort| &sort.expr);
         // What may fail is computed row by row, so that it is the row's fault and not its partition's.
-        let given = calls.iter().flat_map(|call| call.params.args.iter().chain(call.params.filter.as_deref()));
+        let given = calls
+            .iter()
+            .flat_map(|call| call.params.args.iter().chain(call.params.filter.as_deref()));
         let computed: Vec<&Expr> = given.filter(|expr| may_fail(expr, &input.schema)).collect();
-        let exprs: Vec<&Expr> = params.partition_by.iter().chain(order_exprs).chain(computed.iter().copied()).collect();
+        let exprs: Vec<&Expr> = params
+            .partition_by
+            .iter()
+            .chain(order_exprs)
+            .chain(computed.iter().copied())
+            .collect();
         let (input, places) = self.with_columns(input, &exprs)?;
         let (partition, places) = places.split_at(params.partition_by.len());
         let (order_places, computed_places) = places.split_at(params.order_by.len());
