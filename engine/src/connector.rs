@@ -5,7 +5,7 @@
 //! position and repeated from any position. Formats turn the bytes into rows and know nothing of
 //! where they came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,6 +214,11 @@ pub trait SourceConnector: Send + Sync {
     fn makes_rows(&self) -> bool {
         false
     }
+
+    /// Whether its readers can hold splits back.
+    fn holds(&self) -> bool {
+        false
+    }
 }
 
 /// An open reader. Used by one thread.
@@ -225,6 +230,12 @@ pub trait SourceReader: Send {
 
     /// Known end positions (exclusive) of the splits, for lag.
     fn ends(&mut self) -> Positions;
+
+    /// Gives no more of these splits, and goes on with those held before that are not among them.
+    /// What was read ahead of them may still come.
+    fn hold(&mut self, splits: &BTreeSet<SplitId>) {
+        let _ = splits;
+    }
 
     /// Told after a checkpoint: positions that are durable. Kafka commits them to the group.
     fn committed(&mut self, positions: &Positions) {

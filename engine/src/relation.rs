@@ -102,6 +102,9 @@ pub struct SourceSpec {
     pub bound: Bound,
     /// A split read to its end that stays quiet this long no longer holds the watermark, ms.
     pub idle_timeout_ms: u64,
+    /// While history is read, a split whose event time is further ahead of the slowest than this waits,
+    /// ms; `None`: none does.
+    pub alignment_ms: Option<u64>,
     /// Policy for bad records.
     pub on_error: OnError,
 }

@@ -1,6 +1,6 @@
 //! What every source keeps, as one test: order within splits, cuts at any position, bounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::{Payload, Position, Positions, SourceConnector, SourceReader, SplitId, Start, Wanted};
@@ -30,6 +30,14 @@ pub fn source_conformance(source: &dyn SourceConnector, until: Option<&Positions
         "a source to test needs records"
     );
     assert_same(&whole, &read_all(source, &first, until, wanted, 3), "in small reads");
+
+    if source.holds() {
+        assert_same(
+            &whole,
+            &read_held(source, &first, until, wanted),
+            "with splits held in turn",
+        );
+    }
 
     for (numerator, denominator) in [(1, 3), (1, 2), (9, 10)] {
         let cut: Positions = whole
@@ -134,6 +142,28 @@ pub fn read_all(
         for (position, _) in records {
             let end = until.and_then(|until| until.get(id)).copied().unwrap_or(i64::MAX);
             assert!(*position < end, "'{id}' gave position {position}, its bound is {end}");
+        }
+    }
+    contents
+}
+
+/// Reads every split to its end, while one after the other is held for a few reads.
+fn read_held(source: &dyn SourceConnector, from: &Positions, until: Option<&Positions>, wanted: &Wanted) -> Contents {
+    let mut reader = source.open(from, until, wanted).expect("a reader");
+    let (mut contents, mut next) = (Contents::new(), from.clone());
+    let mut ends: BTreeMap<SplitId, (bool, bool)> = BTreeMap::new();
+    let deadline = Instant::now() + PATIENCE;
+    for held in from.keys().cycle() {
+        if from
+            .keys()
+            .all(|id| ends.get(id).is_some_and(|(at_end, ended)| *at_end || *ended))
+        {
+            break;
+        }
+        assert!(Instant::now() < deadline, "not at the end in time: {ends:?}");
+        reader.hold(&BTreeSet::from([held.clone()]));
+        for _ in 0..3 {
+            read_once(reader.as_mut(), 7, &mut contents, &mut next, &mut ends);
         }
     }
     contents

@@ -359,6 +359,10 @@ impl SourceConnector for KafkaSource {
         Ok(Some(self.offsets(&consumer, &splits, at)?))
     }
 
+    fn holds(&self) -> bool {
+        true
+    }
+
     fn open(&self, from: &Positions, until: Option<&Positions>, wanted: &Wanted) -> Result<Box<dyn SourceReader>> {
         Ok(Box::new(Reader::open(self.clone(), from, until, wanted)?))
     }

@@ -6,7 +6,7 @@
 //! can crash an engine, delete what was committed ([`delete_before`]), and start the next one on
 //! the same log. A reader that finds nothing sleeps until something is appended.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -272,6 +272,10 @@ impl SourceConnector for MemorySource {
         })
     }
 
+    fn holds(&self) -> bool {
+        true
+    }
+
     fn open(&self, from: &Positions, until: Option<&Positions>, wanted: &Wanted) -> Result<Box<dyn SourceReader>> {
         let topic = self.topic()?;
         let log = topic.log.lock();
@@ -284,6 +288,7 @@ impl SourceConnector for MemorySource {
                 split,
                 told_end: false,
                 ended: false,
+                held: false,
             }
         };
         let cursors = (0..log.partitions.len()).map(cursor).collect();
@@ -313,12 +318,13 @@ struct Cursor {
     /// That it is read to its present end was told.
     told_end: bool,
     ended: bool,
+    held: bool,
 }
 
 impl Cursor {
     /// What there is to tell of the partition.
     fn read(&mut self, partition: &Partition, log_ended: bool, max_rows: usize, wanted: &Wanted) -> Option<SplitRead> {
-        if self.ended {
+        if self.ended || self.held {
             return None;
         }
         let end = self.until.map_or(partition.end(), |until| until.min(partition.end()));
@@ -403,6 +409,15 @@ impl SourceReader for Reader {
             if self.topic.grown.wait_until(&mut log, deadline).timed_out() {
                 return Ok(reads);
             }
+        }
+    }
+
+    fn hold(&mut self, splits: &BTreeSet<SplitId>) {
+        for cursor in &mut self.cursors {
+            let held = splits.contains(&cursor.split.id);
+            // Meanwhile nobody knows whether it is at its end; that is told again.
+            cursor.told_end &= held || !cursor.held;
+            cursor.held = held;
         }
     }
 

@@ -4,6 +4,7 @@
 //! reached), reads, and rings the pipeline's bell. When the queue is full it stops reading: that
 //! is all of back-pressure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -12,16 +13,18 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
-use crate::connector::{self, Positions, SourceConnector, SourceReader, SplitRead, Wanted};
+use crate::connector::{self, Positions, SourceConnector, SourceReader, SplitId, SplitRead, Wanted};
 use crate::relation::SourceSpec;
 use crate::{Error, Result};
 
 /// Reads that may wait in the queue.
 const QUEUE_READS: usize = 8;
 /// Rows asked of the connector at once.
-const READ_ROWS: usize = 16_384;
+pub const READ_ROWS: usize = 16_384;
 /// How long a read waits for records, and so how long stopping may take.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
+/// The same while splits are held back, since more may be let go on at any time.
+const HELD_TIMEOUT: Duration = Duration::from_millis(5);
 /// First and longest pause after an error that may pass.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
@@ -57,12 +60,15 @@ pub struct ReaderHandle {
     events: Receiver<ReaderEvent>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Splits can be held back.
+    holds: bool,
 }
 
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
     committed: Mutex<Option<Positions>>,
+    held: Mutex<Option<BTreeSet<SplitId>>>,
     ends: Mutex<Positions>,
     trouble: Mutex<Option<String>>,
 }
@@ -76,12 +82,15 @@ pub struct Opening {
     pub from: Positions,
     /// What is to be delivered.
     pub wanted: Wanted,
+    /// Rows asked of the connector at once.
+    pub read_rows: usize,
 }
 
 impl ReaderHandle {
     /// Starts the thread.
     pub fn spawn(opening: Opening, bell: Bell) -> Result<ReaderHandle> {
         let connector = connector::source(&opening.spec.connector, &opening.spec.value_schema())?;
+        let holds = connector.holds();
         let (sender, events) = bounded(QUEUE_READS);
         let shared = Arc::new(Shared::default());
         let thread = std::thread::Builder::new()
@@ -95,6 +104,7 @@ impl ReaderHandle {
             events,
             shared,
             thread: Some(thread),
+            holds,
         })
     }
 
@@ -106,6 +116,16 @@ impl ReaderHandle {
     /// Whether an event waits.
     pub fn has_more(&self) -> bool {
         !self.events.is_empty()
+    }
+
+    /// Whether splits can be held back.
+    pub fn holds(&self) -> bool {
+        self.holds
+    }
+
+    /// Has the connector give no more of these splits from its next read on, and of all others.
+    pub fn hold(&self, splits: BTreeSet<SplitId>) {
+        *self.shared.held.lock() = Some(splits);
     }
 
     /// Tells the connector, at its next read, that these positions are durable.
@@ -158,11 +178,16 @@ fn run(
         return;
     }
     let mut pause = PAUSE.0;
+    let mut timeout = READ_TIMEOUT;
     while !shared.stop.load(Ordering::Acquire) {
+        if let Some(held) = shared.held.lock().take() {
+            reader.hold(&held);
+            timeout = if held.is_empty() { READ_TIMEOUT } else { HELD_TIMEOUT };
+        }
         if let Some(positions) = shared.committed.lock().take() {
             reader.committed(&positions);
         }
-        match reader.read(READ_ROWS, READ_TIMEOUT) {
+        match reader.read(opening.read_rows, timeout) {
             Ok(reads) => {
                 pause = PAUSE.0;
                 if !reads.is_empty() && shared.trouble.lock().take().is_some() {

@@ -84,6 +84,7 @@ impl Engine {
                         unit: state.unit,
                         watermark_us: progress.watermark,
                         lag_seconds: progress.watermark.map(behind),
+                        waits: progress.waits,
                         rows: progress.rows,
                         skipped: progress.skipped,
                     });

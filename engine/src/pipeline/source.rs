@@ -1,6 +1,9 @@
 //! A source as an input of a pipeline: its splits, their positions and watermarks.
+//!
+//! **Alignment.** While a source's history is read, a split that is further ahead in event time than
+//! a bound waits for those behind ([`align`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,12 +11,16 @@ use weir_state::pipelines::SplitProgress;
 
 use super::dataflow::{BatchOrigin, Records, RelationInput};
 use super::decode::{DecodedRead, Layout, SourceDecoder};
-use super::reader::{Bell, Opening, ReaderEvent, ReaderHandle};
+use super::reader::{Bell, Opening, READ_ROWS, ReaderEvent, ReaderHandle};
 use crate::Result;
 use crate::connector::{Bound, Payload, Position, Positions, SplitId, SplitRead, Wanted};
 use crate::error::BadRecord;
 use crate::operator::Watermark;
 use crate::relation::SourceSpec;
+
+mod align;
+#[cfg(test)]
+mod tests;
 
 /// One split's progress.
 #[derive(Debug, Clone)]
@@ -36,6 +43,10 @@ pub struct SplitState {
     at_end: bool,
     /// It has been quiet for the idle timeout and doesn't hold the watermark.
     idle: bool,
+    /// It was read to its end since the reader was opened: its history is in.
+    live: bool,
+    /// It waits for others, which are behind in event time.
+    pub waits: bool,
 }
 
 impl SplitState {
@@ -50,6 +61,8 @@ impl SplitState {
             quiet_since: None,
             at_end: false,
             idle: false,
+            live: false,
+            waits: false,
         }
     }
 }
@@ -162,6 +175,8 @@ pub struct SourceInput {
     reader: Option<ReaderHandle>,
     opened: bool,
     pending: VecDeque<SplitRead>,
+    /// Splits that the reader holds back.
+    held: BTreeSet<SplitId>,
     bell: Bell,
 }
 
@@ -177,13 +192,14 @@ impl SourceInput {
             reader: None,
             opened: false,
             pending: VecDeque::new(),
+            held: BTreeSet::new(),
             bell,
         }
     }
 
     /// Makes it give `layout` from here on. Where that asks something else of the reader, what was
-    /// read ahead is read again.
-    pub fn configure(&mut self, layout: Layout, tasks: usize) -> Result<()> {
+    /// read ahead is read again. A step will take about `step_rows` rows.
+    pub fn configure(&mut self, layout: Layout, tasks: usize, step_rows: usize) -> Result<()> {
         if self.layout == layout && self.reader.is_some() {
             return Ok(());
         }
@@ -195,7 +211,10 @@ impl SourceInput {
             return Ok(());
         }
         self.pending.clear();
-        self.progress.splits.values_mut().for_each(|split| split.at_end = false);
+        self.held.clear();
+        for split in self.progress.splits.values_mut() {
+            (split.at_end, split.live) = (false, false);
+        }
         self.opened = false;
         self.reader = None;
         self.wanted = wanted.clone();
@@ -203,6 +222,7 @@ impl SourceInput {
             spec: self.spec.clone(),
             from: self.progress.positions(),
             wanted,
+            read_rows: step_rows.clamp(1, READ_ROWS),
         };
         self.reader = Some(ReaderHandle::spawn(opening, self.bell.clone())?);
         Ok(())
@@ -211,17 +231,26 @@ impl SourceInput {
     /// Takes what has been read, whole reads of together at most `budget` events (or one), none at
     /// or beyond `limits`, and decodes it.
     pub fn step(&mut self, budget: usize, limits: Option<&Positions>, now: Instant) -> Result<SourceStep> {
+        let ahead = self.align(limits.is_none());
         // Reads beyond a limit wait in front of others that may go on.
-        let opened = self.pump(if limits.is_some() { budget * 64 } else { budget })?;
+        let opened = self.pump(if limits.is_some() { budget * 64 } else { budget }, &ahead)?;
+        let mut share = self.share(&ahead, if limits.is_some() { usize::MAX } else { budget });
         let tasks = self.decoders.len();
         let mut taken: Vec<Vec<SplitRead>> = vec![Vec::new(); tasks];
         let mut events = 0;
         let mut held = VecDeque::new();
         while events < budget {
-            let fits = |read: &mut SplitRead| events == 0 || events + read.payload.events() <= budget;
-            let Some(read) = self.pending.pop_front_if(fits) else {
+            let Some(place) = self.pending.iter().position(|read| share.is_left(read)) else {
                 break;
             };
+            let fits = events == 0 || events + self.pending[place].payload.events() <= budget;
+            if !fits {
+                break;
+            }
+            let Some(read) = self.pending.remove(place) else {
+                break;
+            };
+            share.take(&read);
             let (now_part, later) = cut(read, limits);
             if let Some(later) = later {
                 held.push_back(later);
@@ -249,9 +278,9 @@ impl SourceInput {
         if any {
             self.decode(taken, now, &mut step)?;
         }
-        self.rest(now);
+        self.rest(now, &ahead);
         let rose = self.progress.raise();
-        step.any |= rose;
+        step.any |= rose || self.may_go_on(&ahead);
         step.input.watermark = if self.spec.watermark.is_some() {
             self.progress.watermark
         } else {
@@ -262,12 +291,16 @@ impl SourceInput {
 
     /// Moves what the reader thread has into `pending`, as far as a step may need it. True when the
     /// splits were told.
-    fn pump(&mut self, budget: usize) -> Result<bool> {
+    fn pump(&mut self, budget: usize, ahead: &BTreeSet<SplitId>) -> Result<bool> {
         let mut opened = false;
         let Some(reader) = &self.reader else {
             return Ok(opened);
         };
-        let mut waiting: usize = self.pending.iter().map(|read| read.payload.events()).sum();
+        let of_use = |read: &SplitRead| match ahead.contains(&read.split.id) {
+            true => 0,
+            false => read.payload.events(),
+        };
+        let mut waiting: usize = self.pending.iter().map(of_use).sum();
         while waiting < budget {
             match reader.try_next() {
                 None => break,
@@ -283,7 +316,7 @@ impl SourceInput {
                     }
                 }
                 Some(ReaderEvent::Read(read)) => {
-                    waiting += read.payload.events();
+                    waiting += of_use(&read);
                     let first = if read.payload.is_empty() {
                         read.next
                     } else {
@@ -302,12 +335,7 @@ impl SourceInput {
 
     /// Decodes the reads of each task and moves positions and watermarks. On an error nothing has
     /// moved that will be committed: the source's views are detached.
-    fn decode(
-        &mut self,
-        taken: Vec<Vec<SplitRead>>,
-        now: Instant,
-        step: &mut SourceStep,
-    ) -> Result<()> {
+    fn decode(&mut self, taken: Vec<Vec<SplitRead>>, now: Instant, step: &mut SourceStep) -> Result<()> {
         for read in taken.iter().flatten() {
             let relation_watermark = self.progress.watermark;
             let split = self
@@ -322,6 +350,7 @@ impl SourceInput {
             split.position = read.next;
             split.ended |= read.ended;
             split.caught_up |= read.at_end || read.ended;
+            split.live |= read.at_end || read.ended;
             split.quiet_since = read.at_end.then_some(now);
             split.at_end = read.at_end;
             split.rows += read.payload.len() as u64;
@@ -374,13 +403,13 @@ impl SourceInput {
     }
 
     /// Marks splits idle that have been quiet long enough.
-    fn rest(&mut self, now: Instant) {
+    fn rest(&mut self, now: Instant, ahead: &BTreeSet<SplitId>) {
         let timeout = Duration::from_millis(self.spec.idle_timeout_ms);
         let readable = self.is_readable();
         let waiting: Vec<SplitId> = self.pending.iter().map(|read| read.split.id.clone()).collect();
         for (id, split) in &mut self.progress.splits {
-            split.at_end &= readable;
-            if !readable || waiting.contains(id) {
+            split.at_end &= readable && !self.held.contains(id);
+            if !readable || waiting.contains(id) || ahead.contains(id) {
                 split.quiet_since = split.quiet_since.map(|_| now);
             } else if !split.idle
                 && split
@@ -422,12 +451,6 @@ impl SourceInput {
     /// Nothing more waits to be taken.
     pub fn drained(&self) -> bool {
         self.pending.is_empty()
-    }
-
-    /// All that was there to be read is in.
-    pub fn at_end(&self) -> bool {
-        let mut splits = self.progress.splits.values();
-        self.opened && self.drained() && splits.all(|split| split.ended || split.quiet_since.is_some())
     }
 
     /// All splits are bounded and have ended.

@@ -87,6 +87,8 @@ pub struct LagRow {
     pub watermark_us: Option<i64>,
     /// How far the watermark is behind the clock, seconds.
     pub lag_seconds: Option<f64>,
+    /// It waits for other splits, which are behind in event time.
+    pub waits: bool,
     /// Records taken from the split since start.
     pub rows: u64,
     /// Of these, bad ones that were passed over.

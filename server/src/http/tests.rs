@@ -45,6 +45,7 @@ fn split(split: &str, end: Option<i64>) -> LagRow {
         unit: "records",
         lag_seconds: Some(1.25),
         rows: 180,
+        waits: false,
         skipped: 3,
     }
 }

@@ -158,6 +158,7 @@ pub const LAG: &[(&str, Kind)] = &[
     ("unit", Kind::Text),
     ("lag_seconds", Kind::Float),
     ("watermark", Kind::Time),
+    ("waits", Kind::Flag),
     ("rows", Kind::Number),
     ("skipped", Kind::Number),
 ];
@@ -180,6 +181,7 @@ pub fn lag(context: &Context) -> Vec<Vec<Cell>> {
                 row.unit.into(),
                 row.lag_seconds.filter(|_| !ended).into(),
                 Cell::watermark(row.watermark_us),
+                row.waits.into(),
                 row.rows.into(),
                 row.skipped.into(),
             ]

@@ -18,6 +18,9 @@ use crate::parse::duration_ms;
 use crate::statement::{CreateSink, CreateSource, CreateTable, RelationKind, SinkInput};
 use crate::{Error, Result};
 
+/// How far splits may be apart in event time while history is read, unless an option says otherwise.
+const ALIGNMENT_MS: u64 = 60_000;
+
 /// `512KB`, `64MB`, `1GB`: bytes.
 pub(super) fn size_bytes(option: &str, text: &str) -> Result<u64> {
     let text = text.trim();
@@ -165,6 +168,7 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
         start: options.start,
         bound: options.bound,
         idle_timeout_ms: options.idle_timeout_ms,
+        alignment_ms: options.alignment_ms,
         on_error: options.on_error,
     };
     let values = spec.value_schema();
@@ -216,6 +220,7 @@ struct SourceOptions {
     start: Start,
     bound: Bound,
     idle_timeout_ms: u64,
+    alignment_ms: Option<u64>,
     on_error: OnError,
 }
 
@@ -230,6 +235,17 @@ impl SourceOptions {
         let start = start(&mut options)?;
         let bound = bound(&mut options)?;
         let idle = options.remove("idle_timeout").unwrap_or_else(|| "30s".to_string());
+        let alignment = options.remove("watermark.alignment");
+        if alignment.is_some() && statement.watermark.is_none() {
+            return Err(Error::new(
+                "watermark.alignment is for sources with a WATERMARK: splits are held together in event time",
+            ));
+        }
+        let alignment_ms = match alignment.as_deref() {
+            Some("off") => None,
+            Some(bound) => Some(duration_ms("watermark.alignment", bound)?),
+            None => Some(ALIGNMENT_MS),
+        };
         let on_error = options.remove("on_error");
         let on_error = on_error.map_or(Ok(OnError::Fail), |policy| self::on_error(&policy))?;
         let mut value = statement.value.clone();
@@ -250,6 +266,7 @@ impl SourceOptions {
             start,
             bound,
             idle_timeout_ms: duration_ms("idle_timeout", &idle)?,
+            alignment_ms,
             on_error,
         })
     }

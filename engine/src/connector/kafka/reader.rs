@@ -8,6 +8,9 @@
 //! partition event, which lies beyond transactions' control records and compacted ones. A split is
 //! at its end if it is as far as the last fetch saw the partition go.
 //!
+//! **Holding back.** A split that is held is taken out of what the consumer fetches, and assigned
+//! again where it stands: so there is no gap, nor a repeat.
+//!
 //! **Trouble.** An error event makes the reader doubt: no split is at its end any more, and as soon
 //! as nothing comes in, the leaders of all partitions are asked for an answer. With it all is well
 //! again; without it the read is an error, in the event's words. librdkafka goes on by itself when
@@ -16,7 +19,7 @@
 //! **What can't pass**, such as records that were deleted before they were read, or a damaged one,
 //! ends the reader: every further read gives the same error, so that nothing is ever skipped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
@@ -74,6 +77,8 @@ struct State {
     at_end: bool,
     ended: bool,
     assigned: bool,
+    /// Not to be read for now.
+    held: bool,
     /// Something to tell, be it without records.
     news: bool,
     columns: Columns,
@@ -94,6 +99,7 @@ impl State {
             at_end: false,
             ended: false,
             assigned: false,
+            held: false,
             news: false,
             columns,
             full: Vec::new(),
@@ -371,7 +377,11 @@ impl Reader {
     /// Reads a split again from where it stands, after a broker denied a record that is there, as
     /// one may that has just become the leader.
     fn begin_again(&mut self, place: usize, words: &str) {
-        let State { split, next, .. } = &self.splits[place];
+        let State { split, next, held, .. } = &self.splits[place];
+        if *held {
+            // It will be begun again when it is let go on.
+            return;
+        }
         let at = next.map_or(Offset::Beginning, Offset::Offset);
         let assigned = list(std::slice::from_ref(split), |_| at)
             .and_then(|list| self.consumer.unassign(&list).and_then(|()| self.consumer.assign(&list)));
@@ -481,6 +491,33 @@ impl SourceReader for Reader {
         match self.ended_by.clone().or_else(|| self.pending.take()) {
             Some(error) => Err(error),
             None => Ok(reads),
+        }
+    }
+
+    fn hold(&mut self, splits: &BTreeSet<SplitId>) {
+        let (mut held, mut released) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for state in self.splits.iter_mut().filter(|state| !state.ended) {
+            let hold = splits.contains(&state.split.id);
+            if hold == state.held || (hold && !state.assigned) {
+                continue;
+            }
+            (state.held, state.assigned) = (hold, !hold);
+            let at = state.next.map_or(Offset::Beginning, Offset::Offset);
+            let list = if hold { &mut held } else { &mut released };
+            let added = list.add_partition_offset(&state.split.topic, state.split.partition, at);
+            if let Err(error) = added {
+                self.pending = Some(Error::internal(format!("position of '{}': {error}", state.split.id)));
+            }
+        }
+        if held.count() > 0
+            && let Err(error) = self.consumer.unassign(&held)
+        {
+            self.pending = Some(error);
+        }
+        if released.count() > 0
+            && let Err(error) = self.consumer.assign(&released)
+        {
+            self.pending = Some(error);
         }
     }
 

@@ -159,7 +159,9 @@ impl Runtime {
         self.sources.retain(|relation, _| layouts.contains_key(relation));
         for (relation, layout) in layouts {
             let source = self.sources.get_mut(&relation);
-            source.expect("it has a layout").configure(layout, tasks)?;
+            source
+                .expect("it has a layout")
+                .configure(layout, tasks, self.shared.options.step_rows)?;
         }
         self.dataflow.plan(&projections)
     }
