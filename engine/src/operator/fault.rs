@@ -290,7 +290,8 @@ mod tests {
         }
         let mut later = Sums::default();
         later.add(fault(-4, 1), ());
-        assert_eq!(later.since(sums), [fault(-3, -1), fault(-4, 1)]);
+        // In the order of their values.
+        assert_eq!(later.since(sums), [fault(-4, 1), fault(-3, -1)]);
     }
 
     #[test]
