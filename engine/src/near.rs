@@ -24,7 +24,7 @@ pub fn unknown_option(name: &str, of: &str, known: &[&str], more: &str) -> Strin
 }
 
 /// Options that every source has, whatever its connector.
-const SOURCE_OPTIONS: [&str; 9] = [
+const SOURCE_OPTIONS: [&str; 10] = [
     "connector",
     "scan.startup.mode",
     "scan.startup.timestamp",
@@ -34,6 +34,7 @@ const SOURCE_OPTIONS: [&str; 9] = [
     "scan.bounded.offsets",
     "idle_timeout",
     "on_error",
+    "watermark.alignment",
 ];
 
 /// Edits that turn one word into another (Levenshtein).

@@ -44,6 +44,7 @@ const SOURCE: &[&str] = &[
     "scan.startup.timestamp",
     "topic",
     "topic.pattern",
+    "watermark.alignment",
 ];
 
 const SINK: &[&str] = &[
@@ -68,6 +69,6 @@ const KAFKA: &[&str] = &[
     "properties.ssl.ca.location",
 ];
 
-const VIEW: &[&str] = &["allowed_lateness", "changelog_limit", "max_iterations", "pipeline"];
+const VIEW: &[&str] = &["allowed_lateness", "changelog_limit", "max_iterations", "on_error", "pipeline"];
 
 const SUBSCRIBE: &[&str] = &["progress", "snapshot"];
