@@ -291,7 +291,13 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Opti
             }
             "changelog_limit" => found.changelog_limit_bytes = Some(bind::size_bytes(name, value)?),
             other => {
-                const KNOWN: [&str; 5] = ["pipeline", "on_error", "allowed_lateness", "changelog_limit", "max_iterations"];
+                const KNOWN: [&str; 5] = [
+                    "pipeline",
+                    "on_error",
+                    "allowed_lateness",
+                    "changelog_limit",
+                    "max_iterations",
+                ];
                 return Err(Error::new(unknown_option(other, "a materialized view", &KNOWN, "")));
             }
         }

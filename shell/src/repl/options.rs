@@ -69,6 +69,12 @@ const KAFKA: &[&str] = &[
     "properties.ssl.ca.location",
 ];
 
-const VIEW: &[&str] = &["allowed_lateness", "changelog_limit", "max_iterations", "on_error", "pipeline"];
+const VIEW: &[&str] = &[
+    "allowed_lateness",
+    "changelog_limit",
+    "max_iterations",
+    "on_error",
+    "pipeline",
+];
 
 const SUBSCRIBE: &[&str] = &["progress", "snapshot"];
