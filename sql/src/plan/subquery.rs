@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result, ScalarValue};
+use datafusion::common::{Column, DFSchemaRef, ExprSchema, JoinType, Result, ScalarValue};
 use datafusion::functions_aggregate::count::count_all;
 use datafusion::functions_aggregate::min_max::min;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
@@ -118,7 +118,6 @@ fn is_subquery(expr: &Expr) -> bool {
 /// The node whose expressions have subqueries.
 struct Outer<'a> {
     input: &'a LogicalPlan,
-    schema: &'a DFSchema,
     purpose: Use,
     /// It is a filter, in which EXISTS becomes a join.
     filters: bool,
@@ -132,11 +131,23 @@ impl<'a> Outer<'a> {
     fn new(input: &'a LogicalPlan, purpose: Use, filters: bool, numbers: &'a Cell<usize>) -> Outer<'a> {
         Outer {
             input,
-            schema: input.schema(),
             purpose,
             filters,
             numbers,
             joined: RefCell::new(None),
+        }
+    }
+
+    /// The rows here, with what stands beside them by now.
+    fn rows(&self) -> LogicalPlan {
+        self.joined.borrow().as_ref().unwrap_or(self.input).clone()
+    }
+
+    /// Their columns.
+    fn schema(&self) -> DFSchemaRef {
+        match self.joined.borrow().as_ref() {
+            Some(joined) => joined.schema().clone(),
+            None => self.input.schema().clone(),
         }
     }
 
@@ -146,12 +157,14 @@ impl<'a> Outer<'a> {
 
     /// What a subquery looks at in the rows here, if the rules don't get it right.
     fn dependent(&self, rows: &LogicalPlan, asked: Asked) -> Result<Option<(Dependent, usize)>> {
-        let looked_at = reach::looked_at(rows, self.schema)?;
+        let looked_at = reach::looked_at(rows, &self.schema())?;
         if looked_at.is_empty() || reach::is_simple(rows, &looked_at, asked)? {
             return Ok(None);
         }
         let number = self.numbers.replace(self.numbers.get() + 1);
-        Ok(Some((Dependent::new(self.input, looked_at, number)?, number)))
+        let own = looked_at.iter().all(|column| self.input.schema().has_column(column));
+        let outer = if own { self.input.clone() } else { self.rows() };
+        Ok(Some((Dependent::new(&outer, looked_at, number)?, number)))
     }
 
     /// A subquery of which it is asked whether it has a row, as one that the rules get right.
@@ -194,8 +207,7 @@ impl<'a> Outer<'a> {
             }
         };
         let is_of = dependent.is_of(|column| Ok(Expr::Column(column.clone())))?;
-        let before = self.joined.take().unwrap_or_else(|| self.input.clone());
-        let joined = LogicalPlanBuilder::from(before)
+        let joined = LogicalPlanBuilder::from(self.rows())
             .join_on(plan.build()?, JoinType::Left, [is_of])?
             .build()?;
         self.joined.replace(Some(joined));
@@ -268,7 +280,7 @@ impl<'a> Outer<'a> {
         if first_column(&rows).nullable(rows.schema())? {
             parts.push(not_exists(filtered(&rows, Expr::is_null)?));
         }
-        if x.nullable(self.schema)? {
+        if x.nullable(self.schema().as_ref())? {
             parts.push(not_exists(filtered(&rows, |_| seen.is_null())?));
         }
         Ok(conjunction(parts).unwrap_or_else(|| lit(true)))
@@ -317,7 +329,7 @@ impl<'a> Outer<'a> {
         if first_column(rows).nullable(rows.schema())? {
             open.push(self.exists(&filtered(rows, Expr::is_null)?)?);
         }
-        if x.nullable(self.schema)? {
+        if x.nullable(self.schema().as_ref())? {
             open.push(x.clone().is_null().and(self.exists(rows)?));
         }
         let Some(open) = open.into_iter().reduce(Expr::or) else {
@@ -435,7 +447,7 @@ impl<'a> Outer<'a> {
     fn outer(&self, expr: &Expr) -> Result<Expr> {
         let seen = expr.clone().transform_up(|expr| match expr {
             Expr::Column(column) => {
-                let field = self.schema.field_from_column(&column)?.clone();
+                let field = self.schema().field_from_column(&column)?.clone();
                 Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
             }
             other => Ok(Transformed::no(other)),
