@@ -95,7 +95,7 @@ pub fn explicit(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
                 exprs, input,
             )?)))
         }
-        LogicalPlan::Join(join) => match lateral::joined(&join, &numbers)? {
+        LogicalPlan::Join(join) => match lateral::joined(&join, purpose, &numbers)? {
             Some(plan) => Ok(Transformed::yes(plan)),
             None => Ok(Transformed::no(LogicalPlan::Join(join))),
         },
@@ -164,7 +164,7 @@ impl<'a> Outer<'a> {
         let number = self.numbers.replace(self.numbers.get() + 1);
         let own = looked_at.iter().all(|column| self.input.schema().has_column(column));
         let outer = if own { self.input.clone() } else { self.rows() };
-        Ok(Some((Dependent::new(&outer, looked_at, number)?, number)))
+        Ok(Some((Dependent::new(&outer, looked_at, number, self.purpose)?, number)))
     }
 
     /// A subquery of which it is asked whether it has a row, as one that the rules get right.

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
     Projection, SortExpr, SubqueryAlias, Union, Unnest, Window, WindowFrame, binary_expr, lit, when,
 };
 
-use super::reach;
+use super::{Use, reach};
 use crate::plan::drawn::DrawNode;
 use crate::plan::multiset::RepeatNode;
 use crate::plan::refuse;
@@ -42,11 +42,12 @@ pub struct Dependent {
     inside: Vec<Column>,
     /// Tells its names from those of others.
     number: usize,
+    purpose: Use,
 }
 
 impl Dependent {
     /// For a subquery that looks at these columns of `outer`.
-    pub fn new(outer: &LogicalPlan, outside: Vec<Column>, number: usize) -> Result<Dependent> {
+    pub fn new(outer: &LogicalPlan, outside: Vec<Column>, number: usize, purpose: Use) -> Result<Dependent> {
         if !is_repeatable(outer)? {
             return Err(DataFusionError::External(Box::new(refuse::made_anew())));
         }
@@ -64,6 +65,7 @@ impl Dependent {
             outside,
             inside,
             number,
+            purpose,
         })
     }
 
@@ -74,9 +76,26 @@ impl Dependent {
 
     /// That a row is for the values of a row outside, whose columns are written as `outer` says.
     pub fn is_of(&self, outer: impl Fn(&Column) -> Result<Expr>) -> Result<Expr> {
-        let pairs = self.outside.iter().zip(self.columns());
-        let same = pairs.map(|(outside, inside)| Ok(same(outer(outside)?, inside)));
-        Ok(conjunction(same.collect::<Result<Vec<_>>>()?).unwrap_or_else(|| lit(true)))
+        let outside = self.outside.iter().map(outer).collect::<Result<Vec<_>>>()?;
+        let same = self.same(outside, self.columns())?;
+        Ok(conjunction(same).unwrap_or_else(|| lit(true)))
+    }
+
+    /// That values are the same in two places. Where they are compared once, an equality that follows from
+    /// it lets their join be one by hashes.
+    fn same(&self, here: Vec<Expr>, there: Vec<Expr>) -> Result<Vec<Expr>> {
+        let mut same = Vec::new();
+        for ((here, there), field) in here.into_iter().zip(there).zip(self.values.schema().fields()) {
+            let kind = field.data_type();
+            let compares_plainly = kind.is_integer() || kind.is_temporal() || kind.is_string();
+            if self.purpose == Use::Read && compares_plainly {
+                let least = ScalarValue::new_default(kind)?;
+                let shown = |value: &Expr| when(value.clone().is_null(), lit(least.clone())).otherwise(value.clone());
+                same.push(shown(&here)?.eq(shown(&there)?));
+            }
+            same.push(binary_expr(here, Operator::IsNotDistinctFrom, there));
+        }
+        Ok(same)
     }
 
     /// The rows of the subquery for all values: its own columns, then the values'.
@@ -363,13 +382,9 @@ impl Dependent {
         let rows = LogicalPlanBuilder::from(rows)
             .project(marked.collect::<Vec<_>>())?
             .build()?;
-        let on = self
-            .columns()
-            .into_iter()
-            .zip(renamed)
-            .map(|(here, there)| same(here, Expr::Column(there)));
+        let on = self.same(self.columns(), renamed.into_iter().map(Expr::Column).collect())?;
         LogicalPlanBuilder::from(self.values.clone())
-            .join_on(rows, JoinType::Left, on.collect::<Vec<_>>())?
+            .join_on(rows, JoinType::Left, on)?
             .build()
     }
 
@@ -416,12 +431,12 @@ impl Dependent {
             .map(|filter| self.seen(filter, node))
             .collect::<Result<_>>()?;
         if left && right {
-            for (here, there) in self.columns().into_iter().zip(other.iter().cloned().map(Expr::Column)) {
-                match (join.null_equality, left_leads) {
-                    (NullEquality::NullEqualsNull, true) => on.push((here, there)),
-                    (NullEquality::NullEqualsNull, false) => on.push((there, here)),
-                    _ => filter.push(same(here, there)),
-                }
+            let here = self.columns();
+            let there: Vec<Expr> = other.iter().cloned().map(Expr::Column).collect();
+            match (join.null_equality, left_leads) {
+                (NullEquality::NullEqualsNull, true) => on.extend(here.into_iter().zip(there)),
+                (NullEquality::NullEqualsNull, false) => on.extend(there.into_iter().zip(here)),
+                _ => filter.extend(self.same(here, there)?),
             }
         }
         let joined = LogicalPlan::Join(Join::try_new(
@@ -486,10 +501,6 @@ fn refused() -> DataFusionError {
 fn columns_of(relation: &TableReference, count: usize) -> Vec<Column> {
     let column = |number: usize| Column::new(Some(relation.clone()), format!("weir_{number}"));
     (0..count).map(column).collect()
-}
-
-fn same(left: Expr, right: Expr) -> Expr {
-    binary_expr(left, Operator::IsNotDistinctFrom, right)
 }
 
 fn own(schema: &DFSchema) -> Vec<Expr> {

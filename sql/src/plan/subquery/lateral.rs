@@ -10,11 +10,12 @@ use datafusion::common::{Column, JoinType, Result, ScalarValue};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder};
 
+use super::Use;
 use super::dependent::Dependent;
 use super::reach::{self, Asked};
 
 /// The join without LATERAL, if it has one that DataFusion's rule gets wrong or doesn't take.
-pub fn joined(join: &Join, numbers: &Cell<usize>) -> Result<Option<LogicalPlan>> {
+pub fn joined(join: &Join, purpose: Use, numbers: &Cell<usize>) -> Result<Option<LogicalPlan>> {
     let Some(query) = lateral(&join.right) else {
         return Ok(None);
     };
@@ -39,7 +40,7 @@ pub fn joined(join: &Join, numbers: &Cell<usize>) -> Result<Option<LogicalPlan>>
         return Ok(None);
     }
     let number = numbers.replace(numbers.get() + 1);
-    let dependent = Dependent::new(&join.left, looked_at, number)?;
+    let dependent = Dependent::new(&join.left, looked_at, number, purpose)?;
     let names = join.right.schema().iter();
     let shown = query.schema().columns().into_iter().zip(names);
     let shown =
