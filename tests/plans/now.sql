@@ -12,3 +12,5 @@ SELECT auction, at, now() AS seen FROM bids EMIT ON WINDOW CLOSE;
 SELECT window_end, count(*) AS n, now() AS told FROM TUMBLE(bids, at, INTERVAL '10' SECOND) GROUP BY window_end EMIT ON WINDOW CLOSE;
 SELECT auction, top FROM totals WHERE random() < 0.5 EMIT CHANGES;
 SELECT now() AS at FROM lines EMIT CHANGES;
+SELECT currency FROM rates WHERE since >= current_date EMIT CHANGES;
+SELECT auction, at FROM bids WHERE CAST(at AS DATE) = current_date EMIT CHANGES;

@@ -419,13 +419,18 @@ impl Rig {
     }
 
     /// Puts a topic out of reach, or back.
-    pub fn set_away(&mut self, topic: &str, away: bool) {
+    pub fn set_away(&mut self, topic: &str, away: bool) -> Result<(), Trouble> {
         if away {
             self.away.insert(topic.to_string());
         } else {
             self.away.remove(topic);
         }
         memory::set_away(&self.local_topic(topic), away);
+        if !away {
+            return Ok(());
+        }
+        // Who reads it notices when it reads next.
+        self.wait_until(|| self.is_missed(topic))
     }
 
     /// Moves the clock, which must be a fixed one.

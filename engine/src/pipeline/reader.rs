@@ -51,6 +51,8 @@ pub enum ReaderEvent {
     Opened(Positions),
     /// A read.
     Read(SplitRead),
+    /// It can't be read at present: where its splits end is not known any more.
+    Away,
     /// An error that will not pass by itself. The thread has ended.
     Failed(Error),
 }
@@ -200,7 +202,12 @@ fn run(
                     }
                 }
             }
-            Err(error) if error.may_pass() => wait_out(&error, &opening.spec, &mut pause, shared, bell),
+            Err(error) if error.may_pass() => {
+                if !send(sender, ReaderEvent::Away, shared, bell) {
+                    return;
+                }
+                wait_out(&error, &opening.spec, &mut pause, shared, bell);
+            }
             Err(error) => {
                 send(sender, ReaderEvent::Failed(error), shared, bell);
                 return;

@@ -39,7 +39,7 @@ pub struct SplitState {
     pub skipped: u64,
     /// Since when it is read to its end without a new record; `None` while it isn't.
     quiet_since: Option<Instant>,
-    /// It is read to its end, as was told since it could last not be read.
+    /// It is read to its end, as was told since the source could last not be read.
     at_end: bool,
     /// It has been quiet for the idle timeout and doesn't hold the watermark.
     idle: bool,
@@ -305,6 +305,8 @@ impl SourceInput {
             match reader.try_next() {
                 None => break,
                 Some(ReaderEvent::Failed(error)) => return Err(error),
+                // What is told behind it is true again.
+                Some(ReaderEvent::Away) => self.forget_ends(),
                 Some(ReaderEvent::Opened(positions)) => {
                     self.opened = true;
                     opened = true;
@@ -419,6 +421,10 @@ impl SourceInput {
                 split.idle = true;
             }
         }
+    }
+
+    fn forget_ends(&mut self) {
+        self.progress.splits.values_mut().for_each(|split| split.at_end = false);
     }
 
     fn is_readable(&self) -> bool {

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result as PlanResult, ScalarValue};
+use datafusion::functions::datetime::expr_fn::date_trunc;
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, cast, lit};
 
 use crate::{Error, Result};
 
@@ -45,7 +46,11 @@ fn parameter(expr: Expr) -> PlanResult<Transformed<Expr>> {
         Expr::ScalarFunction(call) if is_now(call.func.name()) => {
             let field = Arc::new(Field::new("now()", TIME, false));
             let placeholder = Placeholder::new_with_field(NOW.to_string(), Some(field));
-            Ok(Transformed::yes(Expr::Placeholder(placeholder)))
+            let now = Expr::Placeholder(placeholder);
+            Ok(Transformed::yes(match call.func.name() {
+                "current_date" => cast(now, DataType::Date32),
+                _ => now,
+            }))
         }
         _ => Ok(Transformed::no(expr)),
     }
@@ -53,7 +58,7 @@ fn parameter(expr: Expr) -> PlanResult<Transformed<Expr>> {
 
 /// Whether a function is the step's time.
 pub fn is_now(function: &str) -> bool {
-    matches!(function, "now" | "localtimestamp")
+    matches!(function, "now" | "localtimestamp" | "current_date")
 }
 
 /// Whether an expression rests on `now()`.
@@ -92,11 +97,47 @@ impl Bounds {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else {
             return Err(not_a_bound());
         };
-        let (time, op) = match (uses(left), uses(right)) {
+        let now = match (uses(left), uses(right)) {
             (true, false) => alone(left, *op, right.as_ref().clone())?,
             (false, true) => alone(right, op.swap().ok_or_else(not_a_bound)?, left.as_ref().clone())?,
             _ => return Err(not_a_bound()),
         };
+        match now.by_day {
+            false => self.compared(now.other, now.op),
+            true => self.of_day(now.other, now.op),
+        }
+    }
+
+    /// `current_date op other`: what it says of `now()`.
+    fn of_day(&mut self, other: Expr, op: Operator) -> Result<()> {
+        let length = |nanoseconds: i64| {
+            lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(
+                0,
+                0,
+                nanoseconds,
+            ))))
+        };
+        const DAY_NS: i64 = 86_400_000_000_000;
+        let other = cast(other, TIME);
+        let day = |time: Expr| date_trunc(lit("day"), time);
+        // The first midnight at or after it, and the first one behind it.
+        let reached = day(binary(other.clone(), Operator::Plus, length(DAY_NS - 1000)));
+        let over = binary(day(other), Operator::Plus, length(DAY_NS));
+        match op {
+            Operator::Lt => self.compared(reached, Operator::Lt),
+            Operator::LtEq => self.compared(over, Operator::Lt),
+            Operator::Gt => self.compared(over, Operator::GtEq),
+            Operator::GtEq => self.compared(reached, Operator::GtEq),
+            Operator::Eq => {
+                self.compared(reached, Operator::GtEq)?;
+                self.compared(over, Operator::Lt)
+            }
+            _ => Err(not_a_bound()),
+        }
+    }
+
+    /// `now() op time`.
+    fn compared(&mut self, time: Expr, op: Operator) -> Result<()> {
         let behind = |time: Expr| {
             let microsecond = ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, 1000)));
             binary(time, Operator::Plus, lit(microsecond))
@@ -114,10 +155,28 @@ impl Bounds {
     }
 }
 
+/// `now() op other`, or by day `current_date op other`.
+struct Alone {
+    other: Expr,
+    op: Operator,
+    by_day: bool,
+}
+
 /// `side op other` with `now()` alone on the left.
-fn alone(side: &Expr, op: Operator, other: Expr) -> Result<(Expr, Operator)> {
+fn alone(side: &Expr, op: Operator, other: Expr) -> Result<Alone> {
     match side {
-        Expr::Placeholder(_) => Ok((other, op)),
+        Expr::Placeholder(_) => Ok(Alone {
+            other,
+            op,
+            by_day: false,
+        }),
+        Expr::Cast(day) if matches!(*day.expr, Expr::Placeholder(_)) && *day.field.data_type() == DataType::Date32 => {
+            Ok(Alone {
+                other,
+                op,
+                by_day: true,
+            })
+        }
         Expr::Cast(inner) if matches!(inner.field.data_type(), DataType::Timestamp(..)) => {
             alone(&inner.expr, op, other)
         }
@@ -153,6 +212,6 @@ fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
 pub fn not_a_bound() -> Error {
     Error::new(
         "now() in a continuous query stands in a filter that says from when or until when a row counts: WHERE ts > now() - \
-         INTERVAL '1 hour', ts <= now(), ts BETWEEN now() - INTERVAL '1 day' AND now()",
+         INTERVAL '1 hour', ts <= now(), ts BETWEEN now() - INTERVAL '1 day' AND now(), day = current_date",
     )
 }

@@ -139,6 +139,22 @@ impl Rig {
         self.topics.contains_key(topic).then(|| topic.to_string())
     }
 
+    /// Whether all views that read a topic say that it is out of reach.
+    pub(super) fn is_missed(&self, topic: &str) -> Result<(), String> {
+        let catalog = self.instance().catalog();
+        for row in self.instance().engine().pipelines() {
+            let graph = catalog.by_id(row.view).and_then(|view| view.graph());
+            let sources = graph.map(|graph| graph.relations()).unwrap_or_default();
+            let reads = sources
+                .into_iter()
+                .any(|source| self.topic_of(source).as_deref() == Some(topic));
+            if reads && matches!(row.state, ViewState::Running) && row.trouble.is_none() {
+                return Err(format!("{} to miss {topic}", row.name));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a source is a memory topic that can be read at present.
     fn is_in_reach(&self, source: RelationId) -> bool {
         let topic = self.topic_of(source);

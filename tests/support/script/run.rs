@@ -183,7 +183,7 @@ fn act(rig: &mut Rig, verb: &Verb) -> Result<(), String> {
             records,
         } => rig.feed(topic, *partition, records.clone())?,
         Verb::End(topic) => rig.end_topic(topic),
-        Verb::Away(topic, away) => rig.set_away(topic, *away),
+        Verb::Away(topic, away) => rig.set_away(topic, *away).map_err(text)?,
         Verb::Delete {
             topic,
             partition,

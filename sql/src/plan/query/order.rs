@@ -8,7 +8,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SortExpr, Window};
 use weir_engine::graph::{Input, NodeId, NodeKind, OrderKey, Ranking, TopNSpec};
 
-use super::{Builder, Built, Facts, TimeBound, exchange_by, single, until};
+use super::{Builder, Built, Closing, Facts, TimeBound, exchange_by, single, until};
 use crate::plan::{errors, refuse};
 use crate::{Error, Result, explain};
 
@@ -47,7 +47,7 @@ impl Builder {
     }
 
     pub(super) fn top_n(&mut self, input: &LogicalPlan, order: &[SortExpr], offset: u64, limit: u64) -> Result<Built> {
-        let input = self.build(input, false)?;
+        let input = self.build(input, self.closing == Closing::Emit)?;
         let schema = input.schema.clone();
         let exprs: Vec<&Expr> = order.iter().map(|sort| &sort.expr).collect();
         let (input, places) = self.with_columns(input, &exprs)?;
@@ -67,7 +67,7 @@ impl Builder {
         };
         let schema = window.schema.as_ref().clone();
         let number = schema.fields().len() - 1;
-        let input = self.build(&window.input, false)?;
+        let input = self.build(&window.input, self.closing == Closing::Emit)?;
         let visible = input.schema.fields().len();
         let partition_exprs: Vec<&Expr> = call.params.partition_by.iter().collect();
         let order_exprs: Vec<&Expr> = call.params.order_by.iter().map(|sort| &sort.expr).collect();
@@ -120,7 +120,7 @@ impl Builder {
             .find(|column| input.time[**column] == Some(TimeBound::WindowEnd));
         // What comes later is behind what is there: the first rows stay the first.
         let (input, in_order) = match closes.is_some() {
-            true => (input, false),
+            true => (self.visible(input)?, false),
             false => self.in_order(input, &order, true)?,
         };
         let below = self.graph.node(input.node);

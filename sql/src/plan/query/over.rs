@@ -36,7 +36,7 @@ struct Sorted<'a> {
 impl Builder {
     pub(super) fn over(&mut self, window: &Window) -> Result<Built> {
         refuse::subqueries(window.window_expr.iter())?;
-        let input = self.build(&window.input, false)?;
+        let input = self.build(&window.input, self.closing == Closing::Emit)?;
         let visible = input.schema.fields().len();
         let calls = window.window_expr.iter().map(call_of).collect::<Result<Vec<_>>>()?;
         let [first, ..] = &calls[..] else {
@@ -162,7 +162,7 @@ impl Builder {
         let close = closes.and_then(|column| self.closing.spec(*column));
         let is_closed = closes.is_some();
         let (input, in_order) = match is_closed {
-            true => (input, false),
+            true => (self.visible(input)?, false),
             false => self.in_order(input, &order, looks_back)?,
         };
         let below = self.graph.node(input.node);
@@ -231,7 +231,7 @@ impl Builder {
     }
 
     /// For EMIT ON WINDOW CLOSE over rows ordered by their event time: has them come in that order,
-    /// from a gate, so that each has its values when it comes.
+    /// from a gate, so that each has its values when it comes. The result has no hidden column.
     pub(super) fn in_order(&mut self, input: Built, order: &[OrderKey], looks_back: bool) -> Result<(Built, bool)> {
         let below = self.graph.node(input.node);
         let by_time = order
@@ -239,30 +239,38 @@ impl Builder {
             .filter(|key| !key.descending && input.time[key.column] == Some(TimeBound::Event));
         let Some(key) = by_time.filter(|_| self.closing == Closing::Emit && below.append_only && below.has_watermark)
         else {
-            return Ok((input, false));
+            return Ok((self.visible(input)?, false));
         };
         if !looks_back {
             return Err(refuse::looks_ahead());
         }
         if self.comes_in_order(input.node) {
-            return Ok((input, true));
+            return Ok((self.visible(input)?, true));
         }
+        let visible = input.schema.fields().len();
         let facts = Facts {
             append_only: true,
             key: below.key.clone(),
             has_watermark: true,
             bound: Some(until(below.schema.field(key.column).name(), 0)),
         };
-        let (schema, exchange) = (below.schema.clone(), exchange_by(&[key.column], &input));
+        let schema = Arc::new(Schema::new(below.schema.fields()[..visible].to_vec()));
+        let exchange = exchange_by(&[key.column], &input);
         let spec = GateSpec {
             column: key.column,
             whole_times: true,
-            watermark: None,
+            watermark: input.hidden.then_some(visible),
         };
         let node = input.node;
         let node = self.push(NodeKind::Gate(spec), vec![Input { node, exchange }], schema, facts);
         let dealt = Some(vec![key.column]);
-        Ok((Built { node, dealt, ..input }, true))
+        let built = Built {
+            node,
+            dealt,
+            hidden: false,
+            ..input
+        };
+        Ok((built, true))
     }
 
     /// Whether a node's rows come in the order of their event time, those of a time in one step.
