@@ -125,6 +125,11 @@ impl SourceProgress {
         self.watermark = self.watermark.max(other.watermark);
     }
 
+    /// Where the splits end is not known any more.
+    fn forget_ends(&mut self) {
+        self.splits.values_mut().for_each(|split| split.at_end = false);
+    }
+
     /// Moves the source's watermark; true if it rose.
     fn raise(&mut self) -> bool {
         if self.splits.is_empty() {
@@ -305,8 +310,11 @@ impl SourceInput {
             match reader.try_next() {
                 None => break,
                 Some(ReaderEvent::Failed(error)) => return Err(error),
-                // What is told behind it is true again.
-                Some(ReaderEvent::Away) => self.forget_ends(),
+                // Only what is told behind it is true again.
+                Some(ReaderEvent::Away) => {
+                    self.progress.forget_ends();
+                    self.pending.iter_mut().for_each(|read| read.at_end = false);
+                }
                 Some(ReaderEvent::Opened(positions)) => {
                     self.opened = true;
                     opened = true;
@@ -421,10 +429,6 @@ impl SourceInput {
                 split.idle = true;
             }
         }
-    }
-
-    fn forget_ends(&mut self) {
-        self.progress.splits.values_mut().for_each(|split| split.at_end = false);
     }
 
     fn is_readable(&self) -> bool {
