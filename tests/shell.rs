@@ -180,14 +180,14 @@ fn the_first_error_ends_with_code_1_and_a_caret() {
 }
 
 #[test]
-fn an_error_in_a_file_says_where_the_statement_begins() {
+fn an_error_in_a_file_says_in_which_line_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("bad.sql");
     std::fs::write(&file, "-- a comment\nSELECT 1;\n\nSELECT\n  2 +;\n").expect("a file");
     let name = file.to_str().expect("a name");
     let outcome = run(&["--memory", "-f", name]);
     assert_eq!(outcome.code, Some(1));
-    assert!(outcome.stderr.starts_with(&format!("error: {name}:4: ")), "{outcome:?}");
+    assert!(outcome.stderr.starts_with(&format!("error: {name}:5: ")), "{outcome:?}");
     assert!(outcome.stderr.contains("\n    2 +"), "{outcome:?}");
     let outcome = run_with(&["--memory"], "SELECT 1;\nnonsense;\n");
     assert!(outcome.stderr.starts_with("error: stdin:2: "), "{outcome:?}");

@@ -648,20 +648,6 @@ impl Graph {
     }
 }
 
-impl Node {
-    /// Whether its columns are of the types of an input's first `count`, and then of these.
-    pub(crate) fn extends<'a>(
-        &self,
-        input: &'a Node,
-        count: usize,
-        more: impl IntoIterator<Item = &'a DataType>,
-    ) -> bool {
-        let kept = input.schema.fields().iter().take(count).map(|field| field.data_type());
-        let own = self.schema.fields().iter().map(|field| field.data_type());
-        own.eq(kept.chain(more))
-    }
-}
-
 impl NodeKind {
     /// The node's name in EXPLAIN, metrics and errors.
     pub fn name(&self) -> &'static str {

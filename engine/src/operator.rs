@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use weir_state::{RelationId, Store, TableId, WriteBatch};
 
 use crate::Result;
@@ -179,4 +180,11 @@ pub fn build(node: &Node, inputs: &[&Node], context: &TaskContext) -> Result<Opt
         NodeKind::Values(spec) => Box::new(values::Values::new(spec, node, context)?),
         NodeKind::Repeat(spec) => Box::new(repeat::Repeat::new(spec, node)),
     }))
+}
+
+/// Whether a node's columns are of the types of an input's first `count`, and then of these.
+fn extends<'a>(node: &Node, input: &'a Node, count: usize, more: impl IntoIterator<Item = &'a DataType>) -> bool {
+    let kept = input.schema.fields().iter().take(count).map(|field| field.data_type());
+    let own = node.schema.fields().iter().map(|field| field.data_type());
+    own.eq(kept.chain(more))
 }

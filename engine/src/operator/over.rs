@@ -342,7 +342,7 @@ impl Operator for Over {
 /// What the planner has to have seen to.
 fn check(spec: &OverSpec, node: &Node, input: &Node) -> Result<()> {
     let values = spec.calls.iter().map(|call| &call.output_type);
-    let fits = node.extends(input, input.schema.fields().len(), values);
+    let fits = super::extends(node, input, input.schema.fields().len(), values);
     let closes = spec.close.is_none_or(|close| !close.emit_on_close);
     match (fits, closes, spec.in_order && !input.append_only) {
         (true, true, false) => Ok(()),

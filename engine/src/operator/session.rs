@@ -286,7 +286,7 @@ fn check(spec: &SessionSpec, node: &Node, input: &Node) -> Result<()> {
     let columns = input.schema.fields();
     let visible = spec.watermark.unwrap_or(columns.len());
     let bound = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let columns_fit = node.extends(input, visible, [&bound, &bound]);
+    let columns_fit = super::extends(node, input, visible, [&bound, &bound]);
     let in_range = spec
         .partition
         .iter()

@@ -211,7 +211,7 @@ impl End {
 /// What the planner has to have seen to.
 fn check(spec: &TopNSpec, node: &Node, input: &Node) -> Result<()> {
     let number = spec.number.as_slice();
-    let columns_fit = node.extends(input, input.schema.fields().len(), number);
+    let columns_fit = super::extends(node, input, input.schema.fields().len(), number);
     let number_fits = number
         .iter()
         .all(|number| matches!(number, DataType::Int64 | DataType::UInt64));
