@@ -1,5 +1,5 @@
 -- Bidding statistics: per day the bids, bidders and auctions, in all and by three ranks of price.
-SELECT to_char(date_time, '%Y-%m-%d') AS day,
+SELECT to_char(date_time, 'YYYY-MM-DD') AS day,
        count(*) AS bids,
        count(*) FILTER (WHERE price < 10000) AS low_bids,
        count(*) FILTER (WHERE price >= 10000 AND price < 1000000) AS middle_bids,
@@ -13,4 +13,4 @@ SELECT to_char(date_time, '%Y-%m-%d') AS day,
        count(DISTINCT auction) FILTER (WHERE price >= 10000 AND price < 1000000) AS middle_auctions,
        count(DISTINCT auction) FILTER (WHERE price >= 1000000) AS high_auctions
 FROM bid
-GROUP BY to_char(date_time, '%Y-%m-%d')
+GROUP BY to_char(date_time, 'YYYY-MM-DD')

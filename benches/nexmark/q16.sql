@@ -1,7 +1,7 @@
 -- Channel statistics: the same per channel and day, and the minute of the latest bid.
 SELECT channel,
-       to_char(date_time, '%Y-%m-%d') AS day,
-       max(to_char(date_time, '%H:%M')) AS minute,
+       to_char(date_time, 'YYYY-MM-DD') AS day,
+       max(to_char(date_time, 'HH24:MI')) AS minute,
        count(*) AS bids,
        count(*) FILTER (WHERE price < 10000) AS low_bids,
        count(*) FILTER (WHERE price >= 10000 AND price < 1000000) AS middle_bids,
@@ -15,4 +15,4 @@ SELECT channel,
        count(DISTINCT auction) FILTER (WHERE price >= 10000 AND price < 1000000) AS middle_auctions,
        count(DISTINCT auction) FILTER (WHERE price >= 1000000) AS high_auctions
 FROM bid
-GROUP BY channel, to_char(date_time, '%Y-%m-%d')
+GROUP BY channel, to_char(date_time, 'YYYY-MM-DD')

@@ -1,6 +1,6 @@
 -- Auction statistics: per auction and day how many bids, by rank of price, and which prices.
 SELECT auction,
-       to_char(date_time, '%Y-%m-%d') AS day,
+       to_char(date_time, 'YYYY-MM-DD') AS day,
        count(*) AS bids,
        count(*) FILTER (WHERE price < 10000) AS low_bids,
        count(*) FILTER (WHERE price >= 10000 AND price < 1000000) AS middle_bids,
@@ -10,4 +10,4 @@ SELECT auction,
        avg(price) AS average,
        sum(price) AS total
 FROM bid
-GROUP BY auction, to_char(date_time, '%Y-%m-%d')
+GROUP BY auction, to_char(date_time, 'YYYY-MM-DD')

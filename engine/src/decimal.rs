@@ -1,5 +1,7 @@
 //! Whole numbers behind decimals and means, for operators and for queries that are read once.
 
+use arrow::datatypes::i256;
+
 /// `sum / count`, rounded once to the nearest float (ties to even). `count` is not 0.
 pub fn mean(sum: i128, count: i64) -> f64 {
     const EXACT: u128 = 1 << f64::MANTISSA_DIGITS;
@@ -22,6 +24,36 @@ pub fn limit_of(precision: u8) -> i128 {
     10i128
         .checked_pow(u32::from(precision))
         .map_or(i128::MAX, |power| power - 1)
+}
+
+/// The quotient of decimals, rounded to the nearest, and from halfway away from zero, as PostgreSQL does; `None` for
+/// a divisor of zero, or one that 256 bits can't hold.
+pub fn quotient(dividend: i256, divisor: i256) -> Option<i256> {
+    let whole = dividend.checked_div(divisor)?;
+    let rest = dividend.checked_rem(divisor)?.wrapping_abs();
+    let size = divisor.wrapping_abs();
+    // rest >= size - rest is 2 * rest >= size, without leaving the range.
+    if rest < size.wrapping_sub(rest) {
+        return Some(whole);
+    }
+    let one = match dividend.is_negative() == divisor.is_negative() {
+        true => i256::ONE,
+        false => i256::MINUS_ONE,
+    };
+    whole.checked_add(one)
+}
+
+/// The rounded quotient of numbers of 128 bits.
+pub fn quotient_128(dividend: i128, divisor: i128) -> Option<i128> {
+    let whole = dividend.checked_div(divisor)?;
+    let rest = dividend.checked_rem(divisor)?.unsigned_abs();
+    if rest < divisor.unsigned_abs() - rest {
+        return Some(whole);
+    }
+    match (dividend < 0) == (divisor < 0) {
+        true => whole.checked_add(1),
+        false => whole.checked_sub(1),
+    }
 }
 
 #[cfg(test)]
@@ -48,5 +80,36 @@ mod tests {
     fn limits_have_only_nines() {
         assert_eq!(limit_of(3), 999);
         assert_eq!(limit_of(38), 10i128.pow(38) - 1);
+    }
+
+    #[test]
+    fn quotients_are_rounded_away_from_zero() {
+        let cases = [
+            (7, 2, 4),
+            (-7, 2, -4),
+            (7, -2, -4),
+            (-7, -2, 4),
+            (1, 3, 0),
+            (2, 3, 1),
+            (-2, 3, -1),
+            (0, 5, 0),
+            (1, 2, 1),
+            (-1, 2, -1),
+            (4, 9, 0),
+            (5, 9, 1),
+        ];
+        for (dividend, divisor, expected) in cases {
+            assert_eq!(
+                quotient_128(dividend, divisor),
+                Some(expected),
+                "{dividend} / {divisor}"
+            );
+            let wide = quotient(i256::from_i128(dividend), i256::from_i128(divisor));
+            assert_eq!(wide, Some(i256::from_i128(expected)), "{dividend} / {divisor}");
+        }
+        assert_eq!(quotient_128(1, 0), None);
+        assert_eq!(quotient_128(i128::MIN, -1), None);
+        assert_eq!(quotient(i256::MAX, i256::ONE), Some(i256::MAX));
+        assert_eq!(quotient(i256::ONE, i256::ZERO), None);
     }
 }

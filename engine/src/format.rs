@@ -22,6 +22,7 @@ pub(crate) mod options;
 #[cfg(test)]
 mod samples;
 pub mod text;
+pub mod uuid;
 
 pub use column::sql_type;
 

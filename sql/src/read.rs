@@ -24,7 +24,7 @@ use weir_engine::relation::RelationId;
 use crate::catalog::{Catalog, Relation};
 use crate::opaque::Opaque;
 use crate::plan::session::{self, RelationSource};
-use crate::plan::{errors, names, using};
+use crate::plan::{errors, guarded, names, using};
 use crate::statement::Query;
 use crate::{Error, Result};
 
@@ -156,7 +156,8 @@ impl ReadPlan {
                 .build();
         }
         state.mark_start_execution();
-        let plan = state.optimize(&plan).and_then(ties::broken).map_err(error)?;
+        let plan = state.optimize(&plan).and_then(ties::broken);
+        let plan = plan.and_then(guarded::in_plan).map_err(error)?;
         let usual = state.config().batch_size();
         if let Some(few) = memory::rows_at_once(&plan, usual) {
             *state.config_mut() = state.config().clone().with_batch_size(few);

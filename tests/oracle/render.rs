@@ -239,7 +239,10 @@ pub fn predicate(prefix: &str, kinds: &[Kind], column: u8, test: u8, number: u8)
     let column = usize::from(column) % kinds.len();
     let name = format!("{prefix}c{column}");
     let value = literal(kinds[column], number, false);
-    match test % 6 {
+    match test % 8 {
+        // What is no error only because of the condition beside it, before it or behind.
+        6 if kinds[column] == Kind::Int => format!("({name} <> 0 AND 12 % {name} > 1)"),
+        7 if kinds[column] == Kind::Int => format!("(12 % {name} > 1 AND {name} <> 0)"),
         0 => format!("{name} = {value}"),
         1 => format!("{name} > {value}"),
         2 => format!("{name} <= {value}"),
@@ -492,8 +495,8 @@ fn window(from: &str, mut kinds: Vec<Kind>, column: usize, size: u8, slide: u8) 
 fn drawn(from: &str, mut kinds: Vec<Kind>, form: u8) -> Query {
     let all = columns("q.", kinds.len());
     let column = match form % 4 {
-        0 => "CASE WHEN random() < 2 THEN length(uuid()) ELSE 0 END",
-        1 => "CASE WHEN now() > TIMESTAMP '2000-01-01 00:00:00' THEN length(uuid()) ELSE 0 END",
+        0 => "CASE WHEN random() < 2 THEN length(CAST(uuid() AS TEXT)) ELSE 0 END",
+        1 => "CASE WHEN now() > TIMESTAMP '2000-01-01 00:00:00' THEN length(CAST(uuid() AS TEXT)) ELSE 0 END",
         2 => "CASE WHEN current_date > DATE '2000-01-01' AND random() <> random() THEN 36 ELSE 0 END",
         _ => {
             return Query {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use weir_engine::format::uuid::{self, UUID};
 
 /// A row, a text for each column.
 pub type Row = Vec<String>;
@@ -26,8 +27,16 @@ pub fn of_batch(batch: &RecordBatch) -> Vec<Row> {
         .map(|column| ArrayFormatter::try_new(column.as_ref(), &options).expect("every type has a text"))
         .collect();
     let cell = |column: usize, row: usize| {
+        let values = batch.column(column);
+        if let Some(uuids) = values
+            .as_fixed_size_binary_opt()
+            .filter(|_| *values.data_type() == UUID)
+            && uuids.is_valid(row)
+        {
+            return uuid::text(uuids.value(row));
+        }
         let text = columns[column].value(row).to_string().replace('\n', "\\n");
-        if text.is_empty() && batch.column(column).is_valid(row) {
+        if text.is_empty() && values.is_valid(row) {
             "(empty)".to_string()
         } else {
             text

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, ListArray, MapArray,
-    PrimitiveArray, StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, ListArray,
+    MapArray, PrimitiveArray, StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::array::{BooleanBufferBuilder, NullBufferBuilder};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
@@ -21,7 +21,7 @@ use arrow::datatypes::{
 use super::json::keys::Keys;
 use super::number::{self, Excess, NOT_A_NUMBER, OUT_OF_RANGE, Why};
 use super::options::EpochUnit;
-use super::{base64, calendar};
+use super::{base64, calendar, uuid};
 use crate::{Error, Result};
 
 /// A column and what it holds so far.
@@ -61,6 +61,7 @@ pub(crate) enum Data {
         unit: EpochUnit,
     },
     Interval(Vec<IntervalMonthDayNano>),
+    Uuid(Vec<[u8; 16]>),
     List {
         item: FieldRef,
         ends: Ends,
@@ -170,6 +171,7 @@ macro_rules! each_vector {
             Data::Time($values) => $do,
             Data::Timestamp { values: $values, .. } => $do,
             Data::Interval($values) => $do,
+            Data::Uuid($values) => $do,
             $($rest)*
         }
     };
@@ -220,6 +222,7 @@ impl Column {
                 unit,
             },
             DataType::Interval(IntervalUnit::MonthDayNano) => Data::Interval(Vec::new()),
+            DataType::FixedSizeBinary(16) => Data::Uuid(Vec::new()),
             DataType::List(item) => Data::List {
                 item: item.clone(),
                 ends: Ends::new(),
@@ -304,6 +307,7 @@ impl Column {
             Data::Date(values) => values.push(calendar::date(text.trim().as_bytes())?),
             Data::Time(values) => values.push(calendar::time(text.trim().as_bytes())?),
             Data::Interval(values) => values.push(calendar::interval(text.trim())?),
+            Data::Uuid(values) => values.push(uuid::parse(text)?),
             Data::Boolean(values) => values.append(number::boolean(text.trim())?),
             _ => return self.append_number(text.trim()),
         }
@@ -351,6 +355,7 @@ impl Column {
                 return Err("an interval is written as a duration such as 'P1DT2H'");
             }
             Data::Binary(_) => return Err("bytes are written as base64 text"),
+            Data::Uuid(_) => return Err("a uuid is written as text"),
             _ => return Err(NOT_A_NUMBER),
         }
         self.nulls.append_non_null();
@@ -394,6 +399,10 @@ impl Column {
                 Arc::new(TimestampMicrosecondArray::new(take(values).into(), nulls).with_timezone_opt(zone.clone()))
             }
             Data::Interval(values) => primitive::<IntervalMonthDayNanoType>(values, nulls),
+            Data::Uuid(values) => {
+                let bytes = take(values).into_flattened();
+                Arc::new(FixedSizeBinaryArray::try_new(16, bytes.into(), nulls)?)
+            }
             Data::List { item, ends, values } => Arc::new(ListArray::try_new(
                 item.clone(),
                 ends.finish(),
@@ -453,6 +462,7 @@ pub fn sql_type(data_type: &DataType) -> String {
         DataType::Decimal128(precision, scale) => format!("DECIMAL({precision},{scale})"),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "TEXT".to_owned(),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BYTEA".to_owned(),
+        DataType::FixedSizeBinary(16) => "UUID".to_owned(),
         DataType::Date32 => "DATE".to_owned(),
         DataType::Time64(_) | DataType::Time32(_) => "TIME".to_owned(),
         DataType::Timestamp(_, None) => "TIMESTAMP".to_owned(),

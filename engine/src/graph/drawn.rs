@@ -2,6 +2,8 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
+use crate::format::uuid::UUID;
+
 /// Values that are made once for each row, when it comes, and go with it. Output: the input's
 /// columns, then one for each value. Where rows are remembered, the input is dealt by all its columns
 /// ([`super::Exchange::Single`] if there are none).
@@ -22,7 +24,7 @@ pub enum Drawn {
     Now,
     /// A DOUBLE from 0 to below 1.
     Random,
-    /// A random UUID (RFC 9562, version 4), as text.
+    /// A random UUID (RFC 9562, version 4).
     Uuid,
 }
 
@@ -41,7 +43,7 @@ impl Drawn {
         match self {
             Drawn::Now => DataType::Timestamp(TimeUnit::Microsecond, None),
             Drawn::Random => DataType::Float64,
-            Drawn::Uuid => DataType::Utf8,
+            Drawn::Uuid => UUID,
         }
     }
 }

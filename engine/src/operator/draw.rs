@@ -11,7 +11,9 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{
+    ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, TimestampMicrosecondArray, UInt32Array,
+};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
 use weir_state::WriteBatch;
@@ -178,7 +180,10 @@ impl Lots {
         match value {
             Drawn::Now => Arc::new(TimestampMicrosecondArray::from(vec![self.now_us; rows])),
             Drawn::Random => Arc::new(Float64Array::from_iter_values((0..rows).map(|_| self.fraction()))),
-            Drawn::Uuid => Arc::new(StringArray::from_iter_values((0..rows).map(|_| self.uuid()))),
+            Drawn::Uuid => {
+                let bytes: Vec<u8> = (0..rows).flat_map(|_| self.uuid()).collect();
+                Arc::new(FixedSizeBinaryArray::new(16, bytes.into(), None))
+            }
         }
     }
 
@@ -196,17 +201,10 @@ impl Lots {
         (self.number() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    fn uuid(&mut self) -> String {
+    fn uuid(&mut self) -> [u8; 16] {
         let high = self.number() & !0xf000 | 0x4000;
         let low = self.number() & !(0b11 << 62) | 0b10 << 62;
-        format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            high >> 32,
-            high >> 16 & 0xffff,
-            high & 0xffff,
-            low >> 48,
-            low & 0xffff_ffff_ffff
-        )
+        (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
     }
 }
 

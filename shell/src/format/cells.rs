@@ -4,13 +4,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions};
 use weir_server::format::json;
+use weir_server::format::uuid::{self, UUID};
 
 /// Text of each value of a column; none for NULL.
 pub fn texts(array: &ArrayRef) -> Result<Vec<Option<String>>, String> {
+    if let Some(uuids) = array.as_fixed_size_binary_opt()
+        && *array.data_type() == UUID
+    {
+        return Ok(uuids.iter().map(|value| value.map(uuid::text)).collect());
+    }
     if array.data_type().is_nested()
         && let Some(texts) = nested(array)
     {

@@ -13,16 +13,11 @@ use sqlparser::tokenizer::Location;
 use weir_engine::format::sql_type;
 
 use crate::catalog::Relation;
-use crate::plan::errors;
+use crate::plan::{checked, errors};
 use crate::{Error, Result};
 
 const STRICT: CastOptions<'static> = CastOptions {
     safe: false,
-    format_options: arrow::util::display::FormatOptions::new(),
-};
-
-const LENIENT: CastOptions<'static> = CastOptions {
-    safe: true,
     format_options: arrow::util::display::FormatOptions::new(),
 };
 
@@ -53,7 +48,9 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         _ if from == to => true,
         (Null, _) => true,
         (from, to) if from.is_numeric() && to.is_numeric() => true,
-        (from, to) if text(from) || text(to) => !nested(from) && !nested(to) && can_cast_types(from, to),
+        (from, to) if text(from) || text(to) => {
+            !nested(from) && !nested(to) && (checked::is_ours(from, to) || can_cast_types(from, to))
+        }
         (Date32 | Date64 | Timestamp(..), Timestamp(..)) => true,
         (Date64, Date32) | (Time32(_) | Time64(_), Time64(_)) | (Interval(_), Interval(_)) => true,
         (LargeBinary | BinaryView | FixedSizeBinary(_), Binary) => true,
@@ -70,7 +67,7 @@ pub fn assign(table: &Relation, column: usize, values: &ArrayRef) -> Result<Arra
         return Ok(values.clone());
     }
     check(table, column, from, None)?;
-    let Ok(converted) = cast_with_options(values, to, &STRICT) else {
+    let Ok(converted) = checked::column_as(values, to) else {
         return Err(first_failure(table, field, values));
     };
     if to.is_integer() && (from.is_floating() || from.is_decimal()) {
@@ -81,10 +78,8 @@ pub fn assign(table: &Relation, column: usize, values: &ArrayRef) -> Result<Arra
 
 /// The error for the first value that can't be converted.
 fn first_failure(table: &Relation, field: &Field, values: &ArrayRef) -> Error {
-    let lost = cast_with_options(values, field.data_type(), &LENIENT)
-        .ok()
-        .and_then(|converted| (0..values.len()).find(|row| values.is_valid(*row) && converted.is_null(*row)));
-    match lost {
+    let fails = |row: &usize| checked::column_as(&values.slice(*row, 1), field.data_type()).is_err();
+    match (0..values.len()).find(fails) {
         Some(row) => misfit(table, field, &shown(values, row)),
         None => misfit(table, field, "a value"),
     }

@@ -11,7 +11,8 @@ use datafusion::physical_expr::expressions::{
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use weir_engine::format::sql_type;
 
-use crate::plan::checked::{Checked, Operation};
+use crate::plan::checked::{self, Checked, Operation};
+use crate::plan::guarded::Guarded;
 
 /// The column that an expression merely is.
 pub fn column(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
@@ -33,6 +34,10 @@ pub fn text(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> String {
     }
     if let Some(checked) = expr.downcast_ref::<Checked>() {
         return checked_text(checked, schema);
+    }
+    if let Some(guarded) = expr.downcast_ref::<Guarded>() {
+        let operands: Vec<String> = guarded.operands().iter().map(|one| operand(one, schema)).collect();
+        return operands.join(&format!(" {} ", guarded.connective().word()));
     }
     if let Some(cast) = expr.downcast_ref::<CastExpr>() {
         return format!("CAST({} AS {})", inner(cast.expr()), sql_type(cast.cast_type()));
@@ -64,6 +69,9 @@ pub fn text(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> String {
     }
     if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
         let args: Vec<String> = call.args().iter().map(inner).collect();
+        if checked::operation(call.fun()).is_some() {
+            return format!("CAST({} AS {})", args.join(", "), sql_type(call.return_type()));
+        }
         return format!("{}({})", call.fun().name(), args.join(", "));
     }
     expr.to_string()
@@ -97,7 +105,12 @@ fn operand(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> String {
     let arithmetic = expr
         .downcast_ref::<Checked>()
         .is_some_and(|checked| checked.args().len() == 2);
-    if arithmetic || expr.is::<BinaryExpr>() || expr.is::<InListExpr>() || expr.is::<LikeExpr>() || expr.is::<NotExpr>()
+    if arithmetic
+        || expr.is::<Guarded>()
+        || expr.is::<BinaryExpr>()
+        || expr.is::<InListExpr>()
+        || expr.is::<LikeExpr>()
+        || expr.is::<NotExpr>()
     {
         format!("({text})")
     } else {

@@ -10,7 +10,7 @@ use super::cursor::Cursor;
 use crate::error::{Error, Result};
 
 const TYPES: &str = "BOOLEAN, SMALLINT, INT, BIGINT (and UNSIGNED), REAL, DOUBLE PRECISION, DECIMAL(p, s), TEXT, BYTEA, \
-     DATE, TIME, TIMESTAMP, TIMESTAMPTZ, INTERVAL, arrays such as INT[], STRUCT<a INT> and \
+     UUID, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, INTERVAL, arrays such as INT[], STRUCT<a INT> and \
      MAP<TEXT, INT>";
 const MICROSECONDS: u64 = 6;
 /// Digits of DECIMAL without precision, and those after its point.
@@ -44,6 +44,7 @@ pub(super) fn canonical(written: DataType) -> Result<DataType, String> {
         Text | String(None) | JSON | JSONB => Text,
         Varchar(None) | CharacterVarying(None) | CharVarying(None) => Text,
         Bytea | Bytes(None) => Bytea,
+        Uuid => Uuid,
         Date => Date,
         Time(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => Time(None, TimezoneInfo::None),
         Timestamp(None | Some(MICROSECONDS), zone) => {
@@ -119,7 +120,6 @@ fn refused(written: &DataType) -> String {
         ),
         Datetime(_) | TimestampNtz(_) => format!("{written} is not there: write TIMESTAMP"),
         Interval { .. } => format!("{written} is not there: write INTERVAL"),
-        Uuid => "UUID is not there yet: write TEXT".into(),
         Binary(_) | Varbinary(_) | Blob(_) | Bytes(_) => {
             format!("{written} is not there: write BYTEA")
         }

@@ -7,6 +7,7 @@
 //! knows, and [`super::expr`] makes each expression of the graph checked ([`expr`]). What both do
 //! stands once, in [`operation`].
 
+use arrow::compute::can_cast_types;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -16,11 +17,16 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
+mod bytes;
+mod casts;
 mod expr;
 mod function;
 mod operation;
+mod quotients;
 
+pub use casts::{column_as, is_ours};
 pub use expr::{Checked, checked};
+pub use function::operation;
 pub use operation::Operation;
 
 /// Puts checked functions in the place of operators and casts.
@@ -39,7 +45,7 @@ impl AnalyzerRule for CheckedValues {
 
 /// The plan with operators and casts where [`CheckedValues`] put functions.
 pub fn as_operators(plan: LogicalPlan) -> Result<LogicalPlan> {
-    rewrite(plan, &|expr, _| as_operator(expr))
+    rewrite(plan, &as_operator)
 }
 
 /// An expression over `schema` with checked functions in the place of operators and casts.
@@ -115,7 +121,7 @@ fn literal(value: ScalarValue, metadata: Option<FieldMetadata>) -> Transformed<E
     Transformed::yes(Expr::Literal(formed, metadata))
 }
 
-fn as_operator(expr: Expr) -> Result<Transformed<Expr>> {
+fn as_operator(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(call) = &expr else {
         return Ok(Transformed::no(expr));
     };
@@ -125,7 +131,10 @@ fn as_operator(expr: Expr) -> Result<Transformed<Expr>> {
             Expr::BinaryExpr(BinaryExpr::new(one(left), *op, one(right)))
         }
         (Some(Operation::Negation), [only]) => Expr::Negative(one(only)),
-        (Some(Operation::Cast(to)), [only]) => Expr::Cast(Cast::new(one(only), to.clone())),
+        // Of others DataFusion has no cast.
+        (Some(Operation::Cast(to)), [only]) if can_cast_types(&only.get_type(schema)?, to) => {
+            Expr::Cast(Cast::new(one(only), to.clone()))
+        }
         (Some(Operation::Form), [only]) => only.clone(),
         _ => return Ok(Transformed::no(expr)),
     };

@@ -10,14 +10,14 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
-use super::{checked, errors, now};
+use super::{checked, errors, guarded, now};
 use crate::{Error, Result};
 
 /// Bytes of a constant in a continuous query. It is there once for every row of a step.
 const LONGEST_CONSTANT: usize = 16 << 10;
 
 /// A physical expression over rows of `schema`, whose arithmetic and casts are checked
-/// ([`checked`]).
+/// ([`checked`]), and what is decided by one operand never fails by another ([`guarded`]).
 pub fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
     short_constants(expr)?;
     if now::uses(expr) {
@@ -25,7 +25,9 @@ pub fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>>
     }
     let context = PhysicalPlanningContext::default();
     let expr = create_physical_expr(expr, schema, &ExecutionProps::new(), &context).map_err(errors::translate)?;
-    checked::checked(expr, schema.as_arrow()).map_err(errors::translate)
+    checked::checked(expr, schema.as_arrow())
+        .and_then(guarded::guarded)
+        .map_err(errors::translate)
 }
 
 fn short_constants(expr: &Expr) -> Result<()> {

@@ -2,6 +2,8 @@
 //!
 //! - `round` of a decimal: its type hangs on whether the digits stand in the query, which the
 //!   optimizer changes by folding constants. [`StableTypes`] notes it once, at the start.
+//! - `round` of a DOUBLE rounds from halfway to the even number, `date_trunc` to milliseconds goes down before
+//!   1970 too, and a function of numbers that has no value, as `ln(-1)`, is an error, all as in PostgreSQL.
 //! - Functions that make a large value of small ones (`repeat`, `range`, …) are refused before they
 //!   take the memory: [`size`].
 
@@ -21,20 +23,34 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+mod floats;
+mod quantified;
+mod random_uuid;
 pub mod size;
+mod templated;
 
 use size::Growth;
 
 /// Puts what is around functions in their place.
 pub fn register(state: &mut SessionState) -> Result<()> {
     for (name, growth) in size::GROWING {
-        let plain = state.udf(name)?;
-        let around = Around::Size(growth);
-        state.register_udf(Arc::new(ScalarUDF::from(Wrapped { plain, around })))?;
+        wrap(state, name, Around::Size(growth))?;
     }
-    // PostgreSQL's name.
-    let uuid = state.udf("uuid")?.as_ref().clone();
-    state.register_udf(Arc::new(uuid.with_aliases(["gen_random_uuid"])))?;
+    state.register_udf(random_uuid::function(state)?)?;
+    for name in floats::WITH_RANGE {
+        wrap(state, name, Around::Range)?;
+    }
+    wrap(state, "round", Around::EvenFloats)?;
+    wrap(state, "date_trunc", Around::Millis)?;
+    for own in templated::functions(state)?.into_iter().chain(quantified::functions()) {
+        state.register_udf(own)?;
+    }
+    Ok(())
+}
+
+fn wrap(state: &mut SessionState, name: &str, around: Around) -> Result<()> {
+    let plain = state.udf(name)?;
+    state.register_udf(Arc::new(ScalarUDF::from(Wrapped { plain, around })))?;
     Ok(())
 }
 
@@ -49,6 +65,12 @@ struct Wrapped {
 enum Around {
     /// How large its result is.
     Size(Growth),
+    /// Whether it has a value for its arguments.
+    Range,
+    /// How it rounds floats.
+    EvenFloats,
+    /// How it goes to milliseconds.
+    Millis,
     /// What its type takes for its second argument: a constant, or one that nothing is known of.
     Second(Option<ScalarValue>),
 }
@@ -93,8 +115,20 @@ impl ScalarUDFImpl for Wrapped {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        if let Around::Size(growth) = &self.around {
-            growth.check(self.name(), &args.args, args.number_rows)?;
+        match (&self.around, &args.args[..]) {
+            (Around::Size(growth), given) => growth.check(self.name(), given, args.number_rows)?,
+            (Around::Range, given) => {
+                let given = given.to_vec();
+                let made = self.plain.invoke_with_args(args)?;
+                return floats::in_range(self.name(), &given, made);
+            }
+            (Around::EvenFloats, [one]) if one.data_type().is_floating() => return floats::rounded(one),
+            (Around::Millis, [granularity, time]) => {
+                if let Some(floored) = floats::to_millis(granularity, time)? {
+                    return Ok(floored);
+                }
+            }
+            _ => {}
         }
         self.plain.invoke_with_args(args)
     }
@@ -130,7 +164,8 @@ fn noted(expr: Expr) -> Result<Transformed<Expr>> {
     let [_, second] = &args[..] else {
         return Ok(Transformed::no(expr));
     };
-    if func.name() != "round" || func.inner().downcast_ref::<Wrapped>().is_some() {
+    let wrapped = func.inner().downcast_ref::<Wrapped>();
+    if func.name() != "round" || wrapped.is_some_and(|wrapped| matches!(wrapped.around, Around::Second(_))) {
         return Ok(Transformed::no(expr));
     }
     let known = match second {

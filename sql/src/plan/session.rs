@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
@@ -13,7 +13,7 @@ use datafusion::common::{Column, DFSchema, DataFusionError, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::planner::{ExprPlanner, TypePlanner};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, ExprSchemable, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
@@ -25,7 +25,6 @@ use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
-use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyExpressions};
@@ -34,16 +33,22 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ContextProvider, ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast;
+use weir_engine::format::uuid::UUID;
 
 use super::calls::MeantCalls;
 use super::checked::{self, CheckedValues};
 use super::equalities::Equalities;
+use super::filters::Filters;
+use super::guarded::FilteredArguments;
+use super::intervals::Intervals;
+use super::kinds::{self, Kinds};
 use super::never::NeverOverOneGroup;
+use super::operators::{self, Subscripts};
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
     clock, drawn, errors, extremes, fetch, first_rows, hidden, json, multiset, named_windows, names, now, numbers,
-    one_group, refuse, sums, unnest, using, window,
+    one_group, percentiles, refuse, sums, unnest, using, window,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -74,6 +79,9 @@ pub fn state() -> &'static SessionState {
             if rule.name() == Equalities::default().name() {
                 *rule = Arc::new(Equalities::default());
             }
+            if rule.name() == Filters::default().name() {
+                *rule = Arc::new(Filters::default());
+            }
         }
         // These compute ahead, below windows and LIMITs, in the place of columns that break ties there.
         let ahead = [
@@ -84,12 +92,19 @@ pub fn state() -> &'static SessionState {
         rules.retain(|rule| !ahead.contains(&rule.name()));
         let mut analyzing = Analyzer::new().rules;
         analyzing.insert(0, Arc::new(StableTypes));
+        analyzing.insert(1, Arc::new(Kinds));
+        analyzing.push(Arc::new(Intervals));
+        analyzing.push(Arc::new(FilteredArguments));
         analyzing.push(Arc::new(MeantCalls));
         analyzing.push(Arc::new(CheckedValues));
         let mut running = PhysicalOptimizer::new().rules;
+        // It takes filters below what guards them.
+        running.retain(|rule| !rule.name().starts_with("FilterPushdown"));
         running.insert(0, Arc::new(apart::Unions));
         let mut state = SessionStateBuilder::new()
             .with_config(config)
+            // The first of several that plans something has planned it.
+            .with_expr_planners(vec![Arc::new(Subscripts)])
             .with_default_features()
             .with_optimizer_rules(rules)
             .with_analyzer_rules(analyzing)
@@ -103,7 +118,8 @@ pub fn state() -> &'static SessionState {
             state.register_udf(function).expect("functions can be registered");
         }
         scalars::register(&mut state).expect("functions can be registered");
-        for function in sums::functions().into_iter().chain(extremes::functions()) {
+        let aggregates = sums::functions().into_iter().chain(extremes::functions());
+        for function in aggregates.chain(percentiles::functions()) {
             state.register_udaf(function).expect("functions can be registered");
         }
         state
@@ -190,11 +206,25 @@ fn statement(query: &ast::Query, catalog: &Catalog) -> datafusion::common::Resul
     unnest::numbered(&mut query);
     one_group::spelled_out(&mut query);
     hidden::renamed(&mut query);
-    named_windows::written_out(&mut query)
+    operators::as_meant(&mut query)
+        .and_then(|()| named_windows::written_out(&mut query))
         .and_then(|()| using::spelled_out(&mut query, catalog))
         .and_then(|()| fetch::as_limits(&mut query))
         .map_err(|error| DataFusionError::External(Box::new(error)))?;
     Ok(ast::Statement::Query(Box::new(query)))
+}
+
+/// Types of the dialect that DataFusion's planner has not.
+#[derive(Debug)]
+struct Types;
+
+impl TypePlanner for Types {
+    fn plan_type_field(&self, written: &ast::DataType) -> datafusion::common::Result<Option<FieldRef>> {
+        Ok(match written {
+            ast::DataType::Uuid => Some(Arc::new(Field::new("", UUID, true))),
+            _ => None,
+        })
+    }
 }
 
 impl ContextProvider for Provider<'_> {
@@ -243,6 +273,10 @@ impl ContextProvider for Provider<'_> {
             .collect::<datafusion::common::Result<Vec<Expr>>>()?;
         let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&args, state()))?;
         Ok(provider_as_source(provider))
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(Types))
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> datafusion::common::Result<Arc<dyn TableSource>> {
@@ -305,6 +339,7 @@ pub fn scalar(expr: &ast::Expr, schema: &DFSchema, catalog: &Catalog) -> Result<
     let planner = SqlToRel::new_with_options(&provider, parser_options());
     let mut expr = expr.clone();
     numbers::typed(&mut expr);
+    operators::as_meant(&mut expr)?;
     planner
         .sql_to_expr(expr, schema, &mut PlannerContext::new())
         .map_err(errors::translate)
@@ -327,6 +362,7 @@ pub fn data_type(kind: &ast::DataType, catalog: &Catalog) -> Result<DataType> {
 
 /// The expression with types made to fit, as in a query.
 pub fn coerced(expr: Expr, rows: &DFSchema) -> Result<Expr> {
+    let expr = kinds::held(expr, rows).map_err(errors::translate)?;
     simplifier(rows).coerce(expr, rows).map_err(errors::translate)
 }
 
@@ -429,7 +465,7 @@ fn stream_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(EliminateOuterJoin::new()),
         Arc::new(NeverOverOneGroup),
-        Arc::new(PushDownFilter::new()),
+        Arc::new(Filters::default()),
         Arc::new(Equalities::default()),
         Arc::new(OptimizeProjections::new()),
     ]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type, i256};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef, Int64Type, i256};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
 use datafusion::functions_aggregate::{average::avg_udaf, sum::sum_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -19,8 +19,10 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
     Volatility,
 };
-use weir_engine::decimal::{limit_of, mean};
+use weir_engine::decimal::{self, limit_of, mean};
 use weir_engine::format::sql_type;
+
+use super::kinds::QUOTIENT_SCALE;
 
 /// Both functions, to be registered with the session.
 pub fn functions() -> [Arc<AggregateUDF>; 2] {
@@ -103,7 +105,12 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn return_type(&self, given: &[DataType]) -> Result<DataType> {
-        self.plain.return_type(given)
+        match (self.plain.return_type(given)?, given) {
+            (plain, [DataType::Decimal128(precision, scale)]) if self.is_mean => {
+                Ok(mean_type(*precision, *scale).unwrap_or(plain))
+            }
+            (plain, _) => Ok(plain),
+        }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -178,6 +185,19 @@ impl AggregateUDFImpl for Exact {
     }
 }
 
+/// The type of a mean of decimals: as many digits behind the point as a quotient has
+/// ([`QUOTIENT_SCALE`]), where there is room for more than DataFusion's own type has.
+fn mean_type(precision: u8, scale: i8) -> Option<DataType> {
+    let most = i16::from(DECIMAL128_MAX_PRECISION);
+    let whole = i16::from(precision) - i16::from(scale);
+    let wanted = QUOTIENT_SCALE.min(most - whole);
+    if wanted <= i16::from(scale) + 4 {
+        return None;
+    }
+    let digits = u8::try_from(whole + wanted).ok()?;
+    Some(DataType::Decimal128(digits, i8::try_from(wanted).ok()?))
+}
+
 /// What values are summed as: all of them are numbers of their last digit.
 fn wide() -> DataType {
     DataType::Decimal128(38, 0)
@@ -205,7 +225,7 @@ enum How {
     Sum(i128, i128),
     FloatMean,
     /// The mean in units of the output's last digit, of which the first says how many make one of
-    /// the argument's; cut, and within a limit.
+    /// the argument's; rounded, and within a limit.
     DecimalMean(i128, i128),
 }
 
@@ -253,7 +273,7 @@ impl Finish {
             How::Sum(least, most) => (least..=most).contains(&sum).then_some(sum),
             How::DecimalMean(factor, limit) => {
                 let scaled = i256::from_i128(sum).checked_mul(i256::from_i128(factor))?;
-                let mean = scaled.checked_div(i256::from_i128(i128::from(count)))?.to_i128()?;
+                let mean = decimal::quotient(scaled, i256::from_i128(i128::from(count)))?.to_i128()?;
                 (-limit..=limit).contains(&mean).then_some(mean)
             }
             How::FloatMean => None,

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
-    Int8Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, MapArray, RecordBatch,
-    StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
+    Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray,
+    MapArray, RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array, UInt16Array,
+    UInt32Array, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
@@ -16,7 +17,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, SchemaRef, TimeU
 
 use super::scan::plain_end;
 use crate::format::column::sql_type;
-use crate::format::{Encoder, base64, calendar, number};
+use crate::format::{Encoder, base64, calendar, number, uuid};
 use crate::{Error, Result};
 
 /// Encodes rows as objects.
@@ -150,6 +151,7 @@ fn canonical(data_type: &DataType) -> Option<DataType> {
         T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => data_type.clone(),
         T::Float16 => T::Float32,
         T::Decimal32(precision, scale) | T::Decimal64(precision, scale) => T::Decimal128(*precision, *scale),
+        T::FixedSizeBinary(16) => data_type.clone(),
         T::LargeUtf8 | T::Utf8View => T::Utf8,
         T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => T::Binary,
         T::Date64 => T::Date32,
@@ -186,6 +188,7 @@ enum Values<'a> {
     Decimal(&'a Decimal128Array, i8),
     Text(&'a StringArray),
     Binary(&'a BinaryArray),
+    Uuid(&'a FixedSizeBinaryArray),
     Date(&'a Date32Array),
     Time(&'a Time64MicrosecondArray),
     Timestamp(&'a TimestampMicrosecondArray),
@@ -214,6 +217,7 @@ impl<'a> Cells<'a> {
             DataType::Decimal128(_, scale) => Values::Decimal(array.as_primitive(), *scale),
             DataType::Utf8 => Values::Text(array.as_string()),
             DataType::Binary => Values::Binary(array.as_binary()),
+            DataType::FixedSizeBinary(16) => Values::Uuid(array.as_fixed_size_binary()),
             DataType::Date32 => Values::Date(array.as_primitive()),
             DataType::Time64(TimeUnit::Microsecond) => Values::Time(array.as_primitive()),
             DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(array.as_primitive()),
@@ -263,7 +267,8 @@ impl<'a> Cells<'a> {
             Values::Text(array) => return push_string(array.value(row).as_bytes(), out),
             Values::Float32(array) => !array.value(row).is_finite(),
             Values::Float64(array) => !array.value(row).is_finite(),
-            Values::Binary(_) | Values::Date(_) | Values::Time(_) | Values::Timestamp(_) | Values::Interval(_) => true,
+            Values::Binary(_) | Values::Uuid(_) | Values::Date(_) | Values::Time(_) => true,
+            Values::Timestamp(_) | Values::Interval(_) => true,
             _ => false,
         };
         if in_quotes {
@@ -293,6 +298,7 @@ impl<'a> Cells<'a> {
             Values::Decimal(array, scale) => number::push_decimal(out, array.value(row), *scale),
             Values::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Values::Binary(array) => base64::encode(array.value(row), out),
+            Values::Uuid(array) => uuid::push(array.value(row), out),
             Values::Date(array) => calendar::push_date(out, array.value(row).into()),
             Values::Time(array) => calendar::push_time(out, array.value(row)),
             Values::Timestamp(array) => calendar::push_timestamp(out, array.value(row)),

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64T
 use hashbrown::HashMap;
 
 use super::accumulator::{Accumulator, Selected, of_type, out_of_range, set};
-use crate::decimal::{limit_of, mean};
+use crate::decimal::{self, limit_of, mean};
 use crate::graph::{AggregateCall, AggregateFunction};
 use crate::operator::codec::{Reader, write_i64, write_i128};
 use crate::table::Slot;
@@ -217,7 +217,7 @@ impl Accumulator for IntegerSums {
             Finish::Decimal { limit } => self.decimals(slots, |slot, _| within(self.narrow(slot)?, limit))?,
             Finish::DecimalMean { factor, limit } => self.decimals(slots, |slot, count| {
                 let scaled = self.wide(slot).checked_mul(i256::from_i128(factor))?;
-                let mean = scaled.checked_div(i256::from_i128(i128::from(count)))?;
+                let mean = decimal::quotient(scaled, i256::from_i128(i128::from(count)))?;
                 within(mean.to_i128()?, limit)
             })?,
         };

@@ -7,6 +7,7 @@ use arrow::datatypes::Float64Type;
 use weir_state::{Keyspace, MemoryStore, Reader, RelationId, Store};
 
 use super::*;
+use crate::format::uuid;
 use crate::graph::{NodeId, NodeKind};
 use crate::operator::build;
 use crate::operator::trial::{Bag, Row, TIMESTAMP, add_batches, batch, input, node};
@@ -149,7 +150,7 @@ fn each_of_equal_rows_has_random_numbers_of_its_own() {
                     assert!(column.values().iter().all(|number| (0.0..1.0).contains(number)));
                     numbers.extend(column.values().iter().map(|number| number.to_bits()));
                 }
-                names.extend(batch.column(2).as_string::<i32>().iter().flatten().map(str::to_string));
+                names.extend(batch.column(2).as_fixed_size_binary().iter().flatten().map(uuid::text));
             }
         }
         assert_eq!((numbers.len(), names.len()), (2004, 1002));

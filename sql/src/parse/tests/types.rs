@@ -51,7 +51,6 @@ fn types_that_would_not_be_kept_are_refused() {
         ("TIMETZ", "write TIMESTAMPTZ or TIME"),
         ("INT(11)", "whole numbers take no width"),
         ("MEDIUMINT UNSIGNED", "the types are"),
-        ("UUID", "write TEXT"),
         ("BLOB", "write BYTEA"),
         ("DECIMAL(0)", "DECIMAL has 1 to 76 digits, not 0"),
         ("DECIMAL(5, 7)", "has 0 to 5 digits after the point, not 7"),

@@ -4,25 +4,26 @@
 //!   is held against its digits, too, since 128 bits hold more than 38 of them.
 //! - Dividing by zero is an error, of floats as well.
 //! - A float is computed into its one form ([`weir_engine::float`]).
-//! - Text and floats become each other as PostgreSQL spells them, and a number that its type comes
-//!   only infinitely near is an error.
+//! - A quotient of decimals is rounded ([`quotients`]), and so is a fraction that becomes a whole number
+//!   ([`casts`]).
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Datum, PrimitiveArray, StringArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Datum, PrimitiveArray};
+use arrow::compute::kernels::concat_elements::concat_elements_utf8;
 use arrow::compute::kernels::numeric;
-use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Decimal128Type, Decimal256Type, Float32Type,
     Float64Type,
 };
 use arrow::error::ArrowError;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::{ColumnarValue, Operator};
 use weir_engine::float;
-use weir_engine::format::sql_type;
+
+use super::{casts, quotients};
+use crate::plan::scalars::size;
 
 /// Functions that give one of their arguments as it is, or a part of it.
 const SELECTING: [&str; 13] = [
@@ -41,19 +42,14 @@ const SELECTING: [&str; 13] = [
     "map_extract",
 ];
 
-const STRICT: CastOptions<'static> = CastOptions {
-    safe: false,
-    format_options: FormatOptions::new(),
-};
-
 /// An operation on one or two values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// `+`, `-`, `*`, `/` or `%` of two numbers of a kind.
+    /// `+`, `-`, `*`, `/` or `%` of two numbers of a kind; `||` of texts.
     Arithmetic(Operator),
     /// `-` of one.
     Negation,
-    /// From floats to text and back, and to shorter floats.
+    /// One that is done otherwise than in DataFusion ([`casts`]).
     Cast(DataType),
     /// Nothing but the one form of what a function gave.
     Form,
@@ -64,7 +60,13 @@ impl Operation {
     pub fn binary(op: Operator, left: &DataType, right: &DataType) -> Option<Operation> {
         use Operator::*;
         let of_a_kind = (left.is_decimal() && right.is_decimal()) || (left == right && is_number(left));
-        (matches!(op, Plus | Minus | Multiply | Divide | Modulo) && of_a_kind).then_some(Operation::Arithmetic(op))
+        let texts = *left == DataType::Utf8 && *right == DataType::Utf8;
+        let ours = match op {
+            Plus | Minus | Multiply | Divide | Modulo => of_a_kind,
+            StringConcat => texts,
+            _ => false,
+        };
+        ours.then_some(Operation::Arithmetic(op))
     }
 
     /// What stands for the negation of a type.
@@ -74,10 +76,7 @@ impl Operation {
 
     /// What stands for a cast.
     pub fn cast(from: &DataType, to: &DataType) -> Option<Operation> {
-        let ours = (from.is_floating() && *to == DataType::Utf8)
-            || (matches!(from, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) && is_float(to))
-            || (*from == DataType::Float64 && *to == DataType::Float32);
-        ours.then(|| Operation::Cast(to.clone()))
+        casts::is_ours(from, to).then(|| Operation::Cast(to.clone()))
     }
 
     /// What stands around a function that gives values of this type.
@@ -92,6 +91,7 @@ impl Operation {
             Operation::Arithmetic(Operator::Minus) | Operation::Negation => "-",
             Operation::Arithmetic(Operator::Multiply) => "*",
             Operation::Arithmetic(Operator::Divide) => "/",
+            Operation::Arithmetic(Operator::StringConcat) => "||",
             Operation::Arithmetic(_) => "%",
             Operation::Cast(_) => "weir_cast",
             Operation::Form => "weir_form",
@@ -110,6 +110,9 @@ impl Operation {
 
     /// Its result; a single value where all arguments are.
     pub fn evaluate(&self, args: &[ColumnarValue]) -> Result<ColumnarValue> {
+        if let (Operation::Arithmetic(Operator::StringConcat), [left, right]) = (self, args) {
+            return joined(left, right);
+        }
         let all_scalars = args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let computed = match args {
             [ColumnarValue::Array(left), ColumnarValue::Array(right)] => self.two(left, right),
@@ -140,12 +143,14 @@ impl Operation {
             Operator::Plus => numeric::add(left, right),
             Operator::Minus => numeric::sub(left, right),
             Operator::Multiply => numeric::mul(left, right),
+            Operator::Divide if left.get().0.data_type().is_decimal() => quotients::divided(left, right),
             Operator::Divide => no_zero_below(left, right).and_then(|()| numeric::div(left, right)),
             _ => no_zero_below(left, right).and_then(|()| numeric::rem(left, right)),
         };
         match (computed, left.get().0.data_type()) {
             // The library shows numbers without their points.
             (Err(ArrowError::ArithmeticOverflow(_)), kind) if kind.is_decimal() => Err(too_long(kind)),
+            (Ok(computed), kind) if is_float(kind) => no_overflow(left, right, computed),
             (Ok(computed), _) => within_its_digits(computed),
             (failed, _) => failed,
         }
@@ -155,21 +160,67 @@ impl Operation {
         match self {
             Operation::Negation => numeric::neg(value),
             Operation::Form => Ok(value.clone()),
-            Operation::Cast(to) => converted(value, to),
+            Operation::Cast(to) => casts::converted(value, to),
             Operation::Arithmetic(op) => Err(ArrowError::InvalidArgumentError(format!("{op} of one value"))),
         }
     }
 }
 
-fn is_float(kind: &DataType) -> bool {
+/// Fails where a float has become infinite of finite ones.
+fn no_overflow(left: &dyn Datum, right: &dyn Datum, computed: ArrayRef) -> Result<ArrayRef, ArrowError> {
+    fn check<T: ArrowPrimitiveType>(
+        sides: [(&dyn Array, bool); 2],
+        computed: &dyn Array,
+        is_infinite: fn(T::Native) -> bool,
+    ) -> Result<(), ArrowError> {
+        let computed = computed.as_primitive::<T>();
+        let at = |(side, single): (&dyn Array, bool), row: usize| {
+            side.as_primitive::<T>().value(if single { 0 } else { row })
+        };
+        let overflows = |row: usize| {
+            computed.is_valid(row)
+                && is_infinite(computed.value(row))
+                && !sides.into_iter().any(|side| is_infinite(at(side, row)))
+        };
+        match computed.values().iter().any(|value| is_infinite(*value)) && (0..computed.len()).any(overflows) {
+            true => Err(ArrowError::ArithmeticOverflow("the result is out of range".to_string())),
+            false => Ok(()),
+        }
+    }
+    let sides = [left.get(), right.get()];
+    match computed.data_type() {
+        DataType::Float64 => check::<Float64Type>(sides, computed.as_ref(), f64::is_infinite)?,
+        _ => check::<Float32Type>(sides, computed.as_ref(), f32::is_infinite)?,
+    }
+    Ok(computed)
+}
+
+/// Texts, one behind the other, of no more bytes than a value may have.
+fn joined(left: &ColumnarValue, right: &ColumnarValue) -> Result<ColumnarValue> {
+    let rows = [left, right].map(|side| match side {
+        ColumnarValue::Array(column) => Some(column.len()),
+        ColumnarValue::Scalar(_) => None,
+    });
+    let rows = rows.into_iter().flatten().next();
+    size::check_joined(left, right, rows.unwrap_or(1))?;
+    let (first, second) = (left.to_array(rows.unwrap_or(1))?, right.to_array(rows.unwrap_or(1))?);
+    let texts = concat_elements_utf8(first.as_string::<i32>(), second.as_string::<i32>())?;
+    let texts: ArrayRef = Arc::new(texts);
+    Ok(match rows {
+        Some(_) => ColumnarValue::Array(texts),
+        None => ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?),
+    })
+}
+
+pub(super) fn is_float(kind: &DataType) -> bool {
     matches!(kind, DataType::Float32 | DataType::Float64)
 }
 
 fn is_number(kind: &DataType) -> bool {
-    kind.is_integer() || is_float(kind) || kind.is_decimal()
+    kind.is_integer() || is_float(kind) || kind..is_decimal()
 }
 
-fn too_long(kind: &DataType) -> ArrowError {
+pub(super) fn too_long(kind: &DataType) -> ArrowError {
     let digits = match kind {
         DataType::Decimal256(..) => DECIMAL256_MAX_PRECISION,
         _ => DECIMAL128_MAX_PRECISION,
@@ -239,95 +290,11 @@ fn no_zero_below(left: &dyn Datum, right: &dyn Datum) -> Result<(), ArrowError> 
     }
 }
 
-fn converted(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    match (value.data_type(), to) {
-        (from, DataType::Utf8) if from.is_floating() => spelled(value),
-        (DataType::Float64, DataType::Float32) => {
-            let column = value.as_primitive::<Float64Type>();
-            let narrow = |wide: f64| match wide as f32 {
-                narrow if narrow.is_infinite() && wide.is_finite() => {
-                    Err(misfit(&format!("{wide:?}"), to, "it is out of range"))
-                }
-                narrow => Ok(narrow),
-            };
-            Ok(Arc::new(column.try_unary::<_, Float32Type, _>(narrow)?))
-        }
-        _ => read(value, to),
-    }
-}
-
-/// Floats as text.
-fn spelled(value: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let options = FormatOptions::new();
-    let formatter = ArrayFormatter::try_new(value.as_ref(), &options)?;
-    let wide = cast_with_options(value, &DataType::Float64, &STRICT)?;
-    let wide = wide.as_primitive::<Float64Type>();
-    let text = |row: usize| -> Result<Option<String>, ArrowError> {
-        if value.is_null(row) {
-            return Ok(None);
-        }
-        match float::word(wide.value(row)) {
-            Some(word) => Ok(Some(word.to_string())),
-            None => formatter.value(row).try_to_string().map(Some),
-        }
-    };
-    let texts = (0..value.len())
-        .map(text)
-        .collect::<Result<StringArray, ArrowError>>()?;
-    Ok(Arc::new(texts))
-}
-
-/// Text as floats.
-fn read(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    let text = cast_with_options(value, &DataType::Utf8, &STRICT)?;
-    let texts = text.as_string::<i32>();
-    let parse = |text: &str| float::parse(text).map_err(|why| misfit(text, to, why));
-    let wide = texts.iter().map(|text| text.map(parse).transpose());
-    let wide: ArrayRef = Arc::new(wide.collect::<Result<PrimitiveArray<Float64Type>, ArrowError>>()?);
-    match to {
-        DataType::Float64 => Ok(wide),
-        _ => converted(&wide, to),
-    }
-}
-
-fn misfit(value: &str, to: &DataType, why: &str) -> ArrowError {
-    ArrowError::CastError(format!("'{value}' is no {}: {why}", sql_type(to)))
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::array::{Decimal128Array, Float64Array};
 
     use super::*;
-
-    fn text(of: f64) -> String {
-        let array: ArrayRef = Arc::new(Float64Array::from(vec![of]));
-        converted(&array, &DataType::Utf8)
-            .unwrap()
-            .as_string::<i32>()
-            .value(0)
-            .to_string()
-    }
-
-    #[test]
-    fn floats_are_spelled_and_read_as_postgres_does() {
-        assert_eq!(
-            [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.5].map(text),
-            ["Infinity", "-Infinity", "NaN", "0.5"]
-        );
-        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("-Infinity"), None, Some(" 2.5 ")]));
-        let read = converted(&texts, &DataType::Float32).unwrap();
-        let read: Vec<Option<f32>> = read.as_primitive::<Float32Type>().iter().collect();
-        assert_eq!(read, [Some(f32::NEG_INFINITY), None, Some(2.5)]);
-        for (text, to) in [
-            ("1e400", DataType::Float64),
-            ("1e39", DataType::Float32),
-            ("x", DataType::Float64),
-        ] {
-            let texts: ArrayRef = Arc::new(StringArray::from(vec![text]));
-            assert!(converted(&texts, &to).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn decimals_keep_to_their_digits() {

@@ -3,9 +3,12 @@
 //! A single value has [`LARGEST_VALUE`] bytes at most, and the values of the rows that are computed
 //! together [`LARGEST_COLUMN`]: a column's texts lie behind each other in one piece of memory.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Date32Type, Int64Type, IntervalMonthDayNanoType, TimestampNanosecondType};
 use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::functions::regex::regexpcount::regexp_count_func;
 use datafusion::logical_expr::ColumnarValue;
 
 /// Bytes that a value may have which a function makes of smaller ones.
@@ -28,10 +31,16 @@ pub enum Growth {
     Resize,
     /// From one value to another in steps; up to the last, or with it.
     Range,
+    /// What matches a regular expression for another text.
+    RegexReplace,
+    /// All arguments behind each other.
+    Sum,
+    /// All arguments behind each other, with the first between them.
+    SumWithSeparator,
 }
 
 /// The functions that grow.
-pub const GROWING: [(&str, Growth); 8] = [
+pub const GROWING: [(&str, Growth); 15] = [
     ("repeat", Growth::Repeat),
     ("lpad", Growth::Pad),
     ("rpad", Growth::Pad),
@@ -40,6 +49,13 @@ pub const GROWING: [(&str, Growth); 8] = [
     ("array_resize", Growth::Resize),
     ("range", Growth::Range),
     ("generate_series", Growth::Range),
+    ("regexp_replace", Growth::RegexReplace),
+    ("concat", Growth::Sum),
+    ("concat_ws", Growth::SumWithSeparator),
+    ("overlay", Growth::Sum),
+    ("array_append", Growth::Sum),
+    ("array_prepend", Growth::Sum),
+    ("array_concat", Growth::Sum),
 ];
 
 impl Growth {
@@ -115,9 +131,51 @@ impl Growth {
                         .saturating_mul(8),
                 )
             }
+            (Growth::RegexReplace, [text, regex, to, flags @ ..]) => {
+                let flags = flags.first().and_then(|flags| flags.text(row)).unwrap_or("");
+                Some(replaced(text.text(row)?, regex.text(row)?, to.text(row)?, flags))
+            }
+            (Growth::Sum, args) => Some(args.iter().filter_map(|arg| arg.bytes(row)).sum()),
+            (Growth::SumWithSeparator, [separator, args @ ..]) => {
+                let between = separator.bytes(row)?.saturating_mul(args.len() as u64);
+                Some(args.iter().filter_map(|arg| arg.bytes(row)).sum::<u64>() + between)
+            }
             _ => None,
         }
     }
+}
+
+/// Fails if texts joined by `||` would be too large. Both columns have `rows` values, or one for all.
+pub fn check_joined(left: &ColumnarValue, right: &ColumnarValue, rows: usize) -> Result<()> {
+    Growth::Sum.check("||", &[left.clone(), right.clone()], rows)
+}
+
+/// Bytes that a text has at most when all that matches is replaced.
+fn replaced(text: &str, regex: &str, to: &str, flags: &str) -> u64 {
+    /// Up to so many bytes it isn't worth to count what matches.
+    const SMALL: u64 = 64 << 10;
+    let references = to.matches(['\\', '$']).count();
+    let of_matches = |matches: usize| {
+        let (text, to) = (text.len() as u64, to.len() as u64);
+        text.saturating_mul(references as u64 + 1)
+            .saturating_add(to.saturating_mul(matches as u64))
+    };
+    if !flags.contains('g') {
+        return of_matches(1);
+    }
+    let most = of_matches(text.chars().count() + 1);
+    if most <= SMALL {
+        return most;
+    }
+    let one = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+    let flags = flags.replace('g', "");
+    let start: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let counted = regexp_count_func(&[one(text), one(regex), start, one(&flags)]);
+    // Of a wrong expression the function itself says what is wrong.
+    let counted = counted
+        .ok()
+        .and_then(|count| Some(count.as_primitive_opt::<Int64Type>()?.value(0)));
+    counted.map_or(0, |matches| of_matches(usize::try_from(matches).unwrap_or(0)))
 }
 
 /// An argument: an array with a value for each row, or with one for all.
@@ -218,10 +276,6 @@ fn readable(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Int64Array, StringArray};
-
     use super::*;
 
     fn text(value: &str) -> ColumnarValue {
@@ -244,6 +298,14 @@ mod tests {
             refused(Growth::Replace, &[text("abc"), text("b"), text("xyz")], 1),
             None
         );
+        let long = "x".repeat(100_000);
+        let few = [
+            text(&long),
+            text("y"),
+            text("0123456789".repeat(100).as_str()),
+            text("g"),
+        ];
+        assert_eq!(refused(Growth::RegexReplace, &few, 1), None);
         assert_eq!(refused(Growth::Range, &[number(1), number(1000), number(2)], 1), None);
         assert_eq!(
             refused(Growth::Range, &[number(1), number(i64::MAX), number(-1)], 1),
@@ -269,6 +331,9 @@ mod tests {
         of_a_value(Growth::Range, &[number(i64::MIN), number(i64::MAX)]);
         let long = "x".repeat(10_000);
         of_a_value(Growth::Replace, &[text(&long), text("x"), text(&long)]);
+        of_a_value(Growth::RegexReplace, &[text(&long), text("X"), text(&long), text("gi")]);
+        let half = "x".repeat(10 << 20);
+        of_a_value(Growth::Sum, &[text(&half), text(&half)]);
     }
 
     #[test]

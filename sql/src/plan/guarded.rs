@@ -1,0 +1,130 @@
+//! AND and OR whose operands may fail: what one operand decides, no other can make an error.
+//!
+//! `v <> 0 AND 10 / v > 2` is false where v is 0, whichever side is computed first, and whichever the
+//! optimizer puts first. So wherever an operand may fail ([`can_fail`]) the operators are replaced, after
+//! all rules have seen them, by ones that compute what failed again over the rows that are left open
+//! ([`deciding`]): in plans that DataFusion runs by a function of lambdas ([`function`]), in the
+//! expressions of graphs by [`expr::Guarded`].
+//!
+//! Likewise the argument of an aggregate is computed where its FILTER holds only ([`FilteredArguments`]).
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, when};
+use datafusion::optimizer::AnalyzerRule;
+
+mod deciding;
+mod expr;
+mod fallible;
+mod function;
+
+pub use expr::{Guarded, guarded};
+pub use fallible::can_fail;
+pub use function::passing_errors;
+
+/// Which of the two operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Connective {
+    /// False decides.
+    And,
+    /// True decides.
+    Or,
+}
+
+impl Connective {
+    fn of(op: Operator) -> Option<Connective> {
+        match op {
+            Operator::And => Some(Connective::And),
+            Operator::Or => Some(Connective::Or),
+            _ => None,
+        }
+    }
+
+    /// The operand's value that decides.
+    fn deciding(self) -> bool {
+        self == Connective::Or
+    }
+
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Connective::And => "AND",
+            Connective::Or => "OR",
+        }
+    }
+}
+
+/// The plan with guarding operators. For a plan that no rule looks at any more.
+pub fn in_plan(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan.transform_up_with_subqueries(|node| {
+        let schema = merge_schema(&node.inputs());
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let done = expr.transform_up(|expr| as_function(expr, &schema))?;
+            Ok(done.update_data(|expr| name.restore(expr)))
+        })
+    })
+    .map(|done| done.data)
+}
+
+fn as_function(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::BinaryExpr(BinaryExpr { op, .. }) = &expr else {
+        return Ok(Transformed::no(expr));
+    };
+    let Some(connective) = Connective::of(*op).filter(|_| can_fail(&expr, schema)) else {
+        return Ok(Transformed::no(expr));
+    };
+    let mut operands = Vec::new();
+    function::flatten(expr, connective, &mut operands);
+    Ok(Transformed::yes(function::call(connective, operands)))
+}
+
+/// Computes an aggregate's argument where its FILTER holds only, if the argument may fail.
+#[derive(Debug)]
+pub struct FilteredArguments;
+
+impl AnalyzerRule for FilteredArguments {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|node| {
+            let schema = merge_schema(&node.inputs());
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let done = expr.transform_up(|expr| where_it_counts(expr, &schema))?;
+                Ok(done.update_data(|expr| name.restore(expr)))
+            })
+        })
+        .map(|done| done.data)
+    }
+
+    fn name(&self) -> &str {
+        "filtered_arguments"
+    }
+}
+
+fn where_it_counts(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let (filter, args) = match &mut expr {
+        Expr::AggregateFunction(call) => (&call.params.filter, &mut call.params.args),
+        Expr::WindowFunction(call) => (&call.params.filter, &mut call.params.args),
+        _ => return Ok(Transformed::no(expr)),
+    };
+    let Some(filter) = filter.clone() else {
+        return Ok(Transformed::no(expr));
+    };
+    let mut changed = false;
+    for arg in args {
+        if can_fail(arg, schema) && !is_constant(arg) {
+            *arg = when((*filter).clone(), arg.clone()).end()?;
+            changed = true;
+        }
+    }
+    Ok(Transformed::new(expr, changed, TreeNodeRecursion::Continue))
+}
+
+fn is_constant(expr: &Expr) -> bool {
+    expr.column_refs().is_empty()
+}

@@ -1,0 +1,270 @@
+//! Which types may be compared, and what text that stands in a query is read as.
+//!
+//! DataFusion compares TEXT with numbers and times by reading the text, in every row, and so fails for
+//! the first row in which it spells none. As in PostgreSQL there is no such operator here; but a string
+//! in the query has no type of its own, takes the other side's, and has to spell one of it.
+//!
+//! A DECIMAL divided by a number is made longer here ([`longer_quotient`]), before types are made to fit.
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::optimizer::AnalyzerRule;
+use weir_engine::float;
+use weir_engine::format::sql_type;
+use weir_engine::format::uuid::{self, UUID};
+
+use super::times;
+
+/// Holds comparisons to their types, before these are made to fit.
+#[derive(Debug)]
+pub struct Kinds;
+
+impl AnalyzerRule for Kinds {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|node| {
+            if let LogicalPlan::Join(join) = &node {
+                for (left, right) in &join.on {
+                    let (one, other) = (left.get_type(join.left.schema())?, right.get_type(join.right.schema())?);
+                    comparable(&one, Operator::Eq, &other)?;
+                }
+            }
+            let schema = merge_schema(&node.inputs());
+            let names = NamePreserver::new(&node);
+            let done = node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let done = expr.transform_up(|expr| meant(expr, &schema))?;
+                Ok(done.update_data(|expr| name.restore(expr)))
+            })?;
+            // What is below may have changed its types.
+            done.map_data(LogicalPlan::recompute_schema)
+        })
+        .map(|done| done.data)
+    }
+
+    fn name(&self) -> &str {
+        "kinds"
+    }
+}
+
+/// An expression over `schema`, held to its types.
+pub fn held(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    expr.transform_up(|expr| meant(expr, schema)).map(|done| done.data)
+}
+
+fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    fitted(expr, schema)?.transform_data(|expr| Ok(times::meant(expr, schema)))
+}
+
+fn fitted(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {
+            let (left, right) = pair(*left, op, *right, schema)?;
+            let (left, right) = (Box::new(left), Box::new(right));
+            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op == Operator::Divide => {
+            let left = longer_quotient(*left, &right, schema);
+            let changed = left.transformed;
+            let left = Box::new(left.data);
+            let whole = Expr::BinaryExpr(BinaryExpr { left, op, right });
+            Ok(if changed {
+                Transformed::yes(whole)
+            } else {
+                Transformed::no(whole)
+            })
+        }
+        Expr::Between(mut between) => {
+            let value = (*between.expr).clone();
+            let (_, low) = pair(value.clone(), Operator::GtEq, *between.low, schema)?;
+            let (value, high) = pair(value, Operator::LtEq, *between.high, schema)?;
+            (between.expr, between.low, between.high) = (Box::new(value), Box::new(low), Box::new(high));
+            Ok(Transformed::yes(Expr::Between(between)))
+        }
+        Expr::InList(mut list) => {
+            for item in &mut list.list {
+                *item = pair((*list.expr).clone(), Operator::Eq, item.clone(), schema)?.1;
+            }
+            Ok(Transformed::yes(Expr::InList(list)))
+        }
+        Expr::InSubquery(subquery) => {
+            let inner = subquery.subquery.subquery.schema().field(0).data_type().clone();
+            if let (false, Ok(outer)) = (is_untyped(&subquery.expr), subquery.expr.get_type(schema)) {
+                comparable(&outer, Operator::Eq, &inner)?;
+            }
+            Ok(Transformed::no(Expr::InSubquery(subquery)))
+        }
+        Expr::ScalarFunction(call) if call.func.name() == "date_bin" => {
+            call.args.first().map_or(Ok(()), has_unit)?;
+            Ok(Transformed::no(Expr::ScalarFunction(call)))
+        }
+        Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Interval(_)) => {
+            has_unit(&cast.expr)?;
+            Ok(Transformed::no(Expr::Cast(cast)))
+        }
+        Expr::Case(case) => {
+            if let Some(value) = &case.expr {
+                for (when, _) in &case.when_then_expr {
+                    pair((**value).clone(), Operator::Eq, (**when).clone(), schema)?;
+                }
+            }
+            Ok(Transformed::no(Expr::Case(case)))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// Whether an operator compares.
+pub fn is_comparison(op: Operator) -> bool {
+    use Operator::*;
+    matches!(
+        op,
+        Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom
+    )
+}
+
+/// Both sides of a comparison, a string that stands in the query as a value of the other's type.
+fn pair(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let (Ok(one), Ok(other)) = (left.get_type(schema), right.get_type(schema)) else {
+        return Ok((left, right));
+    };
+    match (is_untyped(&left), is_untyped(&right)) {
+        (true, true) => Ok((left, right)),
+        (true, false) => Ok((spelled(left, &other)?, right)),
+        (false, true) => {
+            let right = spelled(right, &one)?;
+            Ok((left, right))
+        }
+        (false, false) => {
+            comparable(&one, op, &other)?;
+            Ok((left, right))
+        }
+    }
+}
+
+/// Whether it is a string in the query, which may be of any type.
+fn is_untyped(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if value.data_type().is_string())
+}
+
+/// Whether a string that is an interval says of what: a bare number would be months.
+fn has_unit(expr: &Expr) -> Result<()> {
+    match expr {
+        Expr::Literal(value, _) => match value.try_as_str() {
+            Some(Some(text)) if !interval_has_unit(text) => {
+                plan_err!("the interval '{text}' has no unit; write '{} seconds'", text.trim())
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Whether an interval is written with units, or as hours and minutes.
+pub fn interval_has_unit(text: &str) -> bool {
+    text.contains(|c: char| c.is_alphabetic() || c == ':') || text.trim().is_empty()
+}
+
+fn comparable(left: &DataType, op: Operator, right: &DataType) -> Result<()> {
+    let fits = match (left.is_string(), right.is_string()) {
+        (true, true) | (false, false) => true,
+        (true, false) => is_text_like(right),
+        (false, true) => is_text_like(left),
+    };
+    match fits {
+        true => Ok(()),
+        false => plan_err!(
+            "operator does not exist: {} {op} {}; CAST one side to the type of the other",
+            sql_type(left),
+            sql_type(right)
+        ),
+    }
+}
+
+fn is_text_like(kind: &DataType) -> bool {
+    matches!(kind, DataType::Null | DataType::Dictionary(..))
+}
+
+/// A string as a number, where the other side is one. (Times and others are read as they are made to fit.)
+fn spelled(literal: Expr, kind: &DataType) -> Result<Expr> {
+    let Expr::Literal(value, metadata) = &literal else {
+        return Ok(literal);
+    };
+    let Some(Some(text)) = value.try_as_str() else {
+        return Ok(literal);
+    };
+    let text = text.trim();
+    let read = match kind {
+        DataType::Float32 | DataType::Float64 => float::parse(text).ok().map(|read| ScalarValue::Float64(Some(read))),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => decimal(text),
+        kind if kind.is_integer() => ScalarValue::from(text)
+            .cast_to(kind)
+            .ok()
+            .filter(|read| !read.is_null()),
+        &UUID => uuid::parse(text)
+            .ok()
+            .map(|value| ScalarValue::FixedSizeBinary(16, Some(value.to_vec()))),
+        DataType::Boolean => boolean(text).map(|read| ScalarValue::Boolean(Some(read))),
+        _ => return Ok(literal),
+    };
+    match read {
+        Some(read) => Ok(Expr::Literal(read, metadata.clone())),
+        None => plan_err!("'{text}' is no {}", sql_type(kind)),
+    }
+}
+
+/// A number with all digits that are written.
+fn decimal(text: &str) -> Option<ScalarValue> {
+    let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let kind = DataType::Decimal128(38, i8::try_from(digits).ok().filter(|digits| *digits <= 38)?);
+    ScalarValue::from(text)
+        .cast_to(&kind)
+        .ok()
+        .filter(|read| !read.is_null())
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "t" | "true" | "y" | "yes" | "on" | "1" => Some(true),
+        "f" | "false" | "n" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// Digits behind the point that a quotient has, if there is room for them.
+pub const QUOTIENT_SCALE: i16 = 16;
+/// Digits that DataFusion gives a quotient beyond those of what is divided.
+const MORE_DIGITS: i16 = 4;
+
+/// What is divided, with zeros behind its last digit, so that the quotient has 16 digits behind its point
+/// where 38 in all leave room for them.
+fn longer_quotient(left: Expr, right: &Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let digits = |expr: &Expr| match expr.get_type(schema) {
+        Ok(DataType::Decimal128(precision, scale)) => Some((i16::from(precision), i16::from(scale), true)),
+        Ok(kind) if kind.is_integer() => Some(match kind.primitive_width() {
+            Some(1) => (3, 0, false),
+            Some(2) => (5, 0, false),
+            Some(4) => (10, 0, false),
+            _ => (20, 0, false),
+        }),
+        _ => None,
+    };
+    let (Some((precision, scale, one)), Some((_, below, other))) = (digits(&left), digits(right)) else {
+        return Transformed::no(left);
+    };
+    let whole = precision - scale;
+    let room = 38 - whole - below;
+    let wanted = QUOTIENT_SCALE.min(room) - MORE_DIGITS;
+    if !(one || other) || wanted <= scale {
+        return Transformed::no(left);
+    }
+    let (Ok(digits), Ok(scale)) = (u8::try_from(whole + wanted), i8::try_from(wanted)) else {
+        return Transformed::no(left);
+    };
+    let longer = DataType::Decimal128(digits, scale);
+    Transformed::yes(Expr::Cast(Cast::new(Box::new(left), longer)))
+}

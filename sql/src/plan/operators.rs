@@ -1,0 +1,212 @@
+//! Operators that DataFusion reads otherwise than PostgreSQL, in words that it reads right.
+//!
+//! - `x = ANY (array)` and `x <> ALL (array)` are calls of our own ([`super::scalars::quantified`]), which
+//!   know what a NULL in the array means.
+//! - `x SIMILAR TO 'pattern'` is `x ~ 'regular expression'` ([`similar`]).
+//! - An array's element is NULL where its number is below 1, and a slice `a[m:n]` is cut to what there is.
+
+use std::ops::ControlFlow;
+
+use arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
+use datafusion::functions_nested::expr_fn::{array_element, array_slice};
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
+use datafusion::logical_expr::{Expr as Planned, ExprSchemable, GetFieldAccess, lit};
+use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr, Subscript, VisitMut};
+
+use super::{kinds, similar};
+use crate::walk::{Flow, Visitor, walk};
+use crate::{Error, Result};
+
+/// Replaces these operators in a syntax tree.
+pub fn as_meant<T: VisitMut>(tree: &mut T) -> Result<()> {
+    match walk(tree, &mut Operators) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(*error),
+    }
+}
+
+struct Operators;
+
+impl Visitor for Operators {
+    fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
+        match replace(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(Box::new(error)),
+        }
+    }
+}
+
+fn replace(expr: &mut Expr) -> Result<()> {
+    let replaced = match expr {
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } if !is_query(right) => quantified("weir_any", left, compare_op, right)?,
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } if !is_query(right) => quantified("weir_all", left, compare_op, right)?,
+        Expr::SimilarTo {
+            negated,
+            expr,
+            pattern,
+            escape_char,
+        } => similar_to(*negated, expr, pattern, escape_char.as_ref())?,
+        Expr::Interval(interval) => return with_unit(interval),
+        Expr::CompoundFieldAccess { access_chain, .. } => {
+            access_chain.iter_mut().for_each(with_bounds);
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    *expr = replaced;
+    Ok(())
+}
+
+fn is_query(expr: &Expr) -> bool {
+    match expr {
+        Expr::Subquery(_) => true,
+        Expr::Nested(inner) => is_query(inner),
+        _ => false,
+    }
+}
+
+fn quantified(function: &str, left: &Expr, op: &BinaryOperator, right: &Expr) -> Result<Expr> {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    if !matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq) {
+        return Err(Error::new(format!(
+            "ANY and ALL of an array go with =, <>, <, <=, > and >=, not with {op}; unnest() gives its elements as rows"
+        )));
+    }
+    let op = string(&op.to_string());
+    Ok(call(function, vec![left.clone(), right.clone(), op]))
+}
+
+fn similar_to(negated: bool, expr: &Expr, pattern: &Expr, escape: Option<&ast::ValueWithSpan>) -> Result<Expr> {
+    let text = |value: &ast::ValueWithSpan| value.value.clone().into_string();
+    let pattern = match pattern {
+        Expr::Value(value) => text(value),
+        _ => None,
+    };
+    let pattern =
+        pattern.ok_or_else(|| Error::new("SIMILAR TO takes a pattern in single quotes; for any other there is ~"))?;
+    let escape = match escape.map(text) {
+        None => Some('\\'),
+        Some(written) => {
+            let mut characters = written.as_deref().unwrap_or("").chars();
+            match (characters.next(), characters.next()) {
+                (one, None) => one,
+                _ => return Err(Error::new("ESCAPE takes one character in single quotes, or none")),
+            }
+        }
+    };
+    let regex = similar::regex(&pattern, escape)
+        .map_err(|why| Error::new(format!("the pattern '{pattern}' of SIMILAR TO {why}")))?;
+    Ok(Expr::Nested(Box::new(Expr::BinaryOp {
+        left: Box::new(Expr::Nested(Box::new(expr.clone()))),
+        op: match negated {
+            true => BinaryOperator::PGRegexNotMatch,
+            false => BinaryOperator::PGRegexMatch,
+        },
+        right: Box::new(string(&regex)),
+    })))
+}
+
+/// A bare number would be months.
+fn with_unit(interval: &ast::Interval) -> Result<()> {
+    let text = match interval.value.as_ref() {
+        Expr::Value(value) => value.value.clone().into_string(),
+        _ => None,
+    };
+    match text {
+        Some(text) if interval.leading_field.is_none() && !kinds::interval_has_unit(&text) => Err(Error::new(format!(
+            "INTERVAL '{text}' has no unit; write INTERVAL '{} seconds'",
+            text.trim()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Bounds of a slice that are left out.
+fn with_bounds(access: &mut AccessExpr) {
+    if let AccessExpr::Subscript(Subscript::Slice {
+        lower_bound,
+        upper_bound,
+        ..
+    }) = access
+    {
+        lower_bound.get_or_insert_with(|| number(1));
+        upper_bound.get_or_insert_with(|| number(i32::MAX));
+    }
+}
+
+fn number(value: i32) -> Expr {
+    Expr::Value(ast::Value::Number(value.to_string(), false).into())
+}
+
+fn string(text: &str) -> Expr {
+    Expr::Value(ast::Value::SingleQuotedString(text.to_string()).into())
+}
+
+fn call(function: &str, args: Vec<Expr>) -> Expr {
+    let arg = |arg| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg));
+    Expr::Function(ast::Function {
+        name: ast::ObjectName::from(vec![ast::Ident::new(function)]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(ast::FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.into_iter().map(arg).collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// Plans elements and slices of arrays by numbers from 1 on.
+#[derive(Debug)]
+pub struct Subscripts;
+
+impl ExprPlanner for Subscripts {
+    fn plan_field_access(
+        &self,
+        access: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> PlanResult<PlannerResult<RawFieldAccessExpr>> {
+        let RawFieldAccessExpr { expr, field_access } = access;
+        let is_list = expr.get_type(schema).is_ok_and(|kind| kind.is_list());
+        Ok(match field_access {
+            GetFieldAccess::ListIndex { key } if is_list => {
+                PlannerResult::Planned(array_element(expr, at_least(*key, 0)))
+            }
+            GetFieldAccess::ListRange { start, stop, stride } if is_list && *stride == lit(1i64) => {
+                let slice = array_slice(expr, at_least(*start, 1), at_least(*stop, 0), None);
+                PlannerResult::Planned(slice)
+            }
+            field_access => PlannerResult::Original(RawFieldAccessExpr { expr, field_access }),
+        })
+    }
+}
+
+/// A number that counts from `least` on.
+fn at_least(number: Planned, least: i64) -> Planned {
+    match &number {
+        Planned::Literal(value, _) => match value.cast_to(&DataType::Int64) {
+            Ok(ScalarValue::Int64(Some(value))) => lit(value.max(least)),
+            _ => number,
+        },
+        _ => Planned::Case(Case::new(
+            None,
+            vec![(Box::new(number.clone().lt(lit(least))), Box::new(lit(least)))],
+            Some(Box::new(number)),
+        )),
+    }
+}
