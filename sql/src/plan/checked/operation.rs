@@ -217,7 +217,7 @@ pub(super) fn is_float(kind: &DataType) -> bool {
 }
 
 fn is_number(kind: &DataType) -> bool {
-    kind.is_integer() || is_float(kind) || kind..is_decimal()
+    kind.is_integer() || is_float(kind) || kind.is_decimal()
 }
 
 pub(super) fn too_long(kind: &DataType) -> ArrowError {
