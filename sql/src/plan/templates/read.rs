@@ -13,7 +13,16 @@ pub fn read(parts: &[Part], text: &str) -> Result<i64, String> {
     let mut rest = text;
     for (place, part) in parts.iter().enumerate() {
         match part {
-            Part::Text(separators) => rest = passed(separators, rest),
+            Part::Text(separators) => {
+                let signed = matches!(
+                    parts.get(place + 1),
+                    Some(Part::Field {
+                        field: Field::ZoneHours | Field::Zone(_) | Field::Offset,
+                        ..
+                    })
+                );
+                rest = passed(separators, signed, rest);
+            }
             Part::Field { field, ordinal, .. } => {
                 rest = rest.trim_start();
                 if rest.is_empty() {
@@ -51,8 +60,8 @@ pub fn can_read(parts: &[Part]) -> Result<(), String> {
     Ok(())
 }
 
-/// What is left behind text of the template.
-fn passed<'a>(template: &str, mut rest: &'a str) -> &'a str {
+/// What is left behind text of the template; a sign may belong to what comes.
+fn passed<'a>(template: &str, signed: bool, mut rest: &'a str) -> &'a str {
     for expected in template.chars() {
         if expected.is_alphanumeric() {
             let mut characters = rest.chars();
@@ -61,14 +70,8 @@ fn passed<'a>(template: &str, mut rest: &'a str) -> &'a str {
             continue;
         }
         rest = rest.trim_start();
-        let is_separator = |c: char| !c.is_alphanumeric() && c != '+' && c != '-';
-        rest = match rest.strip_prefix(expected).or_else(|| rest.strip_prefix(is_separator)) {
-            Some(behind) => behind,
-            None => match rest.strip_prefix('-') {
-                Some(behind) if !behind.starts_with(char::is_whitespace) => behind,
-                _ => rest,
-            },
-        };
+        let is_separator = |c: char| !c.is_alphanumeric() && !(signed && matches!(c, '+' | '-'));
+        rest = rest.strip_prefix(is_separator).unwrap_or(rest);
     }
     rest
 }
