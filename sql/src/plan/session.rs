@@ -98,8 +98,8 @@ pub fn state() -> &'static SessionState {
         analyzing.push(Arc::new(MeantCalls));
         analyzing.push(Arc::new(CheckedValues));
         let mut running = PhysicalOptimizer::new().rules;
-        // It takes filters below what guards them.
-        running.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+        // They take conditions, or parts of them, below what guards them.
+        running.retain(|rule| !rule.name().starts_with("FilterPushdown") && rule.name() != "ProjectionPushdown");
         running.insert(0, Arc::new(apart::Unions));
         let mut state = SessionStateBuilder::new()
             .with_config(config)
