@@ -27,13 +27,14 @@ pub struct Kinds;
 impl AnalyzerRule for Kinds {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|node| {
+            let schema = merge_schema(&node.inputs());
             if let LogicalPlan::Join(join) = &node {
                 for (left, right) in &join.on {
-                    let (one, other) = (left.get_type(join.left.schema())?, right.get_type(join.right.schema())?);
-                    comparable(&one, Operator::Eq, &other)?;
+                    if let (Ok(one), Ok(other)) = (left.get_type(&schema), right.get_type(&schema)) {
+                        comparable(&one, Operator::Eq, &other)?;
+                    }
                 }
             }
-            let schema = merge_schema(&node.inputs());
             let names = NamePreserver::new(&node);
             let done = node.map_expressions(|expr| {
                 let name = names.save(&expr);
