@@ -1,30 +1,14 @@
-//! BYTEA as text and back, as PostgreSQL spells it: `\x00ff`, or characters with `\\` and octal `\ooo` among
+//! Text as BYTEA, as PostgreSQL spells it: `\x00ff`, or characters with `\\` and octal `\ooo` among
 //! them.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryBuilder, StringBuilder};
+use arrow::array::{ArrayRef, AsArray, BinaryBuilder};
 use arrow::compute::cast_with_options;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use super::casts::{STRICT, misfit};
-
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
-/// Bytes as text.
-pub fn spelled(value: &ArrayRef) -> ArrayRef {
-    let mut made = StringBuilder::new();
-    for bytes in value.as_binary::<i32>() {
-        let text = bytes.map(|bytes| {
-            let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-            let digits = digits.map(|digit| char::from(DIGITS[usize::from(digit)]));
-            std::iter::once('\\').chain(['x']).chain(digits).collect::<String>()
-        });
-        made.append_option(text);
-    }
-    Arc::new(made.finish())
-}
 
 /// Text as bytes.
 pub fn read(value: &ArrayRef) -> Result<ArrayRef, ArrowError> {

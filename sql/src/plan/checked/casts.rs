@@ -4,8 +4,7 @@
 //!   halfway to the even number, both as in PostgreSQL. What its type can't hold is an error.
 //! - A float becomes a DECIMAL by the digits that it is sure to have (15, or 6 of a REAL), rounded.
 //! - A DECIMAL becomes the float that is nearest.
-//! - Text becomes BYTEA by PostgreSQL's spelling, `\\x00ff` or with octal escapes ([`bytes`]), and BYTEA becomes
-//!   the former.
+//! - Text becomes BYTEA by PostgreSQL's spelling, `\x00ff` or with octal escapes ([`bytes`]).
 //! - Text and floats become each other as PostgreSQL spells them, and a number that its type comes
 //!   only infinitely near is an error.
 
@@ -38,7 +37,7 @@ pub fn is_ours(from: &DataType, to: &DataType) -> bool {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             is_float(to) || *to == DataType::Binary || *to == UUID
         }
-        DataType::Binary | DataType::FixedSizeBinary(16) => *to == DataType::Utf8,
+        DataType::FixedSizeBinary(16) => *to == DataType::Utf8,
         from if is_float(from) => {
             *to == DataType::Utf8
                 || to.is_integer()
@@ -68,7 +67,6 @@ pub fn converted(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError
         (DataType::Timestamp(..), _) => times_as_text(value),
         (DataType::FixedSizeBinary(_), _) => Ok(uuids_as_text(value)),
         (_, DataType::FixedSizeBinary(_)) => text_as_uuids(value, to),
-        (DataType::Binary, _) => Ok(bytes::spelled(value)),
         (_, DataType::Binary) => bytes::read(value),
         (from, to) if from.is_floating() && to.is_decimal() => floats_as_decimals(value, to),
         (from, to) if from.is_floating() => whole(value, to),
