@@ -46,6 +46,7 @@ mod now;
 mod numbers;
 mod one_group;
 mod operators;
+mod origin;
 mod percentiles;
 mod query;
 mod refuse;

@@ -12,7 +12,7 @@ use weir_engine::format::{self, Encoding, EncodingKind, Envelope, SinkFormat, sq
 use weir_engine::relation::{ColumnOrigin, Metadata, OnError, RelationId, SourceSpec, TableSpec, WatermarkSpec};
 
 use super::names::folded;
-use super::{errors, expr, session};
+use super::{errors, expr, origin, session};
 use crate::catalog::{Catalog, Definition, Relation, SinkDefinition, TableDefinition};
 use crate::parse::duration_ms;
 use crate::statement::{CreateSink, CreateSource, CreateTable, RelationKind, SinkInput};
@@ -436,7 +436,16 @@ pub fn sink(statement: &CreateSink, id: RelationId, catalog: &Catalog) -> Result
         None if statement.envelope == Envelope::Upsert => unique.clone().unwrap_or_default(),
         None => Vec::new(),
     };
-    if statement.envelope == Envelope::Upsert && !unique.is_some_and(|unique| unique.iter().all(|c| key.contains(c))) {
+    let graph = match &query {
+        Some(view) => Some(&*view.graph),
+        None => catalog.by_id(follow).and_then(|relation| relation.graph()),
+    };
+    let follows = |column: usize| {
+        let mut starts = key.iter();
+        graph.is_some_and(|graph| starts.any(|start| origin::end_follows(graph, *start, column)))
+    };
+    let is_in_key = |column: &usize| key.contains(column) || follows(*column);
+    if statement.envelope == Envelope::Upsert && !unique.is_some_and(|unique| unique.iter().all(is_in_key)) {
         return Err(Error::new(format!(
             "FORMAT UPSERT of sink '{name}' needs key = '…' with columns that are unique in what it delivers"
         )));
