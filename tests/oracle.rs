@@ -16,6 +16,7 @@
 //! ```text
 //! WEIR_ORACLE_CASES=1000000 cargo test --release --locked --test oracle    a longer run
 //! WEIR_ORACLE_SEED=7 …                                                     other cases; 'time' for always others
+//! WEIR_ORACLE_FAILURES=20 …                                                goes on until so many have failed
 //! WEIR_ORACLE_PACE=tasks=2,step=1,seed=17 …                                found scripts as a failure shows it
 //! ```
 
@@ -25,7 +26,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -49,6 +50,10 @@ mod values;
 
 use case::{Case, cases};
 use render::render;
+
+// A case plans much and keeps little.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Cases by hand of a run without WEIR_ORACLE_CASES.
 const CASES: u32 = 20_000;
@@ -75,12 +80,16 @@ const STACK: usize = 64 << 20;
 /// Paces in which each found script is run.
 const PACES: u64 = 24;
 
-fn cases_wanted() -> u32 {
-    let given = env::var("WEIR_ORACLE_CASES").ok();
-    given.map_or(CASES, |text| {
+fn number(variable: &str, default: u32) -> u32 {
+    let given = env::var(variable).ok();
+    given.map_or(default, |text| {
         text.parse()
-            .unwrap_or_else(|_| panic!("WEIR_ORACLE_CASES={text} is no number"))
+            .unwrap_or_else(|_| panic!("{variable}={text} is no number"))
     })
+}
+
+fn cases_wanted() -> u32 {
+    number("WEIR_ORACLE_CASES", CASES)
 }
 
 /// The seed of all that is drawn, which is printed.
@@ -159,11 +168,11 @@ fn runner(config: Config, seed: u32, thread: u32) -> TestRunner {
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
-/// Draws cases until one fails, which is shrunk, written down and described, or another thread has found
-/// one.
-fn draw(way: Way, thread: u32, cases_each: u32, seed: u32, found: &AtomicBool) -> Result<(), String> {
+/// Draws cases. What fails is shrunk, written down and described; when `left` failures have been found, by
+/// whichever thread, the rest is passed over.
+fn draw(way: Way, thread: u32, cases_each: u32, seed: u32, left: &AtomicU32) -> Result<(), String> {
     let (iterations, milliseconds) = match way {
-        Way::ByHand => (4000, 60_000),
+        Way::ByHand => (4000, 30_000),
         Way::Running => (400, 120_000),
     };
     let config = Config {
@@ -173,34 +182,36 @@ fn draw(way: Way, thread: u32, cases_each: u32, seed: u32, found: &AtomicBool) -
         max_shrink_time: milliseconds,
         ..Config::default()
     };
-    // Each way draws cases of its own.
-    let mut runner = runner(config, seed, thread + 100 * way as u32);
-    let drawn = Cell::new(0);
-    let mine = Cell::new(false);
-    let outcome = runner.run(&cases(), |case| {
-        if found.load(Ordering::Relaxed) && !mine.get() {
-            return Ok(());
-        }
-        drawn.set(drawn.get() + 1);
-        let outcome = way.run(&case, drawn.get() % ROCKS_EVERY == 0);
-        if outcome.is_err() {
-            mine.set(true);
-            found.store(true, Ordering::Relaxed);
-        }
-        outcome.map_err(TestCaseError::fail)
-    });
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(TestError::Abort(reason)) => Err(reason.to_string()),
-        Err(TestError::Fail(reason, case)) => {
-            let path = keep(&case, reason.message());
-            Err(format!(
-                "{reason}\nkept as {}:\n\n{}",
-                path.display(),
-                render(&case).script
-            ))
+    let (drawn, mut failures) = (Cell::new(0), Vec::new());
+    // Each way and thread draws cases of its own.
+    let mut runner = runner(config.clone(), seed, thread + 100 * way as u32);
+    while drawn.get() < cases_each && left.load(Ordering::Relaxed) > 0 {
+        let shrinking = Cell::new(false);
+        let outcome = runner.run(&cases(), |case| {
+            if !shrinking.get() && (left.load(Ordering::Relaxed) == 0 || drawn.get() >= cases_each) {
+                return Ok(());
+            }
+            drawn.set(drawn.get() + u32::from(!shrinking.get()));
+            let outcome = way.run(&case, drawn.get() % ROCKS_EVERY == 0);
+            if outcome.is_err() && !shrinking.replace(true) {
+                let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            }
+            outcome.map_err(TestCaseError::fail)
+        });
+        match outcome {
+            Ok(()) => break,
+            Err(TestError::Abort(reason)) => return Err(reason.to_string()),
+            Err(TestError::Fail(reason, case)) => {
+                let path = keep(&case, reason.message());
+                failures.push(format!(
+                    "{reason}\nkept as {}:\n\n{}",
+                    path.display(),
+                    render(&case).script
+                ));
+            }
         }
     }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
 }
 
 fn found() -> PathBuf {
@@ -236,9 +247,9 @@ fn beside(threads: u32, work: impl Fn(u32) -> Result<(), String> + Sync) {
 }
 
 fn draw_all(way: Way, cases: u32) {
-    let (seed, found) = (seed(), AtomicBool::new(false));
+    let (seed, left) = (seed(), AtomicU32::new(number("WEIR_ORACLE_FAILURES", 1)));
     let threads = way.threads();
-    beside(threads, |thread| draw(way, thread, cases.div_ceil(threads), seed, &found));
+    beside(threads, |thread| draw(way, thread, cases.div_ceil(threads), seed, &left));
 }
 
 #[test]

@@ -316,8 +316,7 @@ fn relation() -> impl Strategy<Value = Relation> {
         1 => Just(Kind::Small),
         1 => Just(Kind::Unsigned),
         1 => Just(Kind::Bool),
-        1 => Just(Kind::Date),
-        1 => Just(Kind::Span)
+        1 => Just(Kind::Date)
     ];
     (origin, vec(kind, 1..5), prop::bool::weighted(0.7)).prop_map(|(origin, mut kinds, watermark)| {
         if origin == Origin::Source {

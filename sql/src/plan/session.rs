@@ -64,7 +64,8 @@ pub fn state() -> &'static SessionState {
         config.options_mut().sql_parser.parse_float_as_decimal = true;
         // Many partners of a row are many batches.
         config.options_mut().execution.enforce_batch_size_in_joins = true;
-        // Its two planners do not always agree on whether a column can be NULL, where VALUES meet a UNION.
+        // Its two planners do not always agree on whether a column can be NULL: where VALUES meet a UNION,
+        // of `b IS TRUE`.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
         // It splits a sum beside a DISTINCT into a sum of sums, which for decimals has another type than
         // the plan says.
