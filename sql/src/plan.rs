@@ -43,6 +43,7 @@ mod numbers;
 mod one_group;
 mod query;
 mod refuse;
+mod rounds;
 pub(crate) mod scalars;
 pub(crate) mod session;
 pub mod sorted;

@@ -206,6 +206,14 @@ impl Reader {
         }
     }
 
+    /// Whether an event is known to wait.
+    pub fn has_more(&self) -> bool {
+        match self {
+            Reader::Apart(handle) => handle.has_more(),
+            Reader::Inline(inline) => !inline.lock().waiting.is_empty(),
+        }
+    }
+
     /// Tells the connector that these positions are durable.
     pub fn committed(&self, positions: Positions) {
         match self {

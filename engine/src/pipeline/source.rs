@@ -439,7 +439,7 @@ impl SourceInput {
     pub fn at_end(&self) -> bool {
         let splits = &self.progress.splits;
         let all_read = || splits.values().all(|split| split.at_end || split.ended);
-        let waits = || self.reader.as_ref().is_some_and(ReaderHandle::has_more);
+        let waits = || self.reader.as_ref().is_some_and(Reader::has_more);
         self.is_readable() && self.pending.is_empty() && !waits() && !splits.is_empty() && all_read()
     }
 

@@ -19,7 +19,7 @@ use super::snapshot::{Batches, Snapshot};
 use super::source::SourceInput;
 use super::{EngineOptions, inputs, record, scan, tables};
 use crate::change::{self, ChangeBatch};
-use crate::operator::Watermark;
+use crate::operator::{Moment, Watermark};
 use crate::relation::{SourceSpec, StoredRelation, TableSpec, ViewSpec};
 use crate::{Error, Result};
 
@@ -60,6 +60,8 @@ pub struct Stepped {
     sources: BTreeMap<RelationId, SourceInput>,
     reads_tables: BTreeMap<RelationId, StoredRelation>,
     dml: DmlCommit,
+    /// Steps so far.
+    steps: u128,
     /// Snapshots that are being read.
     loading: Vec<(RelationId, Batches)>,
     /// Pipelines whose records go with the next checkpoint.
@@ -86,6 +88,7 @@ impl Stepped {
         let stored = stored.iter().find(|record| record.id == id);
         let mut dataflow = Dataflow::new(options.tasks, store.clone(), options.entry_budget).inline();
         dataflow.restore_watermarks(stored.map(record::watermarks).unwrap_or_default());
+        dataflow.restore_last_inputs(stored.map(record::last_inputs).unwrap_or_default());
         views.into_iter().try_for_each(|view| dataflow.add(view))?;
         let mut stepped = Stepped {
             instance: instance.clone(),
@@ -95,6 +98,7 @@ impl Stepped {
             sources: BTreeMap::new(),
             reads_tables: BTreeMap::new(),
             dml: stored.map_or(NO_TABLES, record::dml_read),
+            steps: 0,
             loading: Vec::new(),
             absorbed: Vec::new(),
             written: None,
@@ -152,6 +156,7 @@ impl Stepped {
         let mut any = self.take_dml(commits, &mut inputs)?;
         for (relation, source) in &mut self.sources {
             let step = source.step(self.rows, None, self.begun)?;
+            self.dataflow.set_at_end(*relation, source.at_end());
             any |= step.any;
             inputs.insert(*relation, step.input);
         }
@@ -215,7 +220,10 @@ impl Stepped {
     }
 
     fn run(&mut self, now_us: i64, inputs: HashMap<RelationId, RelationInput>) -> Result<()> {
-        let failed = self.dataflow.step(now_us, inputs, BTreeMap::new());
+        self.steps += 1;
+        // Epochs of a later life have higher numbers.
+        let seed = u128::from(self.instance.last_epoch().0) << 64 | self.steps;
+        let failed = self.dataflow.step(Moment { now_us, seed }, inputs, BTreeMap::new());
         let cause = failed.into_values().flatten().next();
         cause.map_or(Ok(()), Err)
     }
@@ -242,7 +250,14 @@ impl Stepped {
             dml: self.dml,
             epoch,
             changelogs: BTreeMap::new(),
-            extra: record::extra(self.dataflow.watermarks(), sources, &right, self.dml),
+            extra: record::extra(
+                self.dataflow.watermarks(),
+                sources,
+                &right,
+                self.dml,
+                self.dataflow.last_inputs(),
+                self.dataflow.timer_us(),
+            ),
         };
         pipelines::put(&mut batch, &record);
         for id in self.absorbed.drain(..) {

@@ -43,7 +43,7 @@ use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
     clock, drawn, errors, extremes, fetch, first_rows, hidden, json, multiset, named_windows, names, now, numbers,
-    one_group, refuse, sums, unnest, using, window,
+    one_group, refuse, rounds, sums, unnest, using, window,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -247,7 +247,7 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> datafusion::common::Result<Arc<dyn TableSource>> {
-        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, rounds::rows_so_far(&schema)))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
@@ -385,6 +385,7 @@ fn raw_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
     let provider = Provider::new(catalog);
     let plan = statement(query, catalog)
         .and_then(|statement| provider.plan(statement))
+        .and_then(rounds::may_be_null)
         .and_then(unnest::beside_rows)
         .map_err(errors::translate)
         .map_err(|error| errors::placed(error, query))?;
