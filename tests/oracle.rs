@@ -211,7 +211,11 @@ fn draw(way: Way, thread: u32, cases_each: u32, seed: u32, left: &AtomicU32) -> 
             }
         }
     }
-    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures.join("\n\n"))
+    }
 }
 
 fn found() -> PathBuf {
@@ -240,7 +244,9 @@ fn beside(threads: u32, work: impl Fn(u32) -> Result<(), String> + Sync) {
             builder.spawn_scoped(scope, move || work(thread)).expect("a thread")
         };
         let threads: Vec<_> = (0..threads).map(spawn).collect();
-        let ended = threads.into_iter().map(|thread| thread.join().expect("panics are caught"));
+        let ended = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("panics are caught"));
         ended.filter_map(Result::err).collect()
     });
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
@@ -249,7 +255,9 @@ fn beside(threads: u32, work: impl Fn(u32) -> Result<(), String> + Sync) {
 fn draw_all(way: Way, cases: u32) {
     let (seed, left) = (seed(), AtomicU32::new(number("WEIR_ORACLE_FAILURES", 1)));
     let threads = way.threads();
-    beside(threads, |thread| draw(way, thread, cases.div_ceil(threads), seed, &left));
+    beside(threads, |thread| {
+        draw(way, thread, cases.div_ceil(threads), seed, &left)
+    });
 }
 
 #[test]
@@ -272,8 +280,13 @@ fn what_was_found_is_mended() {
         None => (0..PACES).map(pace).collect(),
     };
     let entries = fs::read_dir(found()).expect("the folder of found scripts can be read");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry of a folder").path()).collect();
-    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("oracle_")));
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry of a folder").path())
+        .collect();
+    paths.retain(|path| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("oracle_"))
+    });
     beside(1, |_| {
         for path in &paths {
             let script = Script::open(path)?;

@@ -70,8 +70,8 @@ pub use output::moved_rows;
 pub use record::due_us;
 pub use scan::PassedOver;
 pub use snapshot::{Batches, Pending, Snapshot};
-pub use stepped::{Known, Stepped};
 pub use status::{LagRow, OperatorRow, PipelineRow, ViewState};
+pub use stepped::{Known, Stepped};
 pub use subscription::{Delivery, Subscription};
 pub use tables::TableWrite;
 

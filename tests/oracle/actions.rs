@@ -155,10 +155,16 @@ impl<'a> Acts<'a> {
         };
         let tie = format!("{name}.c{a} = o.c{b}");
         match columns.1 % 2 {
-            0 => write!(script, "statement ok\nDELETE FROM {name} USING {other} o WHERE {tie}\n\n"),
+            0 => write!(
+                script,
+                "statement ok\nDELETE FROM {name} USING {other} o WHERE {tie}\n\n"
+            ),
             _ => {
                 let set = assignment(of, to.0, to.1);
-                write!(script, "statement ok\nUPDATE {name} SET {set} FROM {other} o WHERE {tie}\n\n")
+                write!(
+                    script,
+                    "statement ok\nUPDATE {name} SET {set} FROM {other} o WHERE {tie}\n\n"
+                )
             }
         }
     }

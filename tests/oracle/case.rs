@@ -321,7 +321,10 @@ fn relation() -> impl Strategy<Value = Relation> {
     (origin, vec(kind, 1..5), prop::bool::weighted(0.7)).prop_map(|(origin, mut kinds, watermark)| {
         if origin == Origin::Source {
             // Records have no lengths of time.
-            kinds.iter_mut().filter(|kind| **kind == Kind::Span).for_each(|kind| *kind = Kind::Time);
+            kinds
+                .iter_mut()
+                .filter(|kind| **kind == Kind::Span)
+                .for_each(|kind| *kind = Kind::Time);
         }
         Relation {
             origin,
@@ -333,7 +336,13 @@ fn relation() -> impl Strategy<Value = Relation> {
 
 fn view() -> impl Strategy<Value = View> {
     let closing = option::weighted(0.2, any::<u8>());
-    let drawn = (any::<u8>(), vec(step(), 0..4), 0u8..8, prop::bool::weighted(0.15), closing);
+    let drawn = (
+        any::<u8>(),
+        vec(step(), 0..4),
+        0u8..8,
+        prop::bool::weighted(0.15),
+        closing,
+    );
     drawn.prop_map(|(base, steps, at, apart, closing)| View {
         base,
         steps,

@@ -26,7 +26,10 @@ pub fn knows(case: &Case) -> bool {
         _ => false,
     };
     let is_kind_ours = |kind: &Kind| matches!(kind, Kind::Unsigned | Kind::Span);
-    !case.relations.iter().any(|relation| relation.kinds.iter().any(is_kind_ours))
+    !case
+        .relations
+        .iter()
+        .any(|relation| relation.kinds.iter().any(is_kind_ours))
         && !case
             .views
             .iter()

@@ -202,4 +202,3 @@ fn frame(call: &Over, sorted: &Sorted) -> Option<String> {
     };
     Some(format!("{units} BETWEEN {start} AND {end}"))
 }
-

@@ -163,9 +163,13 @@ fn create_view(
         query.sql
     );
     // Whatever it reads may be late, by name.
-    let reads_late = known
-        .iter()
-        .any(|known| known.is_late && query.sql.split(|c: char| !c.is_alphanumeric()).any(|word| word == known.name));
+    let reads_late = known.iter().any(|known| {
+        known.is_late
+            && query
+                .sql
+                .split(|c: char| !c.is_alphanumeric())
+                .any(|word| word == known.name)
+    });
     known.push(Known {
         name: name.clone(),
         kinds: query.kinds,

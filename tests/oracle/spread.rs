@@ -56,7 +56,11 @@ pub fn recursive(query: Query, ends: (u8, u8), form: u8) -> Query {
     let (seed, next, union) = match form % 4 {
         0 => (format!("c{a} AS x, c{b} AS y"), format!("r.x, e.c{b}"), "UNION"),
         1 => (format!("c{a} AS x, c{a} AS y"), format!("e.c{b}, r.y"), "UNION"),
-        _ => (format!("c{a} AS x, c{b} AS y, 0 AS n"), format!("r.x, e.c{b}, r.n + 1"), "UNION ALL"),
+        _ => (
+            format!("c{a} AS x, c{b} AS y, 0 AS n"),
+            format!("r.x, e.c{b}, r.n + 1"),
+            "UNION ALL",
+        ),
     };
     let counted = form % 4 > 1;
     let (names, more) = match counted {

@@ -23,7 +23,9 @@ pub fn sql_type(kind: Kind) -> &'static str {
 
 /// A column of one of these kinds, if there is one.
 pub fn of_kind(kinds: &[Kind], number: u8, wanted: &[Kind]) -> Option<usize> {
-    let mut fit = (0..kinds.len()).filter(|column| wanted.contains(&kinds[*column])).cycle();
+    let mut fit = (0..kinds.len())
+        .filter(|column| wanted.contains(&kinds[*column]))
+        .cycle();
     fit.nth(usize::from(number))
 }
 

@@ -78,9 +78,8 @@ fn in_weir(from: &str, column: usize, windows: &Windows, offset: i32) -> String 
 fn in_plain_sql(from: &str, column: usize, windows: &Windows, offset: i32) -> String {
     let at = format!("p.c{column}");
     let hours = |hours: &str| format!("INTERVAL '1 hour' * ({hours})");
-    let bucket = |size: u8| {
-        format!("time_bucket(INTERVAL '{size} hours', {at}, {DAY} + INTERVAL '1 minute' * ({offset}))")
-    };
+    let bucket =
+        |size: u8| format!("time_bucket(INTERVAL '{size} hours', {at}, {DAY} + INTERVAL '1 minute' * ({offset}))");
     let fixed = |first: String, last: String, count: u8| {
         format!(
             "SELECT w.* FROM (\n  SELECT p.*, {first} AS window_start, {last} AS window_end\n  FROM (\n{from}\n  ) p, \
@@ -90,10 +89,18 @@ fn in_plain_sql(from: &str, column: usize, windows: &Windows, offset: i32) -> St
         )
     };
     match windows {
-        Windows::Tumble { size } => fixed(bucket(*size), format!("{} + {}", bucket(*size), hours(&size.to_string())), 1),
+        Windows::Tumble { size } => fixed(
+            bucket(*size),
+            format!("{} + {}", bucket(*size), hours(&size.to_string())),
+            1,
+        ),
         Windows::Hop { slide, size } => {
             let first = format!("{} - {}", bucket(*slide), hours(&format!("k.k * {slide}")));
-            fixed(first.clone(), format!("{first} + {}", hours(&size.to_string())), size.div_ceil(*slide))
+            fixed(
+                first.clone(),
+                format!("{first} + {}", hours(&size.to_string())),
+                size.div_ceil(*slide),
+            )
         }
         Windows::Cumulate { size } => fixed(
             bucket(*size),

@@ -153,7 +153,10 @@ impl Desk {
 
     fn perform(&mut self, verb: &Verb) -> Result<(), String> {
         match verb {
-            Verb::Statement { expect: Expect::Ok, sql } => self.statement(sql)?,
+            Verb::Statement {
+                expect: Expect::Ok,
+                sql,
+            } => self.statement(sql)?,
             Verb::Topic { name, partitions } => {
                 memory::create(&self.local(name), *partitions);
                 self.topics.push(name.clone());

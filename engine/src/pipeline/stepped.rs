@@ -105,7 +105,7 @@ impl Stepped {
             begun: Instant::now(),
         };
         stepped.open_inputs(known, stored)?;
-        inputs::plan(&mut stepped.dataflow, &mut stepped.sources)?;
+        inputs::plan(&mut stepped.dataflow, &mut stepped.sources, options.step_rows)?;
         // What was closed at the committed watermark stays closed.
         stepped.run(now_us, HashMap::new())?;
         Ok(stepped)
@@ -116,13 +116,16 @@ impl Stepped {
         for relation in inputs::outside(&self.dataflow) {
             if let Some(spec) = known.sources.get(&relation) {
                 let progress = stored.map(|record| record::source_progress(record, relation));
-                let source = SourceInput::new(spec.clone(), progress.unwrap_or_default(), Place::Inline(self.rows));
+                let source = SourceInput::new(spec.clone(), progress.unwrap_or_default(), Place::Inline);
                 self.sources.insert(relation, source);
                 continue;
             }
             let table = known.tables.get(&relation).map(|table| table.stored());
             let view = known.views.get(&relation).map(ViewSpec::stored);
-            let rows = table.clone().or(view).ok_or_else(|| Error::internal("nobody knows a relation"))?;
+            let rows = table
+                .clone()
+                .or(view)
+                .ok_or_else(|| Error::internal("nobody knows a relation"))?;
             if stored.is_none() {
                 let rows = snapshot.scan(&rows, &rows.all_columns())?;
                 self.loading.push((relation, rows));
@@ -215,7 +218,7 @@ impl Stepped {
         by_task[0] = batches;
         RelationInput {
             batches: by_task,
-            watermark: None,
+            ..RelationInput::default()
         }
     }
 
@@ -233,6 +236,10 @@ impl Stepped {
     pub fn checkpoint(&mut self) -> Result<BTreeMap<RelationId, Vec<ChangeBatch>>> {
         if self.written.is_some() || !self.loading.is_empty() {
             return Err(Error::internal("a checkpoint before its time"));
+        }
+        // What the epoch can't have computed: here all views are such as fail for it.
+        if let Some(cause) = self.dataflow.judge().failed.into_values().flatten().next() {
+            return Err(cause);
         }
         let epoch = self.instance.next_epoch();
         let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
@@ -309,12 +316,13 @@ impl Stepped {
             match self.sources.get_mut(&relation) {
                 Some(source) => source.progress.merge(&theirs.progress),
                 None => {
-                    let source = SourceInput::new(theirs.spec.clone(), theirs.progress.clone(), Place::Inline(self.rows));
+                    let source =
+                        SourceInput::new(theirs.spec.clone(), theirs.progress.clone(), Place::Inline);
                     self.sources.insert(relation, source);
                 }
             }
         }
         self.absorbed.push(other.id);
-        inputs::plan(&mut self.dataflow, &mut self.sources)
+        inputs::plan(&mut self.dataflow, &mut self.sources, self.rows)
     }
 }

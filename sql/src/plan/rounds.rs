@@ -25,14 +25,21 @@ pub fn may_be_null(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut any = false;
     let done = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::RecursiveQuery(query)
-            if query.static_term.schema().fields().iter().any(|field| !field.is_nullable()) =>
+            if query
+                .static_term
+                .schema()
+                .fields()
+                .iter()
+                .any(|field| !field.is_nullable()) =>
         {
             any = true;
             let columns = query.static_term.schema().iter().map(|(qualifier, field)| {
                 let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
                 match field.is_nullable() {
                     true => column,
-                    false => maybe().call(vec![column]).alias_qualified(qualifier.cloned(), field.name()),
+                    false => maybe()
+                        .call(vec![column])
+                        .alias_qualified(qualifier.cloned(), field.name()),
                 }
             });
             let start = Projection::try_new(columns.collect(), query.static_term.clone())?;

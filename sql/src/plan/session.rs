@@ -247,7 +247,10 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> datafusion::common::Result<Arc<dyn TableSource>> {
-        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, rounds::rows_so_far(&schema)))))
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(
+            name,
+            rounds::rows_so_far(&schema),
+        ))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
