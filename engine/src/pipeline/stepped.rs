@@ -12,7 +12,7 @@ use std::time::Instant;
 use weir_state::pipelines::{self, PipelineRecord};
 use weir_state::{DmlCommit, Instance, PipelineId, RelationId, Store, WriteBatch, dml};
 
-use super::dataflow::{Dataflow, RelationInput};
+use super::dataflow::{Dataflow, RelationInput, Written};
 use super::publication::NO_TABLES;
 use super::reader::Place;
 use super::snapshot::{Batches, Snapshot};
@@ -46,6 +46,8 @@ impl Known {
         scan::source(
             spec.ok_or_else(|| Error::internal("a read of an unknown source"))?,
             columns,
+            // What is bad in a record is nothing that a read by hand tells.
+            Arc::default(),
         )
     }
 }
@@ -243,7 +245,7 @@ impl Stepped {
         }
         let epoch = self.instance.next_epoch();
         let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
-        let (mut batch, changes, _) = self.dataflow.checkpoint(epoch, &views, &views)?;
+        let Written { mut batch, changes, .. } = self.dataflow.checkpoint(epoch, &views, &views)?;
         let sources = self.sources.iter().map(|(id, source)| (*id, source.progress.watermark));
         let right = views.iter().map(|view| (*view, epoch)).collect();
         let record = PipelineRecord {
