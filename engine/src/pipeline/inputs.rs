@@ -20,11 +20,7 @@ pub fn outside(dataflow: &Dataflow) -> BTreeSet<RelationId> {
 
 /// Plans the dataflow for its present views. Each source decodes the columns that some of them
 /// need; those that none of them reads are given up.
-pub fn plan(
-    dataflow: &mut Dataflow,
-    sources: &mut BTreeMap<RelationId, SourceInput>,
-    step_rows: usize,
-) -> Result<()> {
+pub fn plan(dataflow: &mut Dataflow, sources: &mut BTreeMap<RelationId, SourceInput>, step_rows: usize) -> Result<()> {
     let views: Vec<ViewSpec> = dataflow.views().values().cloned().collect();
     let mut layouts: BTreeMap<RelationId, Layout> = BTreeMap::new();
     for (_, input) in inputs_of(&views) {
@@ -48,9 +44,7 @@ pub fn plan(
     sources.retain(|relation, _| layouts.contains_key(relation));
     for (relation, layout) in layouts {
         let source = sources.get_mut(&relation);
-        source
-            .expect("it has a layout")
-            .configure(layout, tasks, step_rows)?;
+        source.expect("it has a layout").configure(layout, tasks, step_rows)?;
     }
     dataflow.plan(&projections)
 }

@@ -214,6 +214,18 @@ impl Reader {
         }
     }
 
+    /// Whether splits can be held back; read inline, they are not.
+    pub fn holds(&self) -> bool {
+        matches!(self, Reader::Apart(handle) if handle.holds())
+    }
+
+    /// Has the connector give no more of these splits, and of all others.
+    pub fn hold(&self, splits: BTreeSet<SplitId>) {
+        if let Reader::Apart(handle) = self {
+            handle.hold(splits);
+        }
+    }
+
     /// Tells the connector that these positions are durable.
     pub fn committed(&self, positions: Positions) {
         match self {

@@ -318,8 +318,7 @@ impl Stepped {
             match self.sources.get_mut(&relation) {
                 Some(source) => source.progress.merge(&theirs.progress),
                 None => {
-                    let source =
-                        SourceInput::new(theirs.spec.clone(), theirs.progress.clone(), Place::Inline);
+                    let source = SourceInput::new(theirs.spec.clone(), theirs.progress.clone(), Place::Inline);
                     self.sources.insert(relation, source);
                 }
             }
