@@ -9,7 +9,8 @@
 //!
 //! - [`lifecycle`]: views and sinks that come, pause and go; [`standing`]: how each stands
 //! - [`runtime`]: a pipeline's thread; [`dataflow`]: its graphs, and the step; [`source`],
-//!   [`reader`], [`decode`]: what it reads; [`output`]: what it leaves
+//!   [`reader`], [`decode`], [`inputs`]: what it reads; [`output`]: what it leaves
+//! - [`stepped`]: a pipeline that its holder steps by hand, for tests
 //! - [`committer`], [`publication`], [`record`]: epochs made durable, and shown
 //! - [`supervisor`], [`attach`]: pipelines that become one; [`shared`]: what all threads share
 //! - [`logs`], [`backlog`], [`resumable`]: changelogs kept short; [`size`]: commits kept small
@@ -39,6 +40,7 @@ mod dataflow;
 mod decode;
 mod delivery;
 mod errors;
+mod inputs;
 mod lifecycle;
 mod logs;
 mod output;
@@ -55,6 +57,7 @@ mod snapshot;
 mod source;
 mod standing;
 mod status;
+mod stepped;
 mod store;
 mod subscription;
 mod supervisor;
@@ -68,6 +71,7 @@ pub use record::due_us;
 pub use scan::PassedOver;
 pub use snapshot::{Batches, Pending, Snapshot};
 pub use status::{LagRow, OperatorRow, PipelineRow, ViewState};
+pub use stepped::{Known, Stepped};
 pub use subscription::{Delivery, Subscription};
 pub use tables::TableWrite;
 

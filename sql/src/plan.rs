@@ -50,6 +50,7 @@ mod origin;
 mod percentiles;
 mod query;
 mod refuse;
+mod rounds;
 pub(crate) mod scalars;
 pub(crate) mod session;
 mod similar;

@@ -4,9 +4,8 @@
 use std::fmt::Write;
 
 use super::case::{Call, Kind, Sets};
-use super::render::{Query, indented, of_kind, predicate};
-
-const NUMBERS: [Kind; 3] = [Kind::Int, Kind::Decimal, Kind::Float];
+use super::render::{Query, indented};
+use super::values::{NUMBERS, of_kind, predicate};
 
 /// A grouping; `last` if nothing is done to its rows within the same query.
 pub fn group(from: &str, kinds: &[Kind], grouping: &Grouping<'_>, last: bool) -> Query {
@@ -118,6 +117,10 @@ fn simple(kinds: &[Kind], call: &Call, chosen: u8) -> (String, Kind) {
     let number = of_kind(kinds, call.column, &NUMBERS);
     let (sql, kind) = match (chosen, number) {
         (1, _) => (format!("count({distinct}c{any})"), Kind::Int),
+        (2, Some(column)) if matches!(kinds[column], Kind::Small | Kind::Unsigned) => {
+            let sql = format!("CAST(sum({distinct}c{column}){filter} AS BIGINT)");
+            return (sql, Kind::Int);
+        }
         (2, Some(column)) => (format!("sum({distinct}c{column})"), kinds[column]),
         (3, Some(column)) if kinds[column] == Kind::Decimal => (format!("avg({distinct}c{column})"), Kind::Decimal),
         (3, Some(column)) => (format!("avg({distinct}c{column})"), Kind::Float),

@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use weir_suite::rig::Settings;
+use weir_suite::stepped::Pace;
 
 /// A whole case.
 #[derive(Debug, Clone)]
@@ -25,6 +26,21 @@ pub struct Relation {
     pub origin: Origin,
     /// A kind for each column behind the first, which counts the rows.
     pub kinds: Vec<Kind>,
+    /// A source with a watermark for its first time, where it has one.
+    pub watermark: bool,
+}
+
+impl Relation {
+    /// The column of event time.
+    pub fn event_time(&self) -> Option<usize> {
+        let time = self.kinds.iter().position(|kind| *kind == Kind::Time)?;
+        (self.watermark && self.origin == Origin::Source).then_some(1 + time)
+    }
+
+    /// Partitions of a source's topic.
+    pub fn partitions(&self) -> usize {
+        1 + self.kinds.len() % 2
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,10 +54,15 @@ pub enum Origin {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     Int,
+    Small,
+    Unsigned,
     Text,
     Decimal,
     Float,
+    Bool,
+    Date,
     Time,
+    Span,
 }
 
 /// A view: a relation or an earlier view, and what is done to it.
@@ -53,6 +74,8 @@ pub struct View {
     pub at: u8,
     /// In a pipeline of its own.
     pub apart: bool,
+    /// Where its base has event time: instead of the steps, windows that are closed by the watermark.
+    pub closing: Option<u8>,
 }
 
 /// One thing done to rows.
@@ -134,6 +157,21 @@ pub enum Step {
     Union {
         other: u8,
     },
+    /// A row for each element of an array.
+    Unnest {
+        columns: Vec<u8>,
+        form: u8,
+    },
+    /// WITH RECURSIVE.
+    Recursive {
+        ends: (u8, u8),
+        form: u8,
+    },
+    /// now() in a filter.
+    Now {
+        column: u8,
+        form: u8,
+    },
 }
 
 /// More than one grouping in one.
@@ -185,6 +223,26 @@ pub enum Action {
         value: u8,
         to: (u8, u8),
     },
+    /// INSERT … ON CONFLICT.
+    Conflict {
+        relation: u8,
+        rows: Vec<Vec<u8>>,
+        form: u8,
+    },
+    /// UPDATE … FROM or DELETE … USING another table.
+    Matched {
+        relation: u8,
+        other: u8,
+        columns: (u8, u8),
+        to: (u8, u8),
+    },
+    /// INSERT … SELECT.
+    Copy {
+        relation: u8,
+        other: u8,
+        column: u8,
+        value: u8,
+    },
     Verify,
     Crash,
     Restart {
@@ -200,9 +258,22 @@ pub struct Run {
     pub budget: Option<u8>,
     pub quick: bool,
     pub lives: Vec<u8>,
+    /// Draws the rest where it goes by hand.
+    pub course: u16,
 }
 
 impl Run {
+    /// By hand.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            tasks: 1 + usize::from(self.tasks % 3),
+            step_rows: [50_000, 1, 2, 5][usize::from(self.step_rows % 4)],
+            entry_budget: self.budget.map(|budget| 1 + usize::from(budget % 4)),
+            seed: u64::from(self.course),
+        }
+    }
+
+    /// In an instance.
     pub fn settings(&self) -> Settings {
         Settings {
             tasks: 1 + usize::from(self.tasks % 3),
@@ -237,21 +308,47 @@ fn relation() -> impl Strategy<Value = Relation> {
         1 => Just(Origin::Source)
     ];
     let kind = prop_oneof![
-        3 => Just(Kind::Int),
-        2 => Just(Kind::Text),
-        1 => Just(Kind::Decimal),
-        1 => Just(Kind::Float),
-        1 => Just(Kind::Time)
+        5 => Just(Kind::Int),
+        4 => Just(Kind::Text),
+        3 => Just(Kind::Time),
+        2 => Just(Kind::Decimal),
+        2 => Just(Kind::Float),
+        1 => Just(Kind::Small),
+        1 => Just(Kind::Unsigned),
+        1 => Just(Kind::Bool),
+        1 => Just(Kind::Date)
     ];
-    (origin, vec(kind, 1..5)).prop_map(|(origin, kinds)| Relation { origin, kinds })
+    (origin, vec(kind, 1..5), prop::bool::weighted(0.7)).prop_map(|(origin, mut kinds, watermark)| {
+        if origin == Origin::Source {
+            // Records have no lengths of time.
+            kinds
+                .iter_mut()
+                .filter(|kind| **kind == Kind::Span)
+                .for_each(|kind| *kind = Kind::Time);
+        }
+        Relation {
+            origin,
+            kinds,
+            watermark,
+        }
+    })
 }
 
 fn view() -> impl Strategy<Value = View> {
-    (any::<u8>(), vec(step(), 0..4), 0u8..8, prop::bool::weighted(0.15)).prop_map(|(base, steps, at, apart)| View {
+    let closing = option::weighted(0.2, any::<u8>());
+    let drawn = (
+        any::<u8>(),
+        vec(step(), 0..4),
+        0u8..8,
+        prop::bool::weighted(0.15),
+        closing,
+    );
+    drawn.prop_map(|(base, steps, at, apart, closing)| View {
         base,
         steps,
         at,
         apart,
+        closing,
     })
 }
 
@@ -296,6 +393,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<(u8, u8, u8)>().prop_map(|(column, size, slide)| Step::Window { column, size, slide }),
         1 => any::<u8>().prop_map(|form| Step::Drawn { form }),
         1 => any::<u8>().prop_map(|other| Step::Union { other }),
+        1 => (vec(any::<u8>(), 1..4), any::<u8>()).prop_map(|(columns, form)| Step::Unnest { columns, form }),
+        1 => (any::<(u8, u8)>(), any::<u8>()).prop_map(|(ends, form)| Step::Recursive { ends, form }),
+        1 => any::<(u8, u8)>().prop_map(|(column, form)| Step::Now { column, form }),
     ]
 }
 
@@ -331,6 +431,12 @@ fn action() -> impl Strategy<Value = Action> {
         3 => any::<(u8, u8, u8)>().prop_map(|(relation, column, value)| Action::Delete { relation, column, value }),
         3 => any::<(u8, u8, u8, (u8, u8))>()
             .prop_map(|(relation, column, value, to)| Action::Update { relation, column, value, to }),
+        1 => (any::<u8>(), vec(vec(any::<u8>(), 5), 1..5), any::<u8>())
+            .prop_map(|(relation, rows, form)| Action::Conflict { relation, rows, form }),
+        1 => any::<((u8, u8), (u8, u8), (u8, u8))>()
+            .prop_map(|((relation, other), columns, to)| Action::Matched { relation, other, columns, to }),
+        1 => any::<(u8, u8, u8, u8)>()
+            .prop_map(|(relation, other, column, value)| Action::Copy { relation, other, column, value }),
         3 => Just(Action::Verify),
         1 => Just(Action::Crash),
         1 => (0u8..3).prop_map(|tasks| Action::Restart { tasks }),
@@ -339,13 +445,13 @@ fn action() -> impl Strategy<Value = Action> {
 
 fn how() -> impl Strategy<Value = Run> {
     let lives = vec(any::<u8>(), 0..3);
-    (0u8..3, 0u8..4, option::of(0u8..4), any::<bool>(), lives).prop_map(|(tasks, step_rows, budget, quick, lives)| {
-        Run {
-            tasks,
-            step_rows,
-            budget,
-            quick,
-            lives,
-        }
+    let drawn = (0u8..3, 0u8..4, option::of(0u8..4), any::<bool>(), lives, any::<u16>());
+    drawn.prop_map(|(tasks, step_rows, budget, quick, lives, course)| Run {
+        tasks,
+        step_rows,
+        budget,
+        quick,
+        lives,
+        course,
     })
 }

@@ -6,47 +6,56 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use weir_suite::rig::{Rig, Settings};
 use weir_suite::rows::Row;
-use weir_suite::script::{self, Script};
+use weir_suite::script::Script;
+use weir_suite::stepped::{self, Desk};
 
 use super::aggregates;
-use super::case::{Case, Step};
-use super::render::{render, sql_type};
+use super::case::{Case, Kind, Step};
+use super::render::{Speech, render, render_in};
+use super::values::sql_type;
 
-/// Whether DuckDB knows all that a case uses: it has no TUMBLE and its like, breaks ties as it happens, and
-/// has other names, types or answers for some aggregates.
+/// Whether DuckDB knows all that a case uses: it breaks ties as it happens, has other names, types or answers
+/// for some aggregates, another form of UNNEST, no clock that stands still, and no windows that close.
 pub fn knows(case: &Case) -> bool {
     let is_ours = |step: &Step| match step {
-        Step::Window { .. } | Step::Drawn { .. } => true,
+        Step::Unnest { .. } | Step::Now { .. } | Step::Drawn { .. } => true,
+        Step::First { by, number, .. } => by / 4 == 1 && !number,
         Step::Over { is_total, calls, .. } => !is_total || calls.iter().any(|call| call.nulls),
         Step::Group { calls, .. } => calls.iter().any(|call| !aggregates::duckdb_knows(call)),
         _ => false,
     };
-    !case.views.iter().any(|view| view.steps.iter().any(is_ours))
+    let is_kind_ours = |kind: &Kind| matches!(kind, Kind::Unsigned | Kind::Span);
+    !case
+        .relations
+        .iter()
+        .any(|relation| relation.kinds.iter().any(is_kind_ours))
+        && !case
+            .views
+            .iter()
+            .any(|view| view.closing.is_some() || view.steps.iter().any(is_ours))
 }
 
 /// Runs a case and writes down its relations and views with their rows.
 pub fn record(case: &Case) -> Result<Value, String> {
     let rendered = render(case);
     let script = Script::parse(Path::new("case"), &rendered.script)?;
-    let (mut rig, _) = script::run_on(&script, &Settings::default()).map_err(|failure| failure.to_string())?;
+    let desk = stepped::run(&script, &case.run.pace())?;
     let mut relations = Vec::new();
     for (name, kinds) in &rendered.relations {
         let types: Vec<&str> = kinds.iter().map(|kind| sql_type(*kind)).collect();
-        relations.push(json!({ "name": name, "types": types, "rows": rows(&mut rig, name)? }));
+        relations.push(json!({ "name": name, "types": types, "rows": rows(&desk, name)? }));
     }
     let mut views = Vec::new();
-    for (name, sql) in &rendered.views {
-        views.push(json!({ "name": name, "sql": sql, "rows": rows(&mut rig, name)? }));
+    let theirs = render_in(case, Speech::DuckDb);
+    for (name, sql) in &theirs.views {
+        views.push(json!({ "name": name, "sql": sql, "rows": rows(&desk, name)? }));
     }
     Ok(json!({ "relations": relations, "views": views }))
 }
 
-fn rows(rig: &mut Rig, name: &str) -> Result<Value, String> {
-    let rows = rig
-        .rows(&format!("SELECT * FROM {name}"))
-        .map_err(|trouble| trouble.to_string())?;
+fn rows(desk: &Desk, name: &str) -> Result<Value, String> {
+    let rows = desk.rows(name)?;
     let cell = |cell: &String| match cell.as_str() {
         "NULL" => Value::Null,
         "(empty)" => json!(""),

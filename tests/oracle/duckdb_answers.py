@@ -12,9 +12,14 @@ import sys
 import duckdb
 
 
+TEXTS = ("VARCHAR", "STRING", "TIMESTAMP", "DATETIME", "Date", "DATE", "BOOLEAN", "bool")
+
+
 def normal(cell):
     if isinstance(cell, (int, float, decimal.Decimal)) and not isinstance(cell, bool):
         return round(float(cell), 4) + 0.0
+    if isinstance(cell, bool):
+        return str(cell).lower()
     return None if cell is None else str(cell)
 
 
@@ -34,7 +39,7 @@ def answers(case):
     for view in case["views"]:
         database.execute(f"CREATE VIEW {view['name']} AS {view['sql']}")
         result = database.execute(f"SELECT * FROM {view['name']}")
-        numbers = [str(column[1]) not in ("VARCHAR", "STRING", "TIMESTAMP", "DATETIME") for column in result.description]
+        numbers = [str(column[1]) not in TEXTS for column in result.description]
         theirs = collections.Counter(tuple(map(normal, row)) for row in result.fetchall())
         ours = collections.Counter(tuple(map(parsed, row, numbers)) for row in view["rows"])
         if ours != theirs:

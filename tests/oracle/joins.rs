@@ -17,6 +17,16 @@ pub fn join(query: Query, other: &Known, kind: u8, on: (u8, u8), compare: u8, re
         return query;
     };
     let mut condition = format!("a.c{a} {} b.c{b}", pick(&COMPARISONS, compare));
+    let times = (times(&query.kinds, on.0), times(&other.kinds, on.1));
+    if let (Some(x), Some(y), true) = (times.0, times.1, compare / 6 % 3 == 0) {
+        // How far the times of the two sides are apart.
+        let hours = 1 + compare / 18 % 3;
+        let apart = format!("a.c{x} BETWEEN b.c{y} - INTERVAL '{hours}' HOUR AND b.c{y} + INTERVAL '30' MINUTE");
+        condition = match compare % 2 {
+            0 => format!("{condition} AND {apart}"),
+            _ => apart,
+        };
+    }
     if let Some((column, test, value)) = residual {
         let extra = if test % 2 == 0 {
             predicate("b.", &other.kinds, column, test / 2, value)
@@ -49,6 +59,10 @@ pub fn join(query: Query, other: &Known, kind: u8, on: (u8, u8), compare: u8, re
         ),
         kinds,
     }
+}
+
+fn times(kinds: &[Kind], number: u8) -> Option<usize> {
+    of_kind(kinds, number, &[Kind::Time])
 }
 
 pub fn subquery(

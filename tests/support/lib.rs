@@ -9,3 +9,4 @@ pub mod rig;
 pub mod rows;
 pub mod script;
 pub mod server;
+pub mod stepped;

@@ -4,7 +4,7 @@
 //! the nodes of one level are a stage. Every task runs the nodes of a level in topological order
 //! over its own operators and outputs, without locks; between levels the rows on exchange edges
 //! are handed to the tasks that own their shards. With one task there are no exchanges at all, and
-//! a step runs inline.
+//! a step runs inline; so it does where a pipeline goes by hand.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -137,6 +137,8 @@ pub struct Dataflow {
     watermarks: HashMap<NodeRef, Watermark>,
     quiet: Quiet,
     faults: Faults,
+    /// Tasks run one after the other, on the thread that steps.
+    inline: bool,
 }
 
 impl Dataflow {
@@ -154,7 +156,14 @@ impl Dataflow {
             watermarks: HashMap::new(),
             quiet: Quiet::default(),
             faults: Faults::default(),
+            inline: of == 1,
         }
+    }
+
+    /// Has tasks run one after the other on the thread that steps, which changes nothing but the time
+    /// that it takes.
+    pub fn inline(self) -> Dataflow {
+        Dataflow { inline: true, ..self }
     }
 
     /// Number of tasks.
@@ -394,8 +403,10 @@ impl Dataflow {
         self.collect_failures(&mut failed);
         for level in 0..self.levels {
             let (plan, moved, out) = (&self.plan, &moved, &failed);
-            if let [task] = &mut self.tasks[..] {
-                task.run_level(level, moment, plan, moved, &by_task[0], out);
+            if self.inline {
+                for (task, input) in self.tasks.iter_mut().zip(&by_task) {
+                    task.run_level(level, moment, plan, moved, input, out);
+                }
             } else {
                 std::thread::scope(|scope| {
                     let mut tasks = self.tasks.iter_mut().zip(&by_task);
@@ -510,8 +521,8 @@ impl Dataflow {
         wanted: &BTreeSet<RelationId>,
     ) -> Result<Written> {
         let run = |task: &mut Task| task.checkpoint(epoch, logged, wanted);
-        let results: Vec<Result<Checkpoint>> = if let [task] = &mut self.tasks[..] {
-            vec![run(task)]
+        let results: Vec<Result<Checkpoint>> = if self.inline {
+            self.tasks.iter_mut().map(run).collect()
         } else {
             std::thread::scope(|scope| {
                 let spawn = |task| scope.spawn(move || run(task));

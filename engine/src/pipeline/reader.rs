@@ -2,9 +2,9 @@
 //!
 //! One thread per source and pipeline opens the connector (again and again while it can't be
 //! reached), reads, and rings the pipeline's bell. When the queue is full it stops reading: that
-//! is all of back-pressure.
+//! is all of back-pressure. A pipeline that goes by hand ([`super::stepped`]) reads inline instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -159,6 +159,124 @@ impl ReaderHandle {
     }
 }
 
+/// Where a source is read.
+#[derive(Clone)]
+pub enum Place {
+    /// On a thread of its own, which rings.
+    Apart(Bell),
+    /// By who asks for the next event.
+    Inline,
+}
+
+/// An open source.
+pub enum Reader {
+    /// Read on a thread.
+    Apart(ReaderHandle),
+    /// Read when asked.
+    Inline(Mutex<InlineReader>),
+}
+
+/// A source that is read by who asks for it.
+pub struct InlineReader {
+    rows: usize,
+    reader: Box<dyn SourceReader>,
+    waiting: VecDeque<ReaderEvent>,
+}
+
+impl Reader {
+    /// Opens a source.
+    pub fn open(opening: Opening, place: &Place) -> Result<Reader> {
+        if let Place::Apart(bell) = place {
+            return Ok(Reader::Apart(ReaderHandle::spawn(opening, bell.clone())?));
+        }
+        let connector = connector::source(&opening.spec.connector, &opening.spec.value_schema())?;
+        let (reader, positions) = open_once(connector.as_ref(), &opening)?;
+        Ok(Reader::Inline(Mutex::new(InlineReader {
+            rows: opening.read_rows,
+            reader,
+            waiting: VecDeque::from([ReaderEvent::Opened(positions)]),
+        })))
+    }
+
+    /// The next event, if one waits.
+    pub fn try_next(&self) -> Option<ReaderEvent> {
+        match self {
+            Reader::Apart(handle) => handle.try_next(),
+            Reader::Inline(inline) => inline.lock().next(),
+        }
+    }
+
+    /// Whether an event is known to wait.
+    pub fn has_more(&self) -> bool {
+        match self {
+            Reader::Apart(handle) => handle.has_more(),
+            Reader::Inline(inline) => !inline.lock().waiting.is_empty(),
+        }
+    }
+
+    /// Whether splits can be held back; read inline, they are not.
+    pub fn holds(&self) -> bool {
+        matches!(self, Reader::Apart(handle) if handle.holds())
+    }
+
+    /// Has the connector give no more of these splits, and of all others.
+    pub fn hold(&self, splits: BTreeSet<SplitId>) {
+        if let Reader::Apart(handle) = self {
+            handle.hold(splits);
+        }
+    }
+
+    /// Tells the connector that these positions are durable.
+    pub fn committed(&self, positions: Positions) {
+        match self {
+            Reader::Apart(handle) => handle.committed(positions),
+            Reader::Inline(inline) => inline.lock().reader.committed(&positions),
+        }
+    }
+
+    /// Has it end, without waiting for that.
+    pub fn end(&self) {
+        if let Reader::Apart(handle) = self {
+            handle.end();
+        }
+    }
+
+    /// Ends it and waits for that.
+    pub fn close(self) {
+        if let Reader::Apart(handle) = self {
+            handle.close();
+        }
+    }
+
+    /// Known ends of the splits.
+    pub fn ends(&self) -> Positions {
+        match self {
+            Reader::Apart(handle) => handle.ends(),
+            Reader::Inline(inline) => inline.lock().reader.ends(),
+        }
+    }
+
+    /// The error that keeps the source from being read at present, if any.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Reader::Apart(handle) => handle.trouble(),
+            Reader::Inline(_) => None,
+        }
+    }
+}
+
+impl InlineReader {
+    fn next(&mut self) -> Option<ReaderEvent> {
+        if self.waiting.is_empty() {
+            match self.reader.read(self.rows, Duration::ZERO) {
+                Ok(reads) => self.waiting.extend(reads.into_iter().map(ReaderEvent::Read)),
+                Err(error) => return Some(ReaderEvent::Failed(error)),
+            }
+        }
+        self.waiting.pop_front()
+    }
+}
+
 impl Drop for ReaderHandle {
     /// Nobody waits for the thread.
     fn drop(&mut self) {
@@ -219,6 +337,15 @@ fn run(
     }
 }
 
+/// Opens the source, and says where it begins.
+fn open_once(connector: &dyn SourceConnector, opening: &Opening) -> Result<(Box<dyn SourceReader>, Positions)> {
+    let mut positions = connector.resolve(&opening.spec.start)?;
+    positions.extend(opening.from.iter().map(|(split, at)| (split.clone(), *at)));
+    let until = connector.resolve_bound(&opening.spec.bound)?;
+    let reader = connector.open(&positions, until.as_ref(), &opening.wanted)?;
+    Ok((reader, positions))
+}
+
 /// Opens the source, waiting for as long as it can't be reached.
 fn open(
     connector: &dyn SourceConnector,
@@ -227,16 +354,9 @@ fn open(
     shared: &Shared,
     bell: &Bell,
 ) -> Option<(Box<dyn SourceReader>, Positions)> {
-    let attempt = || -> Result<(Box<dyn SourceReader>, Positions)> {
-        let mut positions = connector.resolve(&opening.spec.start)?;
-        positions.extend(opening.from.iter().map(|(split, at)| (split.clone(), *at)));
-        let until = connector.resolve_bound(&opening.spec.bound)?;
-        let reader = connector.open(&positions, until.as_ref(), &opening.wanted)?;
-        Ok((reader, positions))
-    };
     let mut pause = PAUSE.0;
     while !shared.stop.load(Ordering::Acquire) {
-        match attempt() {
+        match open_once(connector, opening) {
             Ok(opened) => {
                 *shared.trouble.lock() = None;
                 return Some(opened);

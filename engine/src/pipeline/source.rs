@@ -11,7 +11,7 @@ use weir_state::pipelines::SplitProgress;
 
 use super::dataflow::{BatchOrigin, Records, RelationInput};
 use super::decode::{DecodedRead, Layout, SourceDecoder};
-use super::reader::{Bell, Opening, READ_ROWS, ReaderEvent, ReaderHandle};
+use super::reader::{Opening, Place, READ_ROWS, Reader, ReaderEvent};
 use crate::Result;
 use crate::connector::{Bound, Payload, Position, Positions, SplitId, SplitRead, Wanted};
 use crate::error::BadRecord;
@@ -177,17 +177,17 @@ pub struct SourceInput {
     layout: Layout,
     wanted: Wanted,
     decoders: Vec<SourceDecoder>,
-    reader: Option<ReaderHandle>,
+    reader: Option<Reader>,
     opened: bool,
     pending: VecDeque<SplitRead>,
     /// Splits that the reader holds back.
     held: BTreeSet<SplitId>,
-    bell: Bell,
+    place: Place,
 }
 
 impl SourceInput {
     /// A source at `progress`, not yet read.
-    pub fn new(spec: Arc<SourceSpec>, progress: SourceProgress, bell: Bell) -> SourceInput {
+    pub fn new(spec: Arc<SourceSpec>, progress: SourceProgress, place: Place) -> SourceInput {
         SourceInput {
             spec,
             progress,
@@ -198,7 +198,7 @@ impl SourceInput {
             opened: false,
             pending: VecDeque::new(),
             held: BTreeSet::new(),
-            bell,
+            place,
         }
     }
 
@@ -229,7 +229,7 @@ impl SourceInput {
             wanted,
             read_rows: step_rows.clamp(1, READ_ROWS),
         };
-        self.reader = Some(ReaderHandle::spawn(opening, self.bell.clone())?);
+        self.reader = Some(Reader::open(opening, &self.place)?);
         Ok(())
     }
 
@@ -367,7 +367,7 @@ impl SourceInput {
         }
         let marks: Vec<Marks> = taken.iter().map(|reads| self.marks(reads)).collect();
         let mut work: Vec<_> = self.decoders.iter_mut().zip(&taken).zip(marks).collect();
-        let results: Vec<Result<_>> = if work.len() == 1 {
+        let results: Vec<Result<_>> = if work.len() == 1 || matches!(self.place, Place::Inline) {
             work.drain(..)
                 .map(|((decoder, reads), marks)| decode_reads(decoder, reads, marks))
                 .collect()
@@ -439,7 +439,7 @@ impl SourceInput {
     pub fn at_end(&self) -> bool {
         let splits = &self.progress.splits;
         let all_read = || splits.values().all(|split| split.at_end || split.ended);
-        let waits = || self.reader.as_ref().is_some_and(ReaderHandle::has_more);
+        let waits = || self.reader.as_ref().is_some_and(Reader::has_more);
         self.is_readable() && self.pending.is_empty() && !waits() && !splits.is_empty() && all_read()
     }
 
@@ -487,7 +487,7 @@ impl SourceInput {
 
     /// Known ends of the splits, not beyond what is read of them.
     pub fn ends(&self) -> Positions {
-        let mut ends = self.reader.as_ref().map(ReaderHandle::ends).unwrap_or_default();
+        let mut ends = self.reader.as_ref().map(Reader::ends).unwrap_or_default();
         if let Bound::Offsets(bound) = &self.spec.bound {
             for (split, end) in &mut ends {
                 *end = bound.get(split).map_or(*end, |bound| (*end).min(*bound));
@@ -498,7 +498,7 @@ impl SourceInput {
 
     /// What keeps it from being read, if anything.
     pub fn trouble(&self) -> Option<String> {
-        self.reader.as_ref().and_then(ReaderHandle::trouble)
+        self.reader.as_ref().and_then(Reader::trouble)
     }
 
     /// Has its reader end, without waiting for that.

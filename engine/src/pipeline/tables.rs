@@ -56,34 +56,48 @@ impl TableWrite<'_> {
 
     /// Makes the changes durable as one commit. Without any change the last commit is returned.
     pub fn commit(self, changes: &[(RelationId, ChangeBatch)]) -> Result<DmlCommit> {
-        let last = dml::last(self.store.as_ref())?;
-        let commit = last.next();
-        let (mut batch, mut present) = (WriteBatch::new(), WriteBatch::new());
-        let mut changed = Vec::new();
-        for (seq, (relation, rows)) in changes.iter().enumerate() {
-            let spec = self
-                .tables
-                .get(relation)
-                .ok_or_else(|| Error::internal("a write to an unknown table"))?;
-            if rows.is_empty() {
-                continue;
-            }
-            let in_form = float::one_form_of_rows(rows.rows())?;
-            let rows = change::consolidate(&[rows.clone().with_rows(in_form)])?;
-            let stored = spec.stored();
-            let writer = RowWriter::new(*relation, &spec.name, &stored.storage, &stored.schema)?;
-            writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch, &mut present)?;
-            dml::append(&mut batch, commit, *relation, seq as u32, &change::to_bytes(&[rows])?);
-            changed.push((*relation, commit));
-        }
+        let (commit, changed) = write(&self.store, &self.tables, changes)?;
         if changed.is_empty() {
-            return Ok(last);
+            return Ok(commit);
         }
-        batch.append(present);
-        self.store.commit(batch)?;
+        let changed = changed.into_iter().map(|relation| (relation, commit));
         self.shared.table_changes.lock().extend(changed);
         self.shared.publication.publish_dml(commit);
         self.shared.ring_all();
         Ok(commit)
     }
+}
+
+/// Makes changes of tables durable as one commit; says which tables it has changed. Without any change
+/// it is the last commit.
+pub fn write(
+    store: &Arc<dyn Store>,
+    tables: &HashMap<RelationId, Arc<TableSpec>>,
+    changes: &[(RelationId, ChangeBatch)],
+) -> Result<(DmlCommit, Vec<RelationId>)> {
+    let last = dml::last(store.as_ref())?;
+    let commit = last.next();
+    let (mut batch, mut present) = (WriteBatch::new(), WriteBatch::new());
+    let mut changed = Vec::new();
+    for (seq, (relation, rows)) in changes.iter().enumerate() {
+        let spec = tables
+            .get(relation)
+            .ok_or_else(|| Error::internal("a write to an unknown table"))?;
+        if rows.is_empty() {
+            continue;
+        }
+        let in_form = float::one_form_of_rows(rows.rows())?;
+        let rows = change::consolidate(&[rows.clone().with_rows(in_form)])?;
+        let stored = spec.stored();
+        let writer = RowWriter::new(*relation, &spec.name, &stored.storage, &stored.schema)?;
+        writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch, &mut present)?;
+        dml::append(&mut batch, commit, *relation, seq as u32, &change::to_bytes(&[rows])?);
+        changed.push(*relation);
+    }
+    if changed.is_empty() {
+        return Ok((last, changed));
+    }
+    batch.append(present);
+    store.commit(batch)?;
+    Ok((commit, changed))
 }

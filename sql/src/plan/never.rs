@@ -42,17 +42,19 @@ fn is_never(predicate: &Expr) -> bool {
     )
 }
 
-/// Whether a filter here would be moved below an aggregate that has a row over no input.
+/// Whether a filter here would be moved below an aggregate that has a row over no input: through
+/// everything but a LIMIT.
 fn has_one_group(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::Aggregate(aggregate) => {
-            let mut keys = aggregate.group_expr.iter();
-            keys.all(|key| matches!(key, Expr::GroupingSet(_)))
+        LogicalPlan::Aggregate(aggregate)
+            if aggregate
+                .group_expr
+                .iter()
+                .all(|key| matches!(key, Expr::GroupingSet(_))) =>
+        {
+            true
         }
-        LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) | LogicalPlan::Sort(_) => {
-            plan.inputs().into_iter().all(has_one_group)
-        }
-        LogicalPlan::Union(_) | LogicalPlan::Join(_) => plan.inputs().into_iter().any(has_one_group),
-        _ => false,
+        LogicalPlan::Limit(_) => false,
+        _ => plan.inputs().into_iter().any(has_one_group),
     }
 }

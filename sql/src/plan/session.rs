@@ -48,7 +48,7 @@ use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
     clock, drawn, errors, extremes, fetch, first_rows, hidden, json, multiset, named_windows, names, now, numbers,
-    one_group, percentiles, refuse, sums, unnest, using, window,
+    one_group, percentiles, refuse, rounds, sums, unnest, using, window,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -69,7 +69,8 @@ pub fn state() -> &'static SessionState {
         config.options_mut().sql_parser.parse_float_as_decimal = true;
         // Many partners of a row are many batches.
         config.options_mut().execution.enforce_batch_size_in_joins = true;
-        // Its two planners do not always agree on whether a column can be NULL, where VALUES meet a UNION.
+        // Its two planners do not always agree on whether a column can be NULL: where VALUES meet a UNION,
+        // of `b IS TRUE`.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
         // It splits a sum beside a DISTINCT into a sum of sums, which for decimals has another type than
         // the plan says.
@@ -280,7 +281,10 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> datafusion::common::Result<Arc<dyn TableSource>> {
-        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(
+            name,
+            rounds::rows_so_far(&schema),
+        ))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
@@ -420,6 +424,7 @@ fn raw_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
     let provider = Provider::new(catalog);
     let plan = statement(query, catalog)
         .and_then(|statement| provider.plan(statement))
+        .and_then(rounds::may_be_null)
         .and_then(unnest::beside_rows)
         .map_err(errors::translate)
         .map_err(|error| errors::placed(error, query))?;

@@ -14,7 +14,8 @@ use sqlparser::ast::{self, TableFactor, VisitMut};
 use crate::parse::syntax::call;
 use crate::walk::{Flow, Visitor, walk};
 
-/// Gives every `UNNEST … WITH ORDINALITY` the numbers of its elements.
+/// Gives every `UNNEST … WITH ORDINALITY` the numbers of its elements. An array in brackets becomes a call,
+/// for DataFusion's planner knows the columns of an outer row only there.
 pub fn numbered<T: VisitMut>(tree: &mut T) {
     let _ = walk(tree, &mut Ordinals);
 }
@@ -22,6 +23,13 @@ pub fn numbered<T: VisitMut>(tree: &mut T) {
 struct Ordinals;
 
 impl Visitor for Ordinals {
+    fn enter_expr(&mut self, expr: &mut ast::Expr) -> Flow {
+        if let ast::Expr::Array(array) = expr {
+            *expr = call("make_array", std::mem::take(&mut array.elem));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn enter_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
         if let TableFactor::UNNEST {
             array_exprs,

@@ -1,16 +1,15 @@
 //! Opening what a pipeline reads: sources at their positions, tables and views of other pipelines
 //! from where the record says, or, for a new pipeline, from a snapshot in which they agree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use weir_state::pipelines::PipelineRecord;
 use weir_state::{DmlCommit, Epoch, RelationId};
 
 use super::{Follow, Runtime};
-use crate::graph::{InputSpec, NodeId, NodeKind};
-use crate::pipeline::dataflow::{NodeRef, Projections};
-use crate::pipeline::decode::Layout;
+use crate::pipeline::inputs;
 use crate::pipeline::publication::NO_TABLES;
+use crate::pipeline::reader::Place;
 use crate::pipeline::record::{self, follower_name};
 use crate::pipeline::snapshot::Snapshot;
 use crate::pipeline::source::SourceInput;
@@ -20,12 +19,7 @@ use crate::{Error, Result};
 impl Runtime {
     /// Relations that the views read and that aren't views of this pipeline.
     pub(super) fn outside_relations(&self) -> BTreeSet<RelationId> {
-        let views = self.dataflow.views();
-        views
-            .values()
-            .flat_map(|view| view.graph.relations())
-            .filter(|read| !views.contains_key(read))
-            .collect()
+        inputs::outside(&self.dataflow)
     }
 
     /// Opens what the views read outside this pipeline, or notes it to be opened from a snapshot.
@@ -34,7 +28,8 @@ impl Runtime {
             if let Some(spec) = self.shared.source(relation) {
                 let record = self.last_record.as_ref();
                 let progress = record.map(|record| record::source_progress(record, relation));
-                let source = SourceInput::new(spec, progress.unwrap_or_default(), self.start.bell.clone());
+                let place = Place::Apart(self.start.bell.clone());
+                let source = SourceInput::new(spec, progress.unwrap_or_default(), place);
                 self.sources.insert(relation, source);
             } else if let Some(table) = self.shared.table(relation) {
                 if self.last_record.is_none() {
@@ -136,53 +131,6 @@ impl Runtime {
 
     /// Plans the dataflow for the present views and inputs.
     pub(super) fn plan(&mut self) -> Result<()> {
-        let views: Vec<ViewSpec> = self.dataflow.views().values().cloned().collect();
-        let mut layouts: BTreeMap<RelationId, Layout> = BTreeMap::new();
-        for (_, input) in inputs_of(&views) {
-            if self.sources.contains_key(&input.relation) {
-                let layout = layouts.entry(input.relation).or_default();
-                layout.widen(&input.columns, input.with_watermark);
-            }
-        }
-        let mut projections = Projections::new();
-        for (at, input) in inputs_of(&views) {
-            let projection = match self.sources.get(&input.relation) {
-                Some(source) => {
-                    let layout = &layouts[&input.relation];
-                    layout.projection(&source.spec, &input.columns, input.with_watermark)?
-                }
-                None => input.columns.clone(),
-            };
-            projections.insert(at, projection);
-        }
-        let tasks = self.dataflow.num_tasks();
-        self.sources.retain(|relation, _| layouts.contains_key(relation));
-        for (relation, layout) in layouts {
-            let source = self.sources.get_mut(&relation);
-            source
-                .expect("it has a layout")
-                .configure(layout, tasks, self.shared.options.step_rows)?;
-        }
-        self.dataflow.plan(&projections)
+        inputs::plan(&mut self.dataflow, &mut self.sources, self.shared.options.step_rows)
     }
-}
-
-/// The Input nodes of views.
-fn inputs_of(views: &[ViewSpec]) -> impl Iterator<Item = (NodeRef, &InputSpec)> {
-    views.iter().flat_map(|view| {
-        let nodes = view.graph.nodes.iter().enumerate();
-        nodes.filter_map(|(index, node)| match &node.kind {
-            NodeKind::Input(input) => {
-                let node = NodeId(index as u32);
-                Some((
-                    NodeRef {
-                        view: view.relation,
-                        node,
-                    },
-                    input,
-                ))
-            }
-            _ => None,
-        })
-    })
 }

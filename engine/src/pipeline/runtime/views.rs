@@ -6,6 +6,7 @@ use weir_state::RelationId;
 use weir_state::pipelines::PipelineRecord;
 
 use super::{HandedOver, Runtime};
+use crate::pipeline::reader::Place;
 use crate::pipeline::record::{self, follower_name};
 use crate::pipeline::source::SourceInput;
 use crate::{Error, Result};
@@ -121,7 +122,7 @@ impl Runtime {
                 None => {
                     let spec = self.shared.source(relation);
                     let spec = spec.ok_or_else(|| Error::internal("a source is gone"))?;
-                    let source = SourceInput::new(spec, progress, self.start.bell.clone());
+                    let source = SourceInput::new(spec, progress, Place::Apart(self.start.bell.clone()));
                     self.sources.insert(relation, source);
                 }
             }

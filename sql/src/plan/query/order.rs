@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SortExpr, 
 use weir_engine::graph::{Input, NodeId, NodeKind, OrderKey, Ranking, TopNSpec};
 
 use super::{Builder, Built, Closing, Facts, TimeBound, exchange_by, single, until};
-use crate::plan::{errors, refuse};
+use crate::plan::{errors, now, refuse};
 use crate::{Error, Result, explain};
 
 /// A filter that lets the first rows of a window's partitions pass, by their number or rank.
@@ -88,7 +88,10 @@ impl Builder {
         built.time = columns.iter().map(|c| built.time.get(*c).copied().flatten()).collect();
         built.schema = schema.clone();
         let all: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
-        let built = self.map(built, Some(&first.filter.predicate), &all, &schema)?;
+        let built = match now::uses(&first.filter.predicate) {
+            true => self.present(built, &first.filter.predicate)?,
+            false => self.map(built, Some(&first.filter.predicate), &all, &schema)?,
+        };
         self.call_number(built.node, number, ranking);
         match first.projection {
             Some(projection) => self.map(built, None, &projection.expr, projection.schema.as_ref()),
