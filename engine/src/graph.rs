@@ -101,6 +101,8 @@ pub enum NodeKind {
     Aggregate(AggregateSpec),
     /// Joins two inputs on equal keys and a residual condition.
     Join(JoinSpec),
+    /// Joins each left row with the nearest right row of its key.
+    AsOf(AsOfSpec),
     /// The first rows of each partition.
     TopN(TopNSpec),
     /// Window functions over each partition.
@@ -372,6 +374,9 @@ pub struct JoinSpec {
     /// Interval join: partners' event times lie near each other. Both inputs only add rows, and
     /// have the hidden watermark column behind all others, which is no part of the output.
     pub interval: Option<IntervalSpec>,
+    /// Left rows meet the right rows that are there when they come, and later changes of those don't
+    /// touch them ([`JoinKind::Inner`] and [`JoinKind::Left`] only).
+    pub at_once: bool,
 }
 
 /// How near to each other the event times of an interval join's partners lie: the right one minus
@@ -387,6 +392,58 @@ pub struct IntervalSpec {
     pub from_us: i64,
     /// Microseconds, not less.
     pub to_us: i64,
+    /// Allowed lateness, microseconds.
+    pub lateness_us: i64,
+}
+
+/// Where the right row that a left one is joined with lies in some order, seen from the left one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nearest {
+    /// The last one before it, or at the same place.
+    AtOrBefore,
+    /// The last one before it.
+    Before,
+    /// The first one behind it, or at the same place.
+    AtOrAfter,
+    /// The first one behind it.
+    After,
+}
+
+/// An as-of join: each left row with the one right row of its key that is nearest to it. Of several
+/// right rows at one place it is the first by their other columns, ascending, NULLs last. A NULL in
+/// a key or place meets nothing. Output: left columns, then right columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsOfSpec {
+    /// Key columns of the left input. Empty: all rows have one key (inputs go to one task).
+    pub left_keys: Vec<usize>,
+    /// Key columns of the right input, same types.
+    pub right_keys: Vec<usize>,
+    /// Column of the left input by which it lies somewhere.
+    pub left_order: usize,
+    /// Column of the right input, same type.
+    pub right_order: usize,
+    /// Which right row it is.
+    pub nearest: Nearest,
+    /// Left rows without one are joined with NULLs.
+    pub outer: bool,
+    /// The right input is the records of an upsert relation, each of which is a version of its key's
+    /// row: behind all other columns it has its split's watermark before the record, and a BOOLEAN
+    /// that is true for a tombstone (whose row has only its key columns). Of several records at one
+    /// place the last one counts. A tombstone counts from that watermark on, and not before the version
+    /// that it ends.
+    pub records: bool,
+    /// Closing by the watermark, where the places are event times.
+    pub close: Option<AsOfClose>,
+}
+
+/// What becomes of rows that event time has passed. Both inputs of such a join only add rows, and have
+/// the hidden watermark column, the left one behind all others, the right one too but for a tombstone
+/// column. Rows below it are late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsOfClose {
+    /// True: emit each row once, when no other right row can be nearer. False: emit changes.
+    pub emit_final: bool,
     /// Allowed lateness, microseconds.
     pub lateness_us: i64,
 }
@@ -675,6 +732,7 @@ impl NodeKind {
             NodeKind::Unnest(_) => "Unnest",
             NodeKind::Aggregate(_) => "Aggregate",
             NodeKind::Join(_) => "Join",
+            NodeKind::AsOf(_) => "AsOf",
             NodeKind::TopN(_) => "TopN",
             NodeKind::Over(_) => "Over",
             NodeKind::Gate(_) => "Gate",
@@ -695,6 +753,7 @@ impl NodeKind {
             NodeKind::Session(_)
                 | NodeKind::Aggregate(_)
                 | NodeKind::Join(_)
+                | NodeKind::AsOf(_)
                 | NodeKind::TopN(_)
                 | NodeKind::Over(_)
                 | NodeKind::Gate(_)

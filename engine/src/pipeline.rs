@@ -9,7 +9,7 @@
 //!
 //! - [`lifecycle`]: views and sinks that come, pause and go; [`standing`]: how each stands
 //! - [`runtime`]: a pipeline's thread; [`dataflow`]: its graphs, and the step; [`source`],
-//!   [`reader`], [`decode`]: what it reads; [`output`]: what it leaves
+//!   [`reader`], [`decode`]: what it reads, [`precedence`]: and what first; [`output`]: what it leaves
 //! - [`committer`], [`publication`], [`record`]: epochs made durable, and shown
 //! - [`supervisor`], [`attach`]: pipelines that become one; [`shared`]: what all threads share
 //! - [`logs`], [`backlog`], [`resumable`]: changelogs kept short; [`size`]: commits kept small
@@ -42,6 +42,7 @@ mod errors;
 mod lifecycle;
 mod logs;
 mod output;
+mod precedence;
 mod publication;
 mod reader;
 mod record;

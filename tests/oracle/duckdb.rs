@@ -14,11 +14,11 @@ use super::aggregates;
 use super::case::{Case, Step};
 use super::render::{render, sql_type};
 
-/// Whether DuckDB knows all that a case uses: it has no TUMBLE and its like, breaks ties as it happens, and
+/// Whether DuckDB knows all that a case uses: it has no TUMBLE and its like, no MATCH_CONDITION, breaks ties as it happens, and
 /// has other names, types or answers for some aggregates.
 pub fn knows(case: &Case) -> bool {
     let is_ours = |step: &Step| match step {
-        Step::Window { .. } | Step::Drawn { .. } => true,
+        Step::Window { .. } | Step::AsOf { .. } | Step::Drawn { .. } => true,
         Step::Over { is_total, calls, .. } => !is_total || calls.iter().any(|call| call.nulls),
         Step::Group { calls, .. } => calls.iter().any(|call| !aggregates::duckdb_knows(call)),
         _ => false,

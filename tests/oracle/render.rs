@@ -184,6 +184,13 @@ fn apply(query: Query, step: &Step, known: &[Known], last: bool) -> Query {
             compare,
             residual,
         } => joins::join(query, pick(known, *other), *kind, *on, *compare, *residual),
+        Step::AsOf {
+            other,
+            on,
+            by,
+            compare,
+            outer,
+        } => joins::as_of(query, pick(known, *other), *on, *by, *compare, *outer),
         Step::Subquery {
             other,
             form,

@@ -10,6 +10,7 @@ use super::{Follow, Runtime};
 use crate::graph::{InputSpec, NodeId, NodeKind};
 use crate::pipeline::dataflow::{NodeRef, Projections};
 use crate::pipeline::decode::Layout;
+use crate::pipeline::precedence;
 use crate::pipeline::publication::NO_TABLES;
 use crate::pipeline::record::{self, follower_name};
 use crate::pipeline::snapshot::Snapshot;
@@ -112,6 +113,11 @@ impl Runtime {
             let Some(record) = record.filter(right) else {
                 return Ok(false);
             };
+            // What others wait for is as far as its own sources were.
+            let others_wait = self.precedence.values().any(|first| first.contains(&view.relation));
+            if others_wait && !record::is_caught_up(&record) {
+                return Ok(false);
+            }
             dml = dml.min(record.dml);
             follows.push(self.following(view, record.epoch, record.dml));
         }
@@ -163,6 +169,7 @@ impl Runtime {
                 .expect("it has a layout")
                 .configure(layout, tasks, self.shared.options.step_rows)?;
         }
+        self.precedence = precedence::of(self.dataflow.views());
         self.dataflow.plan(&projections)
     }
 }
