@@ -242,6 +242,7 @@ impl Builder {
             name: relation.name.clone(),
             columns: columns.to_vec(),
             with_watermark: true,
+            timeout_us: self.timeout_us,
         };
         let facts = Facts {
             append_only: true,
