@@ -50,7 +50,9 @@ impl Join {
     fn meet(&mut self, changes: Changes, output: &mut Vec<ChangeBatch>) -> Result<()> {
         let found = self.right.find_partners(&changes, &self.left)?;
         if self.left_only_adds {
-            let partners = self.probe(true, &changes, &found, &mut Vec::new(), output)?;
+            let mut faults = std::mem::take(&mut self.faults);
+            let partners = self.probe(true, &changes, &found, &mut Vec::new(), &mut faults, output)?;
+            self.faults = faults;
             let has_partner = |row: usize| match self.counts_partners() {
                 true => partners[row] != 0,
                 false => found.slots[row].is_some_and(|slot| self.right.state.rows.total(slot) > 0),
@@ -71,7 +73,9 @@ impl Join {
         let comes: BooleanArray = (0..slots.len())
             .map(|row| Some(changes.batch.weight(row) > 0))
             .collect();
-        let met = self.meet_those_that_come(&changes, &found, &comes, output)?;
+        let mut faults = std::mem::take(&mut self.faults);
+        let met = self.meet_those_that_come(&changes, &found, &comes, &mut faults, output)?;
+        self.faults = faults;
         for (row, slot) in slots.iter().enumerate().filter(|(row, _)| comes.value(*row)) {
             let bytes = [rest.row(row), &met[row]].concat();
             self.left.state.add(*slot, &bytes, changes.batch.weight(row))?;
@@ -85,6 +89,7 @@ impl Join {
         changes: &Changes,
         found: &Found,
         comes: &BooleanArray,
+        faults: &mut Vec<Fault>,
         output: &mut Vec<ChangeBatch>,
     ) -> Result<Vec<Vec<u8>>> {
         let probing = probe::Probing {
@@ -109,7 +114,7 @@ impl Join {
         };
         let rows = &self.right.state.rows;
         let mut pairs: Vec<(u32, &[u8], i64)> = Vec::new();
-        probing.probe(changes, &of_those, output, |row, _, partner| {
+        probing.probe(changes, &of_those, output, faults, |row, _, partner| {
             pairs.push((row, rows.bytes_of(partner), rows.weight(partner)));
         })?;
         pairs.sort_unstable();
