@@ -59,6 +59,8 @@ pub struct AsOf {
     timers: Option<[Timers; 2]>,
     /// As of the last step.
     watermark: Watermark,
+    /// Of the left rows that have come since the start.
+    latest: i64,
     late_dropped: u64,
     without_event_time: u64,
 }
@@ -117,6 +119,7 @@ impl AsOf {
             timers,
             spec: spec.clone(),
             watermark: Watermark::MIN,
+            latest: i64::MIN,
             late_dropped: 0,
             without_event_time: 0,
         })
@@ -377,6 +380,18 @@ impl Operator for AsOf {
             }
         }
         Ok(output)
+    }
+
+    fn open_until(&self) -> Option<Watermark> {
+        // A left row that waits for a right row behind it waits for no time.
+        let close = self
+            .spec
+            .close
+            .filter(|close| close.emit_final && !self.places.descending)?;
+        let [of_left, _] = self.timers.as_ref()?;
+        // Of rows from before the start each key's first one is known.
+        let last = of_left.last()?.max(self.latest);
+        Some(last.saturating_add(1).saturating_add(close.lateness_us))
     }
 
     fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {

@@ -24,8 +24,10 @@ impl AsOf {
         if self.timers.is_none() {
             return Ok(());
         }
-        for slot in left.iter().flat_map(|changes| &changes.slots) {
-            self.set_left_timer(*slot);
+        for changes in left {
+            let times = changes.rows.iter().map(|row| self.places.time_of(row));
+            self.latest = times.max().map_or(self.latest, |time| self.latest.max(time));
+            changes.slots.iter().for_each(|slot| self.set_left_timer(*slot));
         }
         for slot in right.iter().flat_map(|changes| &changes.slots) {
             self.set_right_timer(*slot)?;
