@@ -147,6 +147,7 @@ fn joins(criterion: &mut Criterion) {
             residual,
             close: None,
             interval: None,
+            at_once: false,
         };
         let join = node(NodeKind::Join(spec), &both, false);
         let rows = |range: std::ops::Range<usize>| {

@@ -77,7 +77,7 @@ impl Reader {
     fn new() -> Reader {
         let broker = EmbeddedBroker::start(1).expect("a broker");
         let brokers = broker.bootstrap_servers();
-        for topic in ["bids", "accounts", "auctions", "hot"] {
+        for topic in ["bids", "accounts", "auctions", "hot", "prices"] {
             broker.create_topic(topic, 1).expect("a topic");
         }
         fill(&brokers);

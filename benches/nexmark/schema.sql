@@ -38,3 +38,9 @@ CREATE SOURCE bid (
   extra     TEXT,
   WATERMARK FOR date_time AS date_time - INTERVAL '4' SECOND
 ) WITH (connector = 'nexmark', table = 'bid', ${options});
+
+-- What q13 looks values up in: 10,000 rows.
+CREATE SOURCE side_input (key BIGINT, value TEXT) WITH (
+  connector = 'datagen', rows_per_second = 0, number_of_rows = 10000,
+  fields.key.kind = 'sequence', fields.key.start = 0, fields.key.end = 9999, fields.value.length = 20
+);

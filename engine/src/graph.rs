@@ -18,8 +18,10 @@ use serde::{Deserialize, Serialize};
 use weir_state::RelationId;
 
 mod drawn;
+mod join;
 
 pub use drawn::{DrawSpec, Drawn};
+pub use join::{AsOfClose, AsOfSpec, IntervalSpec, JoinKind, JoinSpec, Nearest};
 
 /// Index of a node in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,7 +43,7 @@ pub struct Graph {
 /// How rows on an edge find their task.
 ///
 /// State lies in the shard of its key, so the edge into a node with state deals by exactly the
-/// node's key columns, in their order: an aggregate's and an upsert's keys, a join's keys of that
+/// node's key columns, in their order: an aggregate's and an upsert's keys, a join's and an as-of join's keys of that
 /// side, a session's and a top-N's partition, a gate's column ([`Exchange::Single`] where they are none, and for a recursion). `Local`
 /// there only if the rows are already dealt by just these values in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +107,8 @@ pub enum NodeKind {
     Aggregate(AggregateSpec),
     /// Joins two inputs on equal keys and a residual condition.
     Join(JoinSpec),
+    /// Joins each left row with the nearest right row of its key.
+    AsOf(AsOfSpec),
     /// The first rows of each partition.
     TopN(TopNSpec),
     /// Window functions over each partition.
@@ -324,75 +328,6 @@ pub enum FoldRows {
     First,
     /// Only the last.
     Last,
-}
-
-/// Kinds of join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JoinKind {
-    /// Pairs only.
-    Inner,
-    /// Pairs, and left rows without partner with NULLs.
-    Left,
-    /// Pairs, and rows of either side without partner with NULLs.
-    Full,
-    /// Left rows that have a partner.
-    Semi,
-    /// Left rows that have none.
-    Anti,
-    /// Left rows, each with a BOOLEAN that says whether it has a partner.
-    Mark,
-}
-
-impl JoinKind {
-    /// Whether a row of the output has columns of both sides.
-    pub fn pairs(self) -> bool {
-        matches!(self, JoinKind::Inner | JoinKind::Left | JoinKind::Full)
-    }
-
-    /// Whether the output only grows where both inputs do.
-    pub fn only_adds(self) -> bool {
-        matches!(self, JoinKind::Inner | JoinKind::Semi)
-    }
-}
-
-/// A join. Output: left columns, then right columns; of the kinds that give no pairs, left columns,
-/// and with [`JoinKind::Mark`] the mark.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JoinSpec {
-    /// Its kind.
-    pub kind: JoinKind,
-    /// Key columns of the left input. Empty: every pair meets (inputs go to one task).
-    pub left_keys: Vec<usize>,
-    /// Key columns of the right input, same types.
-    pub right_keys: Vec<usize>,
-    /// By key: NULL equals NULL (`IS NOT DISTINCT FROM`); else a NULL there meets nothing.
-    pub null_equals_null: Vec<bool>,
-    /// A condition on a pair, over left columns then right columns.
-    pub residual: Option<Arc<dyn PhysicalExpr>>,
-    /// Window join: a key position whose TIMESTAMP(6) lets both sides' state go when the watermark
-    /// passes it.
-    pub close: Option<CloseSpec>,
-    /// Interval join: partners' event times lie near each other. Both inputs only add rows, and
-    /// have the hidden watermark column behind all others, which is no part of the output.
-    pub interval: Option<IntervalSpec>,
-}
-
-/// How near to each other the event times of an interval join's partners lie: the right one minus
-/// the left one is from `from_us` to `to_us`. The condition itself is in the residual, or the times
-/// are keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IntervalSpec {
-    /// TIMESTAMP(6) column of the left input.
-    pub left_time: usize,
-    /// TIMESTAMP(6) column of the right input.
-    pub right_time: usize,
-    /// Microseconds.
-    pub from_us: i64,
-    /// Microseconds, not less.
-    pub to_us: i64,
-    /// Allowed lateness, microseconds.
-    pub lateness_us: i64,
 }
 
 /// One ordering column.
@@ -621,6 +556,7 @@ impl NodeKind {
             NodeKind::Unnest(_) => "Unnest",
             NodeKind::Aggregate(_) => "Aggregate",
             NodeKind::Join(_) => "Join",
+            NodeKind::AsOf(_) => "AsOf",
             NodeKind::TopN(_) => "TopN",
             NodeKind::Over(_) => "Over",
             NodeKind::Gate(_) => "Gate",
@@ -641,6 +577,7 @@ impl NodeKind {
             NodeKind::Session(_)
                 | NodeKind::Aggregate(_)
                 | NodeKind::Join(_)
+                | NodeKind::AsOf(_)
                 | NodeKind::TopN(_)
                 | NodeKind::Over(_)
                 | NodeKind::Gate(_)

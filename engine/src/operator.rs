@@ -18,6 +18,7 @@ use fault::Fault;
 
 pub mod aggregate;
 mod arrangement;
+pub mod as_of;
 mod codec;
 pub mod draw;
 pub mod fault;
@@ -31,6 +32,7 @@ pub mod recurse;
 pub mod repeat;
 pub mod session;
 pub mod slice;
+mod timers;
 pub mod top_n;
 #[cfg(test)]
 mod trial;
@@ -170,6 +172,7 @@ pub fn build(node: &Node, inputs: &[&Node], context: &TaskContext) -> Result<Opt
         NodeKind::Session(spec) => Box::new(session::Session::new(spec, node, inputs[0], context)?),
         NodeKind::Aggregate(spec) => Box::new(aggregate::Aggregate::new(spec, node, inputs[0], context)?),
         NodeKind::Join(spec) => Box::new(join::Join::new(spec, node, inputs[0], inputs[1], context)?),
+        NodeKind::AsOf(spec) => Box::new(as_of::AsOf::new(spec, node, inputs[0], inputs[1], context)?),
         NodeKind::TopN(spec) => Box::new(top_n::TopN::new(spec, node, inputs[0], context)?),
         NodeKind::Over(spec) => Box::new(over::Over::new(spec, node, inputs[0], context)?),
         NodeKind::Gate(spec) => Box::new(gate::Gate::new(spec, node, inputs[0], context)?),

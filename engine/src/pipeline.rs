@@ -9,7 +9,8 @@
 //!
 //! - [`lifecycle`]: views and sinks that come, pause and go; [`standing`]: how each stands
 //! - [`runtime`]: a pipeline's thread; [`dataflow`]: its graphs, and the step; [`source`],
-//!   [`reader`], [`decode`], [`inputs`]: what it reads; [`output`]: what it leaves
+//!   [`reader`], [`decode`], [`inputs`]: what it reads, [`precedence`]: and what first; [`output`]: what
+//!   it leaves
 //! - [`stepped`]: a pipeline that its holder steps by hand, for tests
 //! - [`committer`], [`publication`], [`record`]: epochs made durable, and shown
 //! - [`supervisor`], [`attach`]: pipelines that become one; [`shared`]: what all threads share
@@ -44,6 +45,7 @@ mod inputs;
 mod lifecycle;
 mod logs;
 mod output;
+mod precedence;
 mod publication;
 mod reader;
 mod record;

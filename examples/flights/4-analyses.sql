@@ -110,6 +110,12 @@ FROM departures_file AS d
 LEFT JOIN weather_file AS w ON w.origin = d.origin AND w.observed = date_trunc('hour', d.happened)
 GROUP BY sky;
 
+-- Each departure with the weather that was last observed at its airport before it.
+CREATE MATERIALIZED VIEW weather_at_departure AS
+SELECT d.id, d.carrier, d.flight, d.origin, d.happened, d.dep_delay, w.observed, w.temp, w.wind_speed, w.visib
+FROM departures_file AS d
+LEFT JOIN weather_file FOR SYSTEM_TIME AS OF d.happened AS w ON w.origin = d.origin;
+
 -- How the makers' planes are used; of many planes nobody knows the maker.
 CREATE MATERIALIZED VIEW makers AS
 SELECT p.manufacturer, count(*) AS flights, count(DISTINCT d.tailnum) AS planes, sum(p.seats) AS seats_flown,

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use arrow::datatypes::Schema;
 use weir_engine::graph::{
-    AggregateCall, AggregateFunction, AggregateSpec, Exchange, FoldSpec, Graph, JoinKind, JoinSpec, Node, NodeKind,
-    OrderKey, OverSpec, PresentSpec, Ranking, SessionSpec, SliceSpec, TopNSpec, UnnestSpec, ValuesSpec, WindowSpec,
+    AggregateCall, AggregateFunction, AggregateSpec, AsOfSpec, Exchange, FoldSpec, Graph, JoinKind, JoinSpec, Nearest,
+    Node, NodeKind, OrderKey, OverSpec, PresentSpec, Ranking, SessionSpec, SliceSpec, TopNSpec, UnnestSpec, ValuesSpec,
+    WindowSpec,
 };
 
 mod expr;
@@ -42,7 +43,14 @@ pub fn notes(graph: &Graph) -> Vec<String> {
 
 fn note(graph: &Graph, node: &Node) -> Option<String> {
     match &node.kind {
-        NodeKind::Join(join) if join.close.is_none() && join.interval.is_none() => {
+        NodeKind::AsOf(join) if join.close.is_none() => {
+            let adds = node.inputs.iter().all(|input| graph.node(input.node).append_only);
+            adds.then(|| {
+                "the as-of join keeps all rows of both sides for ever, since a later row may be nearer; event times of sources                  with a WATERMARK on both sides would bound it"
+                    .to_string()
+            })
+        }
+        NodeKind::Join(join) if join.close.is_none() && join.interval.is_none() && !join.at_once => {
             let endless = |input: usize| {
                 let input = graph.node(node.inputs[input].node);
                 input.append_only && input.key.as_ref().is_none_or(|key| !key.is_empty()) && !is_fixed(graph, input)
@@ -223,6 +231,7 @@ fn describe(graph: &Graph, node: &Node) -> String {
         (NodeKind::Session(session), Some(below)) => describe_session(below, session),
         (NodeKind::Aggregate(aggregate), Some(below)) => describe_aggregate(below, aggregate),
         (NodeKind::Join(join), _) => describe_join(graph, node, join),
+        (NodeKind::AsOf(join), _) => describe_as_of(graph, node, join),
         (NodeKind::TopN(top), Some(below)) => describe_top_n(below, top),
         (NodeKind::Over(over), Some(below)) => describe_over(below, over),
         (NodeKind::Gate(gate), _) => format!("holds rows until the watermark passes {}", names(node, &[gate.column])),
@@ -367,6 +376,10 @@ fn describe_join(graph: &Graph, node: &Node, join: &JoinSpec) -> String {
         JoinKind::Anti => "anti",
         JoinKind::Mark => "mark",
     };
+    let kind = match join.at_once {
+        true => format!("{kind}, as of now,"),
+        false => kind.to_string(),
+    };
     let mut text = match join.left_keys.is_empty() {
         true => format!("{kind}, every pair"),
         false => format!("{kind} on {}", join_keys(graph, node, join)),
@@ -380,6 +393,34 @@ fn describe_join(graph: &Graph, node: &Node, join: &JoinSpec) -> String {
         };
         let both = Schema::new([columns(0), columns(1)].concat());
         let _ = write!(text, " and {}", expr::text(residual, &both));
+    }
+    text
+}
+
+fn describe_as_of(graph: &Graph, node: &Node, join: &AsOfSpec) -> String {
+    let (left, right) = (graph.node(node.inputs[0].node), graph.node(node.inputs[1].node));
+    let kind = if join.outer { "left" } else { "inner" };
+    let pair = |(l, r): (&usize, &usize)| format!("{} = {}", names(left, &[*l]), names(right, &[*r]));
+    let keys: Vec<String> = join.left_keys.iter().zip(&join.right_keys).map(pair).collect();
+    let mut text = match keys.is_empty() {
+        true => kind.to_string(),
+        false => format!("{kind} on {}", keys.join(" AND ")),
+    };
+    let (at, of) = (names(left, &[join.left_order]), names(right, &[join.right_order]));
+    let which = match (join.records, join.nearest) {
+        (true, _) => format!("the version by right {of} that is valid at left {at}"),
+        (_, Nearest::AtOrBefore) => format!("the last right {of} until left {at}"),
+        (_, Nearest::Before) => format!("the last right {of} before left {at}"),
+        (_, Nearest::AtOrAfter) => format!("the first right {of} from left {at} on"),
+        (_, Nearest::After) => format!("the first right {of} after left {at}"),
+    };
+    let _ = write!(text, ", {which}");
+    text.push_str(&late(
+        join.close.map(|_| join.left_order),
+        join.close.map(|close| close.lateness_us),
+    ));
+    if join.close.is_some_and(|close| close.emit_final) {
+        text.push_str(", emits when it is final");
     }
     text
 }

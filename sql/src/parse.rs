@@ -12,6 +12,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::error::{Error, Result};
 use crate::statement::{Name, RelationKind, Show, Statement, Subscribe};
 
+mod as_of;
 mod create;
 mod cursor;
 pub(crate) mod dialect;

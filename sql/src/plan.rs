@@ -18,6 +18,7 @@ use crate::statement::{CreateView, Emit, Query, RelationKind};
 use crate::{Error, Result, parse};
 
 mod aggregate;
+mod as_of;
 mod bind;
 mod calls;
 pub(crate) mod checked;

@@ -104,6 +104,15 @@ pub enum Step {
         compare: u8,
         residual: Option<(u8, u8, u8)>,
     },
+    /// ASOF JOIN.
+    AsOf {
+        other: u8,
+        on: (u8, u8),
+        /// The columns that say which row is nearest, and how they are compared.
+        by: (u8, u8),
+        compare: u8,
+        outer: bool,
+    },
     /// A subquery over another relation, in WHERE, in the SELECT list or beside the rows.
     Subquery {
         other: u8,
@@ -374,6 +383,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Distinct),
         5 => (any::<(u8, u8, u8)>(), any::<(u8, u8)>(), option::weighted(0.3, any::<(u8, u8, u8)>()))
             .prop_map(|((other, kind, compare), on, residual)| Step::Join { other, kind, on, compare, residual }),
+        2 => (any::<(u8, u8)>(), any::<(u8, u8)>(), any::<(u8, u8)>(), any::<bool>())
+            .prop_map(|((other, compare), on, by, outer)| Step::AsOf { other, on, by, compare, outer }),
         4 => (any::<(u8, u8)>(), any::<(u8, u8)>(), option::weighted(0.6, any::<(u8, u8)>()), any::<bool>())
             .prop_map(|((other, form), columns, correlated, negated)| {
                 Step::Subquery { other, form, columns, correlated, negated }

@@ -16,10 +16,11 @@ use super::render::{Speech, render, render_in};
 use super::values::sql_type;
 
 /// Whether DuckDB knows all that a case uses: it breaks ties as it happens, has other names, types or answers
-/// for some aggregates, another form of UNNEST, no clock that stands still, and no windows that close.
+/// for some aggregates, another form of UNNEST, no clock that stands still, no windows
+/// that close, and no MATCH_CONDITION.
 pub fn knows(case: &Case) -> bool {
     let is_ours = |step: &Step| match step {
-        Step::Unnest { .. } | Step::Now { .. } | Step::Drawn { .. } => true,
+        Step::Unnest { .. } | Step::AsOf { .. } | Step::Now { .. } | Step::Drawn { .. } => true,
         Step::First { by, number, .. } => by / 4 == 1 && !number,
         Step::Over { is_total, calls, .. } => !is_total || calls.iter().any(|call| call.nulls),
         Step::Group { calls, .. } => calls.iter().any(|call| !aggregates::duckdb_knows(call)),

@@ -35,14 +35,7 @@ pub fn join(query: Query, other: &Known, kind: u8, on: (u8, u8), compare: u8, re
         };
         let _ = write!(condition, " AND {extra}");
     }
-    let mut parts = Vec::new();
-    let mut kinds = Vec::new();
-    for (side, of) in [("a", &query.kinds), ("b", &other.kinds)] {
-        for (column, kind) in of.iter().enumerate() {
-            parts.push(format!("{side}.c{column} AS c{}", parts.len()));
-            kinds.push(*kind);
-        }
-    }
+    let (parts, kinds) = both(&query.kinds, &other.kinds);
     let (word, on) = match kind % 8 {
         0 | 1 => ("JOIN", format!(" ON {condition}")),
         2 | 3 => ("LEFT JOIN", format!(" ON {condition}")),
@@ -63,6 +56,49 @@ pub fn join(query: Query, other: &Known, kind: u8, on: (u8, u8), compare: u8, re
 
 fn times(kinds: &[Kind], number: u8) -> Option<usize> {
     of_kind(kinds, number, &[Kind::Time])
+}
+
+/// All columns of two sides, and their kinds.
+fn both(left: &[Kind], right: &[Kind]) -> (Vec<String>, Vec<Kind>) {
+    let sides = [("a", left), ("b", right)];
+    let columns = sides
+        .iter()
+        .flat_map(|(side, kinds)| (0..kinds.len()).map(move |column| (side, column)));
+    let parts = columns
+        .enumerate()
+        .map(|(place, (side, column))| format!("{side}.c{column} AS c{place}"));
+    (parts.collect(), [left, right].concat())
+}
+
+pub fn as_of(query: Query, other: &Known, on: (u8, u8), by: (u8, u8), compare: u8, outer: bool) -> Query {
+    if query.kinds.len() + other.kinds.len() > WIDE {
+        return query;
+    }
+    let pair = |numbers: (u8, u8)| {
+        let a = usize::from(numbers.0) % query.kinds.len();
+        Some((a, of_kind(&other.kinds, numbers.1, &[query.kinds[a]])?))
+    };
+    let (Some((a, b)), Some((x, y))) = (pair(on), pair(by)) else {
+        return query;
+    };
+    let (parts, kinds) = both(&query.kinds, &other.kinds);
+    // Without a key all rows are of one.
+    let key = if compare % 5 == 0 {
+        String::new()
+    } else {
+        format!(" ON a.c{a} = b.c{b}")
+    };
+    Query {
+        sql: format!(
+            "SELECT {} FROM (\n{}\n) a ASOF {}JOIN {} b MATCH_CONDITION (a.c{x} {} b.c{y}){key}",
+            parts.join(", "),
+            indented(&query.sql),
+            if outer { "LEFT " } else { "" },
+            other.name,
+            pick(&[">=", ">", "<=", "<"], compare),
+        ),
+        kinds,
+    }
 }
 
 pub fn subquery(

@@ -243,6 +243,13 @@ fn apply(query: Query, step: &Step, known: &[Known], last: bool, speech: Speech)
             compare,
             residual,
         } => joins::join(query, pick(known, *other), *kind, *on, *compare, *residual),
+        Step::AsOf {
+            other,
+            on,
+            by,
+            compare,
+            outer,
+        } => joins::as_of(query, pick(known, *other), *on, *by, *compare, *outer),
         Step::Subquery {
             other,
             form,

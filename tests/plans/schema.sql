@@ -21,9 +21,15 @@ CREATE TABLE lines (a INT, b TEXT);
 
 CREATE VIEW cheap (auction, cost) AS SELECT auction, price FROM bids WHERE price < 10;
 
+CREATE VIEW open AS SELECT id, seller, opened FROM auctions WHERE category = 3;
+
 CREATE VIEW recent AS SELECT * FROM bids WHERE at > now() - INTERVAL '1' HOUR;
 
 CREATE MATERIALIZED VIEW totals AS
 SELECT auction, count(*) AS bids, max(price) AS top FROM bids GROUP BY auction;
 
 CREATE MATERIALIZED VIEW dear AS SELECT * FROM bids WHERE price > 1000;
+
+CREATE SOURCE prices (item BIGINT PRIMARY KEY, price BIGINT, at TIMESTAMP, WATERMARK FOR at AS at)
+WITH (connector = 'kafka', topic = 'prices', properties.bootstrap.servers = 'localhost:9092')
+FORMAT UPSERT ENCODE JSON KEY ENCODE JSON;

@@ -20,6 +20,9 @@
 //! **Closing.** In a window join both sides' state goes when the watermark passes the window, and
 //! rows that come for it later are dropped and counted. What was emitted stays. In an interval join
 //! a row goes when no partner can come any more ([`interval`]).
+//!
+//! **At once.** A join may be linear in its left input only: later right changes don't touch what left
+//! rows have met ([`at_once`]).
 
 use std::sync::Arc;
 
@@ -40,6 +43,7 @@ use crate::shard::hash_rows;
 use crate::table::{Keys, Slot};
 use crate::{Error, Result};
 
+mod at_once;
 mod interval;
 mod probe;
 mod show;
@@ -59,6 +63,7 @@ pub struct Join {
     schema: SchemaRef,
     /// Left columns, then right columns: what the residual condition is over.
     pair_schema: SchemaRef,
+    left_only_adds: bool,
     /// As of the last step: what was closed then is closed for the rows of this one.
     watermark: Watermark,
     late_dropped: u64,
@@ -89,6 +94,7 @@ impl Join {
             spec: spec.clone(),
             schema: node.schema.clone(),
             pair_schema: Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>())),
+            left_only_adds: left.append_only,
             watermark: Watermark::MIN,
             late_dropped: 0,
             faults: Vec::new(),
@@ -248,11 +254,19 @@ impl Operator for Join {
         let mut inputs = inputs.into_iter();
         let (left, right) = (inputs.next().unwrap_or_default(), inputs.next().unwrap_or_default());
         let (mut unkeyed_left, mut unkeyed_right) = (Vec::new(), Vec::new());
+        let left = match self.spec.at_once {
+            true => self.left_in_the_end(left)?,
+            false => left,
+        };
         let left = self.changes(true, left, &mut unkeyed_left)?;
         let right = self.changes(false, right, &mut unkeyed_right)?;
         let mut output = Vec::new();
-        self.step_side(false, &right, &mut output)?;
-        self.step_side(true, &left, &mut output)?;
+        if self.spec.at_once {
+            output = self.step_at_once(left, right)?;
+        } else {
+            self.step_side(false, &right, &mut output)?;
+            self.step_side(true, &left, &mut output)?;
+        }
         for (is_left, unkeyed) in [(true, unkeyed_left), (false, unkeyed_right)] {
             for batch in unkeyed {
                 self.show(is_left, &batch, |_| false, &mut output)?;
@@ -332,6 +346,13 @@ fn check(spec: &JoinSpec, node: &Node, left: &Node, right: &Node) -> Result<()> 
             let only_adds = left.append_only && right.append_only;
             is_time(type_of(left, interval.left_time)) && is_time(type_of(right, interval.right_time)) && only_adds
         });
+    let kind_fits = !spec.at_once
+        || matches!(spec.kind, JoinKind::Inner | JoinKind::Left) && spec.close.is_none() && spec.interval.is_none();
+    if !kind_fits {
+        return Err(Error::internal(
+            "a join at once is an inner or left one that doesn't close",
+        ));
+    }
     match (keys_fit, columns_fit && nulls_fit, close_fits) {
         (true, true, true) => Ok(()),
         (false, _, _) => Err(Error::internal("a join's keys are not of equal types")),

@@ -10,7 +10,7 @@
 //! **Closing.** A session is closed when the watermark reaches its end (and, without EMIT ON WINDOW
 //! CLOSE, the allowed lateness behind it). With EMIT ON WINDOW CLOSE its rows come out then, once.
 //! Either way its rows go, and a [mark](layout) of the closed session that was last stays for
-//! another gap. [`timers`] remember when to look at a partition.
+//! another gap. [`Timers`] remember when to look at a partition.
 //!
 //! **Late** is a row below the watermark that its own split had before it. It counts as long as its
 //! session is open as of that watermark: if it lies between two rows of an open one, or if it alone
@@ -25,6 +25,7 @@ use crate::change::ChangeBatch;
 use crate::graph::{Node, SessionSpec};
 use crate::operator::arrangement::{Arrangement, Keep, closed_through, gathered};
 use crate::operator::fault::{Fault, passing};
+use crate::operator::timers::Timers;
 use crate::operator::window::{Time, microseconds};
 use crate::operator::{Operator, OperatorStats, Step, TaskContext, Watermark};
 use crate::row::Rows;
@@ -37,11 +38,9 @@ mod layout;
 mod runs;
 #[cfg(test)]
 mod tests;
-mod timers;
 
 use layout::{Emit, Layout};
 use runs::{Gap, Region};
-use timers::Timers;
 
 /// One task's part of a [`SessionSpec`] node.
 pub struct Session {

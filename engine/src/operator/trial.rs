@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
@@ -152,6 +152,7 @@ fn array(data_type: &DataType, values: impl Iterator<Item = Option<i64>>) -> Arr
             values.map(|v| v.map(|v| format!("{:0>9}", v + 1000))),
         )),
         DataType::Timestamp(..) => Arc::new(TimestampMicrosecondArray::from_iter(values)),
+        DataType::Boolean => Arc::new(BooleanArray::from_iter(values.map(|v| v.map(|v| v != 0)))),
         other => panic!("no model of {other}"),
     }
 }

@@ -81,6 +81,12 @@ pub fn source_progress(record: &PipelineRecord, source: RelationId) -> SourcePro
         .unwrap_or_default()
 }
 
+/// Whether what stood in its sources when they were opened is in.
+pub fn is_caught_up(record: &PipelineRecord) -> bool {
+    let mut sources = record.positions.values();
+    sources.all(|splits| !splits.is_empty() && splits.values().all(|split| split.caught_up))
+}
+
 /// The last epoch at which one of its views was right (see [`super::publication`]).
 pub fn right(record: &PipelineRecord, view: RelationId) -> Epoch {
     let right = record.extra.get("right").and_then(|right| right.get(view.to_string()));

@@ -12,6 +12,7 @@ use weir_state::{DmlCommit, Epoch, PipelineId, RelationId, Store};
 use super::clock;
 use super::dataflow::{Dataflow, RelationInput, ViewParts};
 use super::errors::Errors;
+use super::precedence::Precedence;
 use super::publication::NO_TABLES;
 use super::reader::Bell;
 use super::record;
@@ -154,6 +155,8 @@ pub struct Runtime {
     start: Start,
     dataflow: Dataflow,
     sources: BTreeMap<RelationId, SourceInput>,
+    /// Which relations wait for others.
+    precedence: Precedence,
     tables: BTreeMap<RelationId, StoredRelation>,
     follows: BTreeMap<RelationId, Follow>,
     /// Tables and views of other pipelines that are yet to be read from a snapshot.
@@ -217,6 +220,7 @@ impl Runtime {
         let mut runtime = Runtime {
             dataflow,
             sources: BTreeMap::new(),
+            precedence: Precedence::new(),
             tables: BTreeMap::new(),
             follows: BTreeMap::new(),
             unopened: BTreeSet::new(),
@@ -340,7 +344,8 @@ impl Runtime {
         }
         let mut inputs: HashMap<RelationId, RelationInput> = HashMap::new();
         let mut failed = BTreeMap::new();
-        let mut any = self.take_logs(&mut inputs)?;
+        // What is still being loaded can't be changed yet.
+        let mut any = self.loading.is_empty() && self.take_logs(&mut inputs)?;
         any |= self.take_sources(&mut inputs, &mut failed);
         let due_us = self.dataflow.due_us().filter(|_| matches!(self.mode, Mode::Running));
         any |= due_us.is_some_and(|due_us| due_us <= self.clock_us());

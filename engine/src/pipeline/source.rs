@@ -463,6 +463,12 @@ impl SourceInput {
         self.pending.is_empty()
     }
 
+    /// Each split has been read to its end, once.
+    pub fn is_in(&self) -> bool {
+        let mut splits = self.progress.splits.values();
+        (self.opened || splits.len() > 0) && splits.all(|split| split.caught_up)
+    }
+
     /// All splits are bounded and have ended.
     pub fn ended(&self) -> bool {
         self.opened && !self.progress.splits.is_empty() && self.progress.splits.values().all(|split| split.ended)

@@ -40,6 +40,23 @@ fn kept(graph: &Graph, node: &Node) -> String {
                 calls.join(", ")
             )
         }
+        NodeKind::AsOf(join) => {
+            let close = join
+                .close
+                .map_or("never", |close| if close.emit_final { "final" } else { "passed" });
+            let records = if join.records { " records" } else { "" };
+            format!(
+                "{name} {:?} on {:?} = {:?} by {} and {}{records} closes {close}",
+                join.nearest, join.left_keys, join.right_keys, join.left_order, join.right_order
+            )
+        }
+        NodeKind::Join(join) if join.at_once => format!(
+            "{name} at once {:?} on {:?} = {:?}, keeps left rows {}",
+            join.kind,
+            join.left_keys,
+            join.right_keys,
+            !graph.node(node.inputs[0].node).append_only
+        ),
         NodeKind::Join(join) => format!(
             "{name} {:?} on {:?} = {:?}{} closes {:?} residual {}{}",
             join.kind,

@@ -4,6 +4,7 @@
 use sqlparser::ast;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::as_of;
 use super::cursor::{Cursor, string_value};
 use super::form::{Subqueries, bring_into_form};
 use super::options::duration_ms;
@@ -67,7 +68,8 @@ pub(super) fn tree<T: ast::VisitMut>(
     mut parse: impl FnMut(&mut sqlparser::parser::Parser) -> Result<T, sqlparser::parser::ParserError>,
 ) -> Result<T> {
     check_refused(tokens)?;
-    let (tokens, taken) = window::prepare(tokens)?;
+    let tokens = as_of::prepare(tokens)?;
+    let (tokens, taken) = window::prepare(&tokens)?;
     let mut cursor = Cursor::new(source, &tokens, after);
     let parsed = cursor.run(|parser| parse(parser)).and_then(|tree| {
         cursor.end("")?;
@@ -252,18 +254,6 @@ fn check_behind_emit(first: &TokenWithSpan, place: Place) -> Result<()> {
 /// Words in a row that begin something which isn't there, and what to write instead. sqlparser or
 /// the planner would refuse these in their own words, or pass over them.
 const REFUSED: &[(&[&str], &str)] = &[
-    (
-        &["FOR", "SYSTEM_TIME"],
-        "FOR SYSTEM_TIME AS OF is not there yet: a join or a SELECT uses the present content",
-    ),
-    (
-        &["ASOF", "JOIN"],
-        "ASOF JOIN is not there yet: join on any condition, and take the first of ROW_NUMBER() OVER (…)",
-    ),
-    (
-        &["ASOF", "LEFT"],
-        "ASOF JOIN is not there yet: join on any condition, and take the first of ROW_NUMBER() OVER (…)",
-    ),
     (
         &["WAIT", "FOR"],
         "WAIT FOR is not there yet: a SELECT waits for the session's own writes by itself",

@@ -16,6 +16,7 @@ use datafusion::physical_expr::expressions as physical_exprs;
 use weir_engine::graph::{Exchange, Graph, Input, MapSpec, Node, NodeId, NodeKind};
 use weir_engine::relation::{RelationId, Storage, WATERMARK_COLUMN};
 
+use super::as_of::AsOfNode;
 use super::drawn::DrawNode;
 use super::expr::physical;
 use super::multiset::RepeatNode;
@@ -23,6 +24,7 @@ use super::window::WindowNode;
 use super::{errors, now, refuse};
 use crate::{Error, Result, explain};
 
+mod as_of;
 mod bins;
 mod closing;
 mod draw;
@@ -246,6 +248,8 @@ impl Builder {
                     self.repeat(repeat)
                 } else if let Some(draw) = node.downcast_ref::<DrawNode>() {
                     self.draw(draw, want_hidden)
+                } else if let Some(as_of) = node.downcast_ref::<AsOfNode>() {
+                    self.as_of(as_of)
                 } else {
                     Err(refuse::plan(plan))
                 }

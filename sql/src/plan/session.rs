@@ -47,8 +47,8 @@ use super::operators::{self, Subscripts};
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
-    clock, drawn, errors, extremes, fetch, first_rows, hidden, json, multiset, named_windows, names, now, numbers,
-    one_group, percentiles, refuse, rounds, sums, unnest, using, window,
+    as_of, clock, drawn, errors, extremes, fetch, first_rows, hidden, json, multiset, named_windows, names, now,
+    numbers, one_group, percentiles, refuse, rounds, sums, unnest, using, window,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -114,7 +114,12 @@ pub fn state() -> &'static SessionState {
         state
             .register_expr_planner(Arc::new(json::Operators))
             .expect("operators can be registered");
-        let own = [window::functions(), json::functions().to_vec(), clock::functions()];
+        let own = [
+            window::functions(),
+            as_of::functions(),
+            json::functions().to_vec(),
+            clock::functions(),
+        ];
         for function in own.into_iter().flatten() {
             state.register_udf(function).expect("functions can be registered");
         }
@@ -390,6 +395,7 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
     let plan = first_rows::spelled_out(plan, false).map_err(errors::translate)?;
     refuse::as_written(&plan)?;
     let plan = now::as_parameter(plan)
+        .and_then(|plan| as_of::explicit(plan, Use::Kept))
         .and_then(drawn::made_once)
         .map_err(errors::translate)?;
     let plan = window::make_explicit(plan).map_err(errors::translate)?;
@@ -409,6 +415,7 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
 pub fn read_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
     let plan = raw_plan(query, catalog)?;
     let plan = first_rows::spelled_out(plan, true).map_err(errors::translate)?;
+    let plan = as_of::explicit(plan, Use::Read).map_err(errors::translate)?;
     let plan = window::make_batch(plan).map_err(errors::translate)?;
     rewritten(plan, Use::Read)
 }

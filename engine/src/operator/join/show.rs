@@ -71,7 +71,7 @@ impl Join {
     }
 
     /// Rows of the output of one side's columns.
-    fn shown_rows(
+    pub(super) fn shown_rows(
         &self,
         is_left: bool,
         mut columns: Vec<ArrayRef>,

@@ -73,8 +73,8 @@ pub(super) struct Found {
 /// Changes of the side's own state: slots and rows.
 pub(super) struct Update<'a> {
     changes: &'a Changes,
-    slots: Vec<Slot>,
-    rest: Rows,
+    pub(super) slots: Vec<Slot>,
+    pub(super) rest: Rows,
     /// By row, where partners are counted.
     partners: Vec<i64>,
 }
@@ -119,8 +119,11 @@ impl Side {
         let codec = RowCodec::for_schema(&schema.project(&rest)?)?;
         let floats = (0..types.len()).filter(|column| types[*column].is_floating()).collect();
         let counts_partners = shown != Shown::InPairs && counts_partners(spec);
+        let counts_partners = counts_partners && !spec.at_once;
         let keep = match (counts_partners, rest.is_empty()) {
             (true, _) => Keep::WithPartners,
+            // To be found by the begin of their bytes.
+            _ if spec.at_once && is_left => Keep::Ordered,
             // All rows of a key are equal: one says how many there are.
             (_, true) => Keep::Ordered,
             (_, false) => Keep::Unordered,
@@ -180,8 +183,21 @@ impl Side {
 
     /// All columns of rows in the state, given those of their keys.
     pub(super) fn columns(&self, keys: &[ArrayRef], rows: impl Iterator<Item = RowId>) -> Result<Vec<ArrayRef>> {
-        let rest = self.codec.decode(rows.map(|row| self.state.rows.bytes_of(row)))?;
-        let mut rest = rest.into_iter();
+        self.columns_of(keys, rows.map(|row| self.state.rows.bytes_of(row)))
+    }
+
+    /// How many of these bytes are those of the kept row that they begin with.
+    pub(super) fn kept_len(&self, bytes: &[u8]) -> Result<usize> {
+        self.codec.prefix_len(bytes, self.rest.len())
+    }
+
+    /// The same, of rows that are given by their bytes.
+    pub(super) fn columns_of<'a>(
+        &self,
+        keys: &[ArrayRef],
+        rows: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>> {
+        let mut rest = self.codec.decode(rows)?.into_iter();
         let mut columns = Vec::with_capacity(self.types.len());
         for column in 0..self.types.len() {
             let found = match self.keys.iter().position(|key| *key == column) {

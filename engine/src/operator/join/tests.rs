@@ -1,5 +1,7 @@
 //! Joins against all pairs of the inputs' sums.
 
+use std::collections::BTreeMap;
+
 use datafusion::logical_expr::Operator as Op;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use proptest::prelude::*;
@@ -29,6 +31,7 @@ fn spec(kind: JoinKind, keys: usize, null_equals_null: &[bool], has_residual: bo
         residual: has_residual.then(|| smaller(LEFT_VALUE, LEFT.len() + RIGHT_VALUE)),
         close: None,
         interval: None,
+        at_once: false,
     }
 }
 
@@ -164,6 +167,7 @@ proptest! {
             residual: has_residual.then(|| smaller(2, 5)),
             close: Some(CloseSpec { column: 0, emit_on_close: false, lateness_us }),
             interval: None,
+            at_once: false,
         };
         let subject = Subject {
             domains: vec![Domain::new(&[3, 20, 4], true), Domain::new(&[3, 20, 4], true)],
@@ -414,4 +418,93 @@ fn a_hot_key_costs_what_changes() {
     }
     // Each step over all rows would take some milliseconds.
     assert!(begun.elapsed().as_millis() < 1000, "{:?}", begun.elapsed());
+}
+
+/// What left rows have met, as it is kept: with their weights.
+type Met = BTreeMap<Row, BTreeMap<Vec<(Row, i64)>, i64>>;
+
+/// Joins at once, step by step.
+fn at_once(spec: &JoinSpec, history: &[Record]) -> Bag {
+    let (mut right, mut met, mut output) = (Bag::new(), Met::new(), Bag::new());
+    for record in history {
+        let changes = |input: usize| {
+            let mut bag = Bag::new();
+            for (row, weight) in record.inputs[input].iter().flatten() {
+                add(&mut bag, row.clone(), *weight);
+            }
+            bag
+        };
+        changes(1)
+            .into_iter()
+            .for_each(|(row, weight)| add(&mut right, row, weight));
+        for (row, mut weight) in changes(0) {
+            let kept = met.entry(row.clone()).or_default();
+            let inner = JoinSpec {
+                kind: JoinKind::Inner,
+                ..spec.clone()
+            };
+            let one = Bag::from([(row.clone(), 1)]);
+            let mut pairs = |partners: &[(Row, i64)], weight: i64| {
+                if partners.is_empty() && spec.kind == JoinKind::Left {
+                    add(&mut output, [row.clone(), vec![None; WIDTHS.1]].concat(), weight);
+                }
+                for (pair, times) in partners {
+                    add(&mut output, pair.clone(), weight * times);
+                }
+            };
+            if weight > 0 {
+                let partners = joined(&inner, &one, &right, WIDTHS, (LEFT_VALUE, RIGHT_VALUE));
+                let partners: Vec<(Row, i64)> = partners.into_iter().collect();
+                pairs(&partners, weight);
+                *kept.entry(partners).or_default() += weight;
+            }
+            // Which goes first of those that have met different rows is the operator's choice, so the trial
+            // has none of them.
+            while weight < 0 {
+                let (partners, there) = kept.pop_first().unwrap();
+                let taken = there.min(-weight);
+                pairs(&partners, -taken);
+                weight += taken;
+                if taken < there {
+                    kept.insert(partners, there - taken);
+                }
+            }
+        }
+    }
+    output
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// A left row meets what is there when it comes, and takes that away when it goes.
+    #[test]
+    fn rows_meet_what_is_there(
+        kind in prop_oneof![Just(JoinKind::Inner), Just(JoinKind::Left)],
+        keys in 0usize..3,
+        null_equals_null in any::<[bool; 2]>(),
+        has_residual in any::<bool>(),
+        deletes in any::<bool>(),
+        entry_budget in prop_oneof![Just(None), Just(Some(3))],
+        acts in acts(2, 4, true),
+    ) {
+        let spec = JoinSpec { at_once: true, ..spec(kind, keys, &null_equals_null, has_residual) };
+        let mut subject = subject(&spec, &LEFT, &RIGHT, entry_budget);
+        subject.inputs[0].append_only = !deletes;
+        // Left rows come once: of equal ones that have met different rows either may go first.
+        let mut come = std::collections::BTreeSet::new();
+        let mut acts = acts;
+        acts.retain_mut(|act| match act {
+            Act::Insert { input: 0, values, weight } => {
+                let nth = come.len() as u8;
+                values[2] = nth;
+                *weight = 1;
+                nth < 100 && come.insert(nth)
+            }
+            Act::Delete { input: 0, .. } => deletes,
+            _ => true,
+        });
+        subject.domains[0] = Domain::new(&[4, 3, 100], true);
+        subject.run(&acts, |history| at_once(&spec, history))?;
+    }
 }

@@ -37,6 +37,7 @@ fn term(upward: bool) -> Arc<Graph> {
         residual: None,
         close: None,
         interval: None,
+        at_once: false,
     };
     let pair = [number.clone(), number.clone()];
     let triple = [number.clone(), number.clone(), number.clone()];

@@ -2,10 +2,10 @@
 
 use super::layout::{Emit, is_mark, time_bytes, time_of};
 use super::runs::{last_of, members};
-use super::timers::{Hint, due};
 use super::{Change, Session};
 use crate::Result;
 use crate::operator::arrangement::RowId;
+use crate::operator::timers::{Hint, due};
 use crate::shard::hash_rows;
 use crate::table::{Keys, Slot};
 

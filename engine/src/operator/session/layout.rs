@@ -13,29 +13,14 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use crate::change::{ChangeBatch, Weights, record_batch};
 use crate::graph::{Node, SessionSpec};
-use crate::operator::arrangement::{Arrangement, BUCKET_BYTES, RowId};
+use crate::operator::arrangement::{Arrangement, RowId};
+pub(super) use crate::operator::timers::{TIME_BYTES, time_bytes, time_of};
 use crate::row::{RowCodec, Rows};
 use crate::table::Slot;
 use crate::{Error, Result};
 
 /// Rows of one output batch at most.
 const BATCH_ROWS: usize = 8192;
-/// Bytes of a time.
-pub(super) const TIME_BYTES: usize = BUCKET_BYTES;
-
-/// The bytes of a time.
-pub(super) fn time_bytes(time: i64) -> [u8; TIME_BYTES] {
-    (time as u64 ^ 1 << 63).to_be_bytes()
-}
-
-/// The time that a row's bytes begin with.
-pub(super) fn time_of(row: &[u8]) -> i64 {
-    let bytes = row
-        .first_chunk::<TIME_BYTES>()
-        .expect("a kept row begins with its time");
-    (u64::from_be_bytes(*bytes) ^ 1 << 63) as i64
-}
-
 /// Whether a row's bytes are a mark.
 pub(super) fn is_mark(row: &[u8]) -> bool {
     row.len() == TIME_BYTES

@@ -1,6 +1,7 @@
-//! What a step takes in: snapshots first, then other pipelines' changelogs, DML and sources.
+//! What a step takes in: snapshots first, then other pipelines' changelogs, DML and sources, of which
+//! some wait for others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use weir_state::{DmlCommit, Epoch, RelationId, dml};
@@ -13,10 +14,17 @@ use crate::pipeline::publication::Host;
 use crate::{Error, Result};
 
 impl Runtime {
-    /// The next part of the snapshots that must be in before anything else is read.
+    /// The next part of the snapshots that must be in before anything else is read; `None` also where
+    /// what is left of them waits for sources.
     pub(super) fn load(&mut self) -> Result<Option<HashMap<RelationId, RelationInput>>> {
         let budget = self.shared.options.step_rows;
-        while let Some((relation, rows)) = self.loading.last_mut() {
+        loop {
+            let waiting = self.waiting();
+            let next = |(relation, _): &(RelationId, _)| !waiting.contains(relation);
+            let Some(place) = self.loading.iter().rposition(next) else {
+                return Ok(None);
+            };
+            let (relation, rows) = &mut self.loading[place];
             let relation = *relation;
             let mut batches = Vec::new();
             let mut count = 0;
@@ -27,14 +35,12 @@ impl Runtime {
                 count += batch.num_rows();
                 batches.push(ChangeBatch::inserts(batch));
             }
-            if count == 0 {
-                self.loading.pop();
-                self.untold = true;
-                continue;
+            if count > 0 {
+                return Ok(Some(HashMap::from([(relation, self.in_task_0(batches))])));
             }
-            return Ok(Some(HashMap::from([(relation, self.in_task_0(batches))])));
+            drop(self.loading.remove(place));
+            self.untold = true;
         }
-        Ok(None)
     }
 
     /// Changes of one origin stay in order in one task; exchanges deal them further.
@@ -134,7 +140,11 @@ impl Runtime {
     ) -> bool {
         let mut any = false;
         let now = Instant::now();
+        let waiting = self.waiting();
         for (relation, source) in &mut self.sources {
+            if waiting.contains(relation) {
+                continue;
+            }
             let limits = match &self.mode {
                 Mode::RunningTo(targets, _) => match targets.positions.get(relation) {
                     Some(limits) => Some(limits),
@@ -159,5 +169,22 @@ impl Runtime {
             }
         }
         any
+    }
+
+    /// What begins when other relations are in: loaded, or read to their end, or to where they are to be read.
+    pub(super) fn waiting(&self) -> BTreeSet<RelationId> {
+        let is_in = |relation: &RelationId| {
+            let is_loading = self.loading.iter().any(|(loading, _)| loading == relation);
+            match (&self.mode, self.sources.get(relation)) {
+                (_, None) => !is_loading && !self.unopened.contains(relation),
+                (Mode::RunningTo(targets, _), Some(source)) => {
+                    let limits = targets.positions.get(relation);
+                    limits.is_none_or(|limits| source.reached(limits))
+                }
+                (_, Some(source)) => source.is_in(),
+            }
+        };
+        let waits = self.precedence.iter().filter(|(_, first)| !first.iter().all(is_in));
+        waits.map(|(relation, _)| *relation).collect()
     }
 }

@@ -8,6 +8,7 @@ use weir_state::{DmlCommit, Epoch, RelationId};
 
 use super::{Follow, Runtime};
 use crate::pipeline::inputs;
+use crate::pipeline::precedence;
 use crate::pipeline::publication::NO_TABLES;
 use crate::pipeline::reader::Place;
 use crate::pipeline::record::{self, follower_name};
@@ -107,6 +108,11 @@ impl Runtime {
             let Some(record) = record.filter(right) else {
                 return Ok(false);
             };
+            // What others wait for is as far as its own sources were.
+            let others_wait = self.precedence.values().any(|first| first.contains(&view.relation));
+            if others_wait && !record::is_caught_up(&record) {
+                return Ok(false);
+            }
             dml = dml.min(record.dml);
             follows.push(self.following(view, record.epoch, record.dml));
         }
@@ -131,6 +137,8 @@ impl Runtime {
 
     /// Plans the dataflow for the present views and inputs.
     pub(super) fn plan(&mut self) -> Result<()> {
-        inputs::plan(&mut self.dataflow, &mut self.sources, self.shared.options.step_rows)
+        inputs::plan(&mut self.dataflow, &mut self.sources, self.shared.options.step_rows)?;
+        self.precedence = precedence::of(self.dataflow.views());
+        Ok(())
     }
 }

@@ -96,7 +96,8 @@ impl Runtime {
             .iter()
             .map(|(id, source)| (*id, self.source_status(source)));
         let mut status = self.start.status.lock();
-        status.loading = !self.loading.is_empty() || !self.unopened.is_empty() || !self.started;
+        let loading = !self.loading.is_empty() || !self.unopened.is_empty() || !self.waiting().is_empty();
+        status.loading = loading || !self.started;
         status.views = self.dataflow.views().keys().copied().collect();
         status.positions = self
             .sources

@@ -442,3 +442,36 @@ fn types_in_queries_have_one_form() {
          FROM t WHERE TRY_CAST(d AS TIMESTAMP(6) WITH TIME ZONE) > now()"
     );
 }
+
+#[test]
+fn joins_as_of_a_time_become_plain_ones() {
+    for (text, expected) in [
+        (
+            "SELECT * FROM a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ON a.k = b.k WHERE a.x = 1",
+            "SELECT * FROM a JOIN b ON weir_nearest(a.t >= b.t) AND a.k = b.k WHERE a.x = 1",
+        ),
+        (
+            "SELECT * FROM a ASOF LEFT JOIN (SELECT * FROM b WHERE x) AS c MATCH_CONDITION (a.t < (c.t)) JOIN d ON true",
+            "SELECT * FROM a LEFT JOIN (SELECT * FROM b WHERE x) AS c ON weir_nearest(a.t < (c.t)) JOIN d ON true",
+        ),
+        (
+            "SELECT * FROM o LEFT JOIN r FOR SYSTEM_TIME AS OF o.ts AS x ON o.c = x.c",
+            "SELECT * FROM o LEFT JOIN r AS x ON weir_version(o.ts) AND o.c = x.c",
+        ),
+        (
+            "SELECT * FROM o JOIN r AS x FOR SYSTEM_TIME AS OF (o.ts + o.d) ON o.c = x.c",
+            "SELECT * FROM o JOIN r AS x ON weir_version((o.ts + o.d)) AND o.c = x.c",
+        ),
+        (
+            "SELECT * FROM o JOIN r for system_time as of proctime() x ON o.c = x.c",
+            "SELECT * FROM o JOIN r x ON weir_at_once() AND o.c = x.c",
+        ),
+    ] {
+        assert_eq!(sql(&query(text)), expected);
+        assert_eq!(query(text).text, text);
+    }
+    // Words like any others elsewhere.
+    for text in ["SELECT asof FROM t", "SELECT t.match_condition FROM t"] {
+        assert_eq!(sql(&query(text)), text);
+    }
+}

@@ -4,23 +4,38 @@ use super::refuse;
 
 #[test]
 fn clauses_that_are_not_there_yet() {
-    refuse(
-        "SELECT * FROM o JOIN r ¦FOR SYSTEM_TIME AS OF o.ts ON o.c = r.c",
-        "FOR SYSTEM_TIME AS OF is not there yet",
-    );
-    refuse(
+    refuse("SELECT * FROM v ¦WAIT FOR 'topic:0@5'", "WAIT FOR is not there yet");
+}
+
+#[test]
+fn joins_as_of_a_time() {
+    for query in [
         "SELECT * FROM v ¦FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-01'",
-        "FOR SYSTEM_TIME AS OF is not there yet",
-    );
+        "SELECT * FROM o, r ¦FOR SYSTEM_TIME AS OF o.ts WHERE o.c = r.c",
+        "SELECT * FROM o JOIN r ¦FOR SYSTEM_TIME o.ts ON o.c = r.c",
+        "SELECT * FROM o JOIN r ¦FOR SYSTEM_TIME AS OF",
+        "SELECT * FROM o JOIN r ¦FOR SYSTEM_TIME AS OF PROCTIME(3) ON true",
+    ] {
+        refuse(query, "behind the right relation of a JOIN");
+    }
     refuse(
-        "SELECT * FROM a ¦ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ON a.k = b.k",
-        "ASOF JOIN is not there yet",
+        "SELECT * FROM o JOIN r FOR SYSTEM_TIME AS OF o.ts ¦USING (c)",
+        "takes ON a.key = b.key",
     );
     refuse(
         "SELECT * FROM a ¦ASOF LEFT JOIN b ON a.k = b.k",
-        "ASOF JOIN is not there yet",
+        "needs a MATCH_CONDITION",
     );
-    refuse("SELECT * FROM v ¦WAIT FOR 'topic:0@5'", "WAIT FOR is not there yet");
+    refuse("SELECT * FROM a ¦ASOF JOIN b", "needs a MATCH_CONDITION");
+    refuse(
+        "SELECT * FROM a ASOF JOIN b ¦MATCH_CONDITION a.t >= b.t",
+        "in parentheses",
+    );
+    refuse(
+        "SELECT * FROM a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ¦USING (k)",
+        "takes ON a.key = b.key",
+    );
+    refuse("SELECT * FROM a ¦ASOF FULL JOIN b", "ASOF LEFT JOIN");
 }
 
 #[test]

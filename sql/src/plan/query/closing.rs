@@ -134,6 +134,8 @@ impl Builder {
                         node.state_bound = None;
                     }
                 }
+                // A join at once adds rows where its left side does.
+                NodeKind::Join(join) if join.at_once => {}
                 NodeKind::Join(join) => node.append_only = only_adds && join.kind.only_adds(),
                 NodeKind::Aggregate(spec) => match &mut spec.close {
                     Some(close) if !below_a_window[index] => {
@@ -147,12 +149,13 @@ impl Builder {
         }
     }
 
-    /// Whether a node only filters and projects what a grouping gives at the close.
+    /// Whether a node only filters and projects what a grouping or an as-of join gives at the close.
     fn is_closed_grouping(&self, node: NodeId) -> bool {
         let node = self.graph.node(node);
         match &node.kind {
             NodeKind::Aggregate(spec) => spec.close.is_some_and(|close| close.emit_on_close),
             NodeKind::Session(spec) => spec.close.is_some_and(|close| close.emit_on_close),
+            NodeKind::AsOf(spec) => spec.close.is_some_and(|close| close.emit_final),
             NodeKind::Map(_) | NodeKind::Draw(_) => self.is_closed_grouping(node.inputs[0].node),
             _ => false,
         }

@@ -19,11 +19,11 @@ use crate::plan::expr::physical;
 use crate::plan::{errors, refuse};
 
 /// One equality between the sides.
-struct KeyPair {
-    left: Expr,
-    right: Expr,
+pub(super) struct KeyPair {
+    pub(super) left: Expr,
+    pub(super) right: Expr,
     /// NULL equals NULL.
-    null_equals_null: bool,
+    pub(super) null_equals_null: bool,
 }
 
 /// A join as the engine does it.
@@ -34,6 +34,7 @@ pub(super) struct Joining {
     pub null_equals_null: Vec<bool>,
     pub residual: Option<Arc<dyn PhysicalExpr>>,
     pub interval: Option<IntervalSpec>,
+    pub at_once: bool,
 }
 
 impl Builder {
@@ -67,6 +68,7 @@ impl Builder {
             null_equals_null: pairs.iter().map(|pair| pair.null_equals_null).collect(),
             residual,
             interval,
+            at_once: false,
         };
         let schema = match kind {
             JoinKind::Inner | JoinKind::Left | JoinKind::Full => both,
@@ -105,10 +107,14 @@ impl Builder {
             left.time[*l] == Some(TimeBound::WindowEnd) && right.time[*r] == Some(TimeBound::WindowEnd)
         };
         let close = left_keys.iter().zip(right_keys).position(closes);
-        let close = close.filter(|_| joining.interval.is_none());
+        let close = close.filter(|_| joining.interval.is_none() && !joining.at_once);
         let close = close.and_then(|position| self.closing.spec(position));
+        let only_adds = match joining.at_once {
+            true => below_left.append_only,
+            false => kind.only_adds() && below_left.append_only && below_right.append_only,
+        };
         let facts = Facts {
-            append_only: kind.only_adds() && below_left.append_only && below_right.append_only,
+            append_only: only_adds,
             key: joined_key(
                 kind,
                 (below_left.key.as_deref(), left_keys),
@@ -117,6 +123,8 @@ impl Builder {
             ),
             has_watermark: below_left.has_watermark || below_right.has_watermark,
             bound: Some(match (&close, &joining.interval) {
+                _ if joining.at_once && below_left.append_only => "right side".to_string(),
+                _ if joining.at_once => "right side, and the left rows with what they have met".to_string(),
                 (_, Some(interval)) => near(interval, &below_left.schema, &below_right.schema),
                 (Some(close), None) => {
                     let column = below_left.schema.field(left_keys[close.column]).name();
@@ -150,6 +158,7 @@ impl Builder {
             residual: joining.residual,
             close,
             interval: joining.interval,
+            at_once: joining.at_once,
         };
         let node = self.push(NodeKind::Join(spec), inputs, Arc::new(Schema::new(fields)), facts);
         Ok(Built {
@@ -183,7 +192,7 @@ fn condition(
     join: &datafusion::logical_expr::Join,
     swapped: bool,
     kind: JoinKind,
-    (left, right): (&DFSchema, &DFSchema),
+    sides: (&DFSchema, &DFSchema),
 ) -> (Vec<KeyPair>, Option<Expr>) {
     let null_equals_null = join.null_equality == NullEquality::NullEqualsNull;
     let mut pairs: Vec<KeyPair> = Vec::new();
@@ -195,8 +204,18 @@ fn condition(
             null_equals_null,
         });
     }
+    keys_and_rest(pairs, join.filter.clone().into_iter(), kind, sides)
+}
+
+/// These keys and those among the conditions, and what is left of the conditions.
+pub(super) fn keys_and_rest(
+    mut pairs: Vec<KeyPair>,
+    conditions: impl Iterator<Item = Expr>,
+    kind: JoinKind,
+    (left, right): (&DFSchema, &DFSchema),
+) -> (Vec<KeyPair>, Option<Expr>) {
     let mut rest = Vec::new();
-    for part in join.filter.clone().into_iter().flat_map(split_conjunction_owned) {
+    for part in conditions.flat_map(split_conjunction_owned) {
         match equality(&part, left, right) {
             _ if part == lit(true) => {}
             Some(pair) => pairs.push(pair),
@@ -251,7 +270,7 @@ fn has_all(schema: &DFSchema, expr: &Expr) -> bool {
 }
 
 /// The columns of both sides. Computed ones may be called alike; nobody names them.
-fn side_by_side(left: &DFSchema, right: &DFSchema) -> Result<DFSchema> {
+pub(super) fn side_by_side(left: &DFSchema, right: &DFSchema) -> Result<DFSchema> {
     let mut fields: Vec<_> = left.iter().map(|(q, field)| (q.cloned(), field.clone())).collect();
     for (qualifier, field) in right.iter() {
         let mut field = field.clone();
@@ -270,6 +289,11 @@ fn bounded_times(joining: &Joining, left: &Built, right: &Built) -> Vec<Option<T
     let shift = left.schema.fields().len();
     let mut time = vec![None; shift + right.schema.fields().len()];
     if joining.kind == JoinKind::Full {
+        return time;
+    }
+    if joining.at_once {
+        // What comes is as old as its left row.
+        time[..shift].copy_from_slice(&left.time);
         return time;
     }
     for (l, r) in joining.left_keys.iter().zip(&joining.right_keys) {
@@ -309,7 +333,7 @@ fn near(interval: &IntervalSpec, left: &Schema, right: &Schema) -> String {
     )
 }
 
-fn exchange(keys: &[usize], built: &Built) -> Exchange {
+pub(super) fn exchange(keys: &[usize], built: &Built) -> Exchange {
     match keys.is_empty() {
         true => single(built),
         false => exchange_by(keys, built),

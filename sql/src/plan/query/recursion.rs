@@ -193,12 +193,13 @@ fn work_table(scan: &TableScan) -> Option<String> {
 fn allowed(node: &Node, graph: &Graph, name: &str) -> Result<()> {
     let what = match &node.kind {
         NodeKind::Port(_) | NodeKind::Map(_) | NodeKind::Unnest(_) | NodeKind::Union => return Ok(()),
+        NodeKind::Join(join) if join.at_once => "in such a join",
         NodeKind::Join(join) if join.kind == JoinKind::Inner => return Ok(()),
         NodeKind::Join(join) if join.kind == JoinKind::Left && !is_port(node, 1, graph) => {
             "on the right side of a LEFT JOIN"
         }
         NodeKind::Join(join) if join.kind == JoinKind::Left => return Ok(()),
-        NodeKind::Join(_) => "in such a join",
+        NodeKind::Join(_) | NodeKind::AsOf(_) => "in such a join",
         NodeKind::Aggregate(_) => "under GROUP BY, DISTINCT or an aggregate",
         NodeKind::TopN(_) => "under ORDER BY … LIMIT",
         NodeKind::Over(_) => "under OVER",

@@ -1,21 +1,24 @@
 //! When to look at which partition: a table by time, so that what is due is found without looking
 //! at any other, in memory or in the store.
 //!
-//! Every partition with rows has a timer no later than its first session closes. It may have others,
-//! which find nothing to do: a timer isn't moved when a session lengthens, but set anew when it goes
-//! off. Its key is its time, then the partition, in whose shard it lies.
+//! Every partition with something to come has a timer no later than that: the end of its first
+//! session, or the time of a row that waits. It may have others, which find nothing to do: a timer isn't
+//! moved when a session lengthens, but set anew when it goes off. Its key is its time, then the
+//! partition, in whose shard it lies.
 
 use std::collections::BTreeMap;
 
 use weir_state::WriteBatch;
 
-use super::layout::{TIME_BYTES, time_bytes, time_of};
 use crate::Result;
-use crate::operator::arrangement::{Arrangement, Keep, closed_through};
+use crate::operator::arrangement::{Arrangement, BUCKET_BYTES, Keep, closed_through};
 use crate::operator::{OperatorStats, TaskContext, Watermark};
 use crate::row::Rows;
 use crate::shard::hash_key;
 use crate::table::{Keys, Slot};
+
+/// Bytes of a time.
+pub(super) const TIME_BYTES: usize = BUCKET_BYTES;
 
 /// A slot's note where its earliest timer is known.
 const KNOWN: u32 = 1;
@@ -36,6 +39,19 @@ impl Default for Hint {
             last: i64::MIN,
         }
     }
+}
+
+/// The bytes of a time, which compare as times do.
+pub(super) fn time_bytes(time: i64) -> [u8; TIME_BYTES] {
+    (time as u64 ^ 1 << 63).to_be_bytes()
+}
+
+/// The time that bytes begin with.
+pub(super) fn time_of(row: &[u8]) -> i64 {
+    let bytes = row
+        .first_chunk::<TIME_BYTES>()
+        .expect("a kept row begins with its time");
+    (u64::from_be_bytes(*bytes) ^ 1 << 63) as i64
 }
 
 /// The watermark at which what ends then is closed.

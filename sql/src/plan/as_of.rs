@@ -1,0 +1,431 @@
+//! Joins of each left row with the right rows of a moment: `ASOF JOIN` and `FOR SYSTEM_TIME AS OF`.
+//!
+//! The parser writes them as plain joins with a marker function in their ON ([`crate::parse`]). For a
+//! continuous query [`explicit`] makes an [`AsOfNode`] of such a join, which the rules treat as a whole
+//! and the planner translates; for one that is read once it makes plain SQL of it.
+//!
+//! A join with the version that is valid at a time is an as-of join by the right side's event time.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError, JoinType, Result, internal_err};
+use datafusion::functions_window::row_number::row_number;
+use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprFunctionExt, ExprSchemable, Extension, Join, LogicalPlan, LogicalPlanBuilder,
+    Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, UserDefinedLogicalNodeCore, Volatility,
+    build_join_schema, lit,
+};
+use weir_engine::format::Envelope;
+
+use super::session::RelationSource;
+use super::subquery::Use;
+use crate::catalog::Definition;
+
+const NEAREST: &str = "weir_nearest";
+const VERSION: &str = "weir_version";
+const AT_ONCE: &str = "weir_at_once";
+
+// Columns on the way.
+const ROW: &str = "weir_row";
+const PLACE: &str = "weir_place";
+
+/// Of which moment the right rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Moment {
+    /// The nearest one by a condition.
+    Nearest,
+    /// The version valid at a time.
+    Version,
+    /// What is there when the left row comes.
+    Now,
+}
+
+/// A join of each left row with right rows of a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsOfNode {
+    /// The left side.
+    pub left: LogicalPlan,
+    /// The right side.
+    pub right: LogicalPlan,
+    /// Equalities of the two sides; with [`Moment::Now`] any conditions.
+    pub on: Vec<Expr>,
+    /// The comparison that says which right row is meant; none with [`Moment::Now`].
+    pub nearest: Option<Expr>,
+    /// Of which moment.
+    pub moment: Moment,
+    /// Left rows without a partner are joined with NULLs.
+    pub outer: bool,
+    schema: DFSchemaRef,
+}
+
+impl Hash for AsOfNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (
+            &self.left,
+            &self.right,
+            &self.on,
+            &self.nearest,
+            self.moment,
+            self.outer,
+        )
+            .hash(state);
+    }
+}
+
+impl PartialOrd for AsOfNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        let key = |node: &Self| (node.moment, node.outer);
+        match key(self).cmp(&key(other)) {
+            Ordering::Equal => (&self.left, &self.right, &self.on).partial_cmp(&(&other.left, &other.right, &other.on)),
+            order => Some(order),
+        }
+    }
+}
+
+impl AsOfNode {
+    fn new(left: LogicalPlan, right: LogicalPlan, like: AsOf) -> Result<AsOfNode> {
+        let schema = build_join_schema(left.schema(), right.schema(), &like.join_type())?;
+        Ok(AsOfNode {
+            left,
+            right,
+            on: like.on,
+            nearest: like.nearest,
+            moment: like.moment,
+            outer: like.outer,
+            schema: Arc::new(schema),
+        })
+    }
+}
+
+impl UserDefinedLogicalNodeCore for AsOfNode {
+    fn name(&self) -> &str {
+        "AsOf"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.left, &self.right]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.on.iter().chain(&self.nearest).cloned().collect()
+    }
+
+    /// All: without the right rows that a filter takes out, others would be nearest.
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        self.schema.fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "AsOf: {:?} {:?} {:?}", self.moment, self.on, self.nearest)
+    }
+
+    fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let Ok([left, right]) = <[LogicalPlan; 2]>::try_from(inputs) else {
+            return internal_err!("an as-of join has two inputs");
+        };
+        let nearest = match self.nearest {
+            Some(_) => exprs.pop(),
+            None => None,
+        };
+        let like = AsOf {
+            on: exprs,
+            nearest,
+            moment: self.moment,
+            outer: self.outer,
+        };
+        AsOfNode::new(left, right, like)
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let width = self.left.schema().fields().len();
+        let (left, right): (Vec<usize>, Vec<usize>) = output_columns.iter().partition(|column| **column < width);
+        Some(vec![left, right.into_iter().map(|column| column - width).collect()])
+    }
+}
+
+/// What makes a join one as of a moment.
+struct AsOf {
+    on: Vec<Expr>,
+    nearest: Option<Expr>,
+    moment: Moment,
+    outer: bool,
+}
+
+impl AsOf {
+    fn join_type(&self) -> JoinType {
+        match self.outer {
+            true => JoinType::Left,
+            false => JoinType::Inner,
+        }
+    }
+}
+
+fn refuse<T>(message: impl Into<String>) -> Result<T> {
+    Err(DataFusionError::Plan(message.into()))
+}
+
+/// The plan with its joins as of a moment in the form that its purpose needs.
+pub fn explicit(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
+    let plan = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Join(join) => match taken(&join)? {
+            Some(as_of) => made(&join, as_of, purpose).map(Transformed::yes),
+            None => Ok(Transformed::no(LogicalPlan::Join(join))),
+        },
+        other => Ok(Transformed::no(other)),
+    })?;
+    let mut left = false;
+    plan.data.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            left |= expr.exists(|expr| Ok(marker(expr).is_some()))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    match left {
+        true => refuse("the ON of a join as of a time is a list of conditions with AND, at its outermost level"),
+        false => Ok(plan.data),
+    }
+}
+
+/// The marker function that an expression calls, and what it is given.
+fn marker(expr: &Expr) -> Option<(Moment, &[Expr])> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let moment = match call.func.name() {
+        NEAREST => Moment::Nearest,
+        VERSION => Moment::Version,
+        AT_ONCE => Moment::Now,
+        _ => return None,
+    };
+    Some((moment, &call.args))
+}
+
+/// What makes a join one as of a moment, if it is one.
+fn taken(join: &Join) -> Result<Option<AsOf>> {
+    let parts = split_conjunction_owned(join.filter.clone().unwrap_or_else(|| lit(true)));
+    let (markers, others): (Vec<Expr>, Vec<Expr>) = parts.into_iter().partition(|part| marker(part).is_some());
+    let Some((moment, args)) = markers.first().and_then(marker) else {
+        return Ok(None);
+    };
+    let outer = match join.join_type {
+        JoinType::Inner => false,
+        JoinType::Left => true,
+        _ => return refuse("a join FOR SYSTEM_TIME AS OF is an inner or a LEFT one"),
+    };
+    if markers.len() > 1 {
+        return refuse("a join is as of one time only");
+    }
+    let keys = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
+    let on: Vec<Expr> = keys.chain(others).filter(|part| *part != lit(true)).collect();
+    let sides = (join.left.schema().as_ref(), join.right.schema().as_ref());
+    if moment != Moment::Now
+        && !on
+            .iter()
+            .all(|part| sides_of(part, sides).is_some_and(|(_, op, _)| op == Operator::Eq))
+    {
+        return refuse(
+            "the ON of such a join compares the two sides for equality, and nothing else: other conditions stand in WHERE, or \
+             in a query in parentheses in the place of the right relation",
+        );
+    }
+    let nearest = match moment {
+        Moment::Nearest => Some(compared(args, sides)?),
+        Moment::Version if on.is_empty() => {
+            return refuse("a join FOR SYSTEM_TIME AS OF needs an equality in its ON: versions are those of a key");
+        }
+        Moment::Version => Some(valid_at(args, join, sides)?),
+        Moment::Now => None,
+    };
+    Ok(Some(AsOf {
+        on,
+        nearest,
+        moment,
+        outer,
+    }))
+}
+
+/// The comparison in a MATCH_CONDITION.
+fn compared(args: &[Expr], sides: (&DFSchema, &DFSchema)) -> Result<Expr> {
+    let wanted = "MATCH_CONDITION compares a value of the left side with one of the right side by >=, >, <= or <, as in \
+                  (a.time >= b.time)";
+    let [condition] = args else { return refuse(wanted) };
+    match sides_of(condition, sides) {
+        Some((_, Operator::GtEq | Operator::Gt | Operator::LtEq | Operator::Lt, _)) => Ok(condition.clone()),
+        _ => refuse(wanted),
+    }
+}
+
+/// That the right row's event time is no later than the time that is asked for.
+fn valid_at(args: &[Expr], join: &Join, sides: (&DFSchema, &DFSchema)) -> Result<Expr> {
+    let [time] = args else {
+        return internal_err!("a version is that of one time");
+    };
+    let of_left = !time.column_refs().is_empty() && time.column_refs().iter().all(|c| sides.0.has_column(c));
+    if !of_left {
+        return refuse(
+            "FOR SYSTEM_TIME AS OF takes a time of the left rows, such as o.time, or PROCTIME() for the rows that are there now",
+        );
+    }
+    let kind = time.get_type(sides.0)?;
+    if !matches!(kind, DataType::Timestamp(..) | DataType::Date32) {
+        return refuse(format!("FOR SYSTEM_TIME AS OF takes a TIMESTAMP, and {time} is none"));
+    }
+    let Some(versions) = event_time(&join.right) else {
+        return refuse(
+            "FOR SYSTEM_TIME AS OF a time needs versions that have one: the right side is a source with a WATERMARK, or a \
+             plain view of one. A table or view that keeps its versions as rows goes with ASOF JOIN … MATCH_CONDITION \
+             (o.time >= r.time), and AS OF PROCTIME() takes the rows that are there now",
+        );
+    };
+    let column = join.right.schema().columns().swap_remove(versions);
+    Ok(time.clone().gt_eq(Expr::Column(column)))
+}
+
+/// The column that is a plan's event time, if its rows are those of a source.
+fn event_time(plan: &LogicalPlan) -> Option<usize> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let source = scan.source.downcast_ref::<RelationSource>()?;
+            let Definition::Source(spec) = &source.relation.definition else {
+                return None;
+            };
+            let column = spec.watermark.as_ref()?.column;
+            match &scan.projection {
+                Some(columns) => columns.iter().position(|c| *c == column),
+                None => Some(column),
+            }
+        }
+        LogicalPlan::SubqueryAlias(alias) => event_time(&alias.input),
+        LogicalPlan::Filter(filter) => event_time(&filter.input).filter(|_| !is_upsert(&filter.input)),
+        LogicalPlan::Projection(projection) => {
+            let time = event_time(&projection.input).filter(|_| !is_upsert(&projection.input))?;
+            let place = |expr: &Expr| super::query::column_of(expr, projection.input.schema());
+            projection.expr.iter().position(|expr| place(expr) == Some(time))
+        }
+        _ => None,
+    }
+}
+
+/// Whether rows are those of an UPSERT source: a filter or projection of them says nothing of versions.
+fn is_upsert(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let _ = plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(source) = scan.source.downcast_ref::<RelationSource>()
+            && let Definition::Source(spec) = &source.relation.definition
+        {
+            found |= spec.envelope == Envelope::Upsert;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found
+}
+
+/// A comparison of the two sides as `left op right`.
+pub fn sides_of<'a>(expr: &'a Expr, (left, right): (&DFSchema, &DFSchema)) -> Option<(&'a Expr, Operator, &'a Expr)> {
+    let (one, op, other) = match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => (left, op, right),
+        // A rule that has turned it round names it as before.
+        Expr::Alias(alias) => return sides_of(&alias.expr, (left, right)),
+        _ => return None,
+    };
+    let of = |schema: &DFSchema, expr: &Expr| {
+        let columns = expr.column_refs();
+        !columns.is_empty() && columns.iter().all(|column| schema.has_column(column))
+    };
+    match (of(left, one) && of(right, other), of(right, one) && of(left, other)) {
+        (true, _) => Some((one, *op, other)),
+        (_, true) => Some((other, op.swap()?, one)),
+        _ => None,
+    }
+}
+
+fn made(join: &Join, as_of: AsOf, purpose: Use) -> Result<LogicalPlan> {
+    let (left, right) = (join.left.as_ref().clone(), join.right.as_ref().clone());
+    if purpose == Use::Kept {
+        let node = AsOfNode::new(left, right, as_of)?;
+        return Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }));
+    }
+    let Some(nearest) = as_of.nearest.clone() else {
+        // The rows that are there now are those that a query reads.
+        return LogicalPlanBuilder::from(left)
+            .join_on(right, as_of.join_type(), as_of.on)?
+            .build();
+    };
+    read_once(join, left, right, as_of, nearest)
+}
+
+/// An as-of join as plain SQL: the rows that may be meant, numbered from the nearest one on for each left
+/// row. A window breaks its ties by the rest of the row.
+fn read_once(join: &Join, left: LogicalPlan, right: LogicalPlan, as_of: AsOf, nearest: Expr) -> Result<LogicalPlan> {
+    let sides = (left.schema().clone(), right.schema().clone());
+    let Some((_, op, place)) = sides_of(&nearest, (&sides.0, &sides.1)) else {
+        return internal_err!("an as-of join compares its sides");
+    };
+    let behind = matches!(op, Operator::LtEq | Operator::Lt);
+    let place = place.clone();
+    let number = row_number().alias(ROW);
+    let column = |name: &str| Expr::Column(name.into());
+    let nearness = row_number()
+        .partition_by(vec![column(ROW)])
+        .order_by(vec![place.sort(behind, false)])
+        .build()?
+        .alias(PLACE);
+    let join_type = as_of.join_type();
+    let conditions = as_of.on.into_iter().chain([nearest]);
+    LogicalPlanBuilder::from(left)
+        .window(vec![number])?
+        .join_on(right, join_type, conditions)?
+        .window(vec![nearness])?
+        .filter(column(PLACE).eq(lit(1u64)))?
+        .project(join.schema.columns().into_iter().map(Expr::Column))?
+        .build()
+}
+
+/// The marker functions, to be registered with the session.
+pub fn functions() -> Vec<Arc<ScalarUDF>> {
+    let function = |(name, arguments): (&'static str, usize)| {
+        let signature = match arguments {
+            0 => Signature::nullary(Volatility::Immutable),
+            _ => Signature::any(arguments, Volatility::Immutable),
+        };
+        Arc::new(ScalarUDF::from(Marker { name, signature }))
+    };
+    [(NEAREST, 1), (VERSION, 1), (AT_ONCE, 0)]
+        .into_iter()
+        .map(function)
+        .collect()
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Marker {
+    name: &'static str,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Marker {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        internal_err!("{} is only a marker", self.name)
+    }
+}
