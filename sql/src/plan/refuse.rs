@@ -1,13 +1,10 @@
 //! What can't be kept up to date, and what to write instead.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Window, utils::split_conjunction};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use weir_engine::graph::{Drawn, Ranking};
+use weir_engine::graph::Drawn;
 
-use super::query::column_of;
 use super::{drawn, now};
 use crate::{Error, Result};
 
@@ -178,27 +175,6 @@ pub fn subqueries<'a>(exprs: impl Iterator<Item = &'a Expr>) -> Result<()> {
     Ok(())
 }
 
-/// The call of a window that is a single ROW_NUMBER(), RANK() or DENSE_RANK().
-pub fn ranking(window: &Window) -> Option<(&WindowFunction, Ranking)> {
-    let [expr] = &window.window_expr[..] else {
-        return None;
-    };
-    let expr = match expr {
-        Expr::Alias(alias) => alias.expr.as_ref(),
-        other => other,
-    };
-    let Expr::WindowFunction(call) = expr else {
-        return None;
-    };
-    let ranking = match call.fun.name() {
-        "row_number" => Ranking::RowNumber,
-        "rank" => Ranking::Rank,
-        "dense_rank" => Ranking::DenseRank,
-        _ => return None,
-    };
-    Some((call, ranking))
-}
-
 /// The error for lists within lists that stand beside other lists.
 pub fn nested_unnest() -> Error {
     Error::new("UNNEST of an array's arrays stands alone in a continuous query; unnest the others in a query around it")
@@ -217,46 +193,6 @@ pub fn looks_ahead() -> Error {
         "EMIT ON WINDOW CLOSE gives each row once, and this OVER looks at later rows than the row's own; end its frame \
          at CURRENT ROW (LAG, ROW_NUMBER, RANK and DENSE_RANK look back as well), or leave EMIT ON WINDOW CLOSE out",
     )
-}
-
-/// How many rows or ranks of each partition a predicate on the number in column `number` lets pass.
-pub fn number_limit(predicate: &Expr, schema: &DFSchema, number: usize) -> Option<u64> {
-    split_conjunction(predicate)
-        .into_iter()
-        .filter_map(|part| limit_of(part, schema, number))
-        .min()
-}
-
-fn limit_of(expr: &Expr, schema: &DFSchema, number: usize) -> Option<u64> {
-    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
-        return None;
-    };
-    let is_number = |expr: &Expr| match expr {
-        Expr::Cast(cast) => column_of(&cast.expr, schema) == Some(number),
-        other => column_of(other, schema) == Some(number),
-    };
-    let (op, value) = if is_number(left) {
-        (*op, literal(right)?)
-    } else if is_number(right) {
-        (op.swap()?, literal(left)?)
-    } else {
-        return None;
-    };
-    match op {
-        Operator::LtEq | Operator::Eq => Some(value),
-        Operator::Lt => Some(value.saturating_sub(1)),
-        _ => None,
-    }
-}
-
-fn literal(expr: &Expr) -> Option<u64> {
-    match expr {
-        Expr::Literal(value, _) => match value.cast_to(&arrow::datatypes::DataType::UInt64) {
-            Ok(ScalarValue::UInt64(value)) => value,
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 /// The error for EMIT ON WINDOW CLOSE where nothing closes.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection, SortExpr, Window};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, Operator, Projection, SortExpr, Window};
 use weir_engine::graph::{Input, NodeId, NodeKind, OrderKey, Ranking, TopNSpec};
 
-use super::{Builder, Built, Closing, Facts, TimeBound, exchange_by, single, until};
+use super::{Builder, Built, Closing, Facts, TimeBound, column_of, exchange_by, single, until};
 use crate::plan::{errors, now, refuse};
 use crate::{Error, Result, explain};
 
@@ -62,7 +64,7 @@ impl Builder {
     /// `ROW_NUMBER() … <= n` and the like.
     pub(super) fn first_rows(&mut self, first: FirstRows) -> Result<Built> {
         let window = first.window;
-        let Some((call, ranking)) = refuse::ranking(window) else {
+        let Some((call, ranking)) = ranking(window) else {
             return Err(refuse::plan(&LogicalPlan::Window(window.clone())));
         };
         let schema = window.schema.as_ref().clone();
@@ -206,14 +208,14 @@ pub(super) fn first_rows(filter: &Filter) -> Option<Result<FirstRows<'_>>> {
         },
         _ => return None,
     };
-    refuse::ranking(window)?;
+    ranking(window)?;
     let filter = match projection.map(|projection| below(filter, projection)) {
         None => filter.clone(),
         Some(Ok(filter)) => filter,
         Some(Err(error)) => return Some(Err(error)),
     };
     let number = window.schema.fields().len() - 1;
-    let limit = refuse::number_limit(&filter.predicate, &window.schema, number)?;
+    let limit = number_limit(&filter.predicate, &window.schema, number)?;
     Some(Ok(FirstRows {
         window,
         filter,
@@ -256,6 +258,67 @@ fn through_projection(
     match plan {
         LogicalPlan::Projection(projection) => match projection.input.as_ref() {
             LogicalPlan::Sort(sort) => Some((projection, sort)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The call of a window that is a single ROW_NUMBER(), RANK() or DENSE_RANK().
+fn ranking(window: &Window) -> Option<(&WindowFunction, Ranking)> {
+    let [expr] = &window.window_expr[..] else {
+        return None;
+    };
+    let expr = match expr {
+        Expr::Alias(alias) => alias.expr.as_ref(),
+        other => other,
+    };
+    let Expr::WindowFunction(call) = expr else {
+        return None;
+    };
+    let ranking = match call.fun.name() {
+        "row_number" => Ranking::RowNumber,
+        "rank" => Ranking::Rank,
+        "dense_rank" => Ranking::DenseRank,
+        _ => return None,
+    };
+    Some((call, ranking))
+}
+
+/// How many rows or ranks of each partition a predicate on the number in column `number` lets pass.
+fn number_limit(predicate: &Expr, schema: &DFSchema, number: usize) -> Option<u64> {
+    split_conjunction(predicate)
+        .into_iter()
+        .filter_map(|part| limit_of(part, schema, number))
+        .min()
+}
+
+fn limit_of(expr: &Expr, schema: &DFSchema, number: usize) -> Option<u64> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
+        return None;
+    };
+    let is_number = |expr: &Expr| match expr {
+        Expr::Cast(cast) => column_of(&cast.expr, schema) == Some(number),
+        other => column_of(other, schema) == Some(number),
+    };
+    let (op, value) = if is_number(left) {
+        (*op, literal(right)?)
+    } else if is_number(right) {
+        (op.swap()?, literal(left)?)
+    } else {
+        return None;
+    };
+    match op {
+        Operator::LtEq | Operator::Eq => Some(value),
+        Operator::Lt => Some(value.saturating_sub(1)),
+        _ => None,
+    }
+}
+
+fn literal(expr: &Expr) -> Option<u64> {
+    match expr {
+        Expr::Literal(value, _) => match value.cast_to(&DataType::UInt64) {
+            Ok(ScalarValue::UInt64(value)) => value,
             _ => None,
         },
         _ => None,

@@ -112,15 +112,32 @@ impl Simple<'_> {
         Ok(free(plan)?.iter().any(|column| self.columns.contains(column)))
     }
 
+    /// Whether a query in an expression of `node` looks past that node's rows at these columns.
+    fn look_past(&self, expr: &Expr, node: &LogicalPlan) -> Result<bool> {
+        let mut past = false;
+        expr.apply(|expr| {
+            if let Some(query) = query_of(expr) {
+                past |= passing(query, node)?.iter().any(|column| self.columns.contains(column));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(past)
+    }
+
     fn is(&self, plan: &LogicalPlan, under_aggregate: bool) -> Result<bool> {
         if !self.looks(plan)? {
             return Ok(true);
         }
         let mut own = false;
+        let mut past = false;
         plan.apply_expressions(|expr| {
             own |= names(expr, self.columns);
+            past |= self.look_past(expr, plan)?;
             Ok(TreeNodeRecursion::Continue)
         })?;
+        if past {
+            return Ok(false);
+        }
         match plan {
             LogicalPlan::Filter(filter) => {
                 let parts = split_conjunction(&filter.predicate);
