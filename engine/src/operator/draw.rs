@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, TimestampMicrosecondArray, UInt32Array,
+    ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -144,7 +144,7 @@ impl Kept {
                 return Err(no_such_row());
             }
         }
-        let rows = take_record_batch(batch.rows(), &UInt32Array::from(places))?;
+        let rows = picked(batch.rows(), places)?;
         let mut columns = rows.columns().to_vec();
         columns.extend(self.rest.decode(taken.iter())?);
         let wide = record_batch(schema.clone(), columns, weights.len())?;
@@ -163,8 +163,15 @@ fn each_once(batch: ChangeBatch) -> Result<ChangeBatch> {
     }
     let times = |row: u32| batch.weight(row as usize).max(0) as usize;
     let places = (0..batch.num_rows() as u32).flat_map(|row| std::iter::repeat_n(row, times(row)));
-    let places: UInt32Array = places.collect::<Vec<_>>().into();
-    Ok(ChangeBatch::inserts(take_record_batch(batch.rows(), &places)?))
+    Ok(ChangeBatch::inserts(picked(batch.rows(), places.collect())?))
+}
+
+/// The rows at these places. Arrow's own would not know how many there are where no column is left.
+fn picked(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
+    match rows.num_columns() {
+        0 => record_batch(rows.schema(), Vec::new(), places.len()),
+        _ => Ok(take_record_batch(rows, &UInt32Array::from(places))?),
+    }
 }
 
 /// What is made in one step.

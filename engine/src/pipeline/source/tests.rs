@@ -9,6 +9,7 @@ use crossbeam_channel::Receiver;
 use datafusion::physical_expr::expressions::Column;
 
 use super::*;
+use crate::pipeline::reader::{Bell, Place};
 use crate::connector::memory::{self, Record};
 use crate::connector::{ConnectorSpec, Start};
 use crate::format::{Encoding, EncodingKind, Envelope};
@@ -49,7 +50,7 @@ fn input(topic: &str, alignment_ms: Option<u64>) -> (SourceInput, Receiver<()>) 
         on_error: OnError::Fail,
     };
     let (bell, ear) = Bell::new();
-    let mut input = SourceInput::new(Arc::new(spec), SourceProgress::default(), bell);
+    let mut input = SourceInput::new(Arc::new(spec), SourceProgress::default(), Place::Apart(bell));
     let mut layout = Layout::default();
     layout.widen(&[0], false);
     input.configure(layout, 1, ROWS).unwrap();
