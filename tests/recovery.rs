@@ -56,7 +56,7 @@ fn killed_at_any_moment() {
     let mut deleted = BTreeMap::new();
     for kill in 0..KILLS {
         let after = Duration::from_millis(random.below(1200));
-        if kill % 4 == 0 {
+        if kill.is_multiple_of(4) {
             let server = Server::start(&data);
             change_something(&server, &mut random);
             std::thread::sleep(after / 4);

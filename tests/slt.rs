@@ -158,7 +158,7 @@ fn variants(script: &Script, commits: u64) -> Vec<Settings> {
         .bytes()
         .fold(0, |sum, byte| sum + u64::from(byte));
     for (number, settings) in all.iter_mut().enumerate() {
-        settings.rocks = (seed + number as u64) % ROCKS_EVERY == 0;
+        settings.rocks = (seed + number as u64).is_multiple_of(ROCKS_EVERY);
     }
     all
 }
@@ -168,7 +168,7 @@ fn varied(number: u64, lives: Vec<u64>) -> Settings {
     Settings {
         tasks: 1 + number as usize % 3,
         step_rows: [1, 50_000, 2, 7][number as usize % 4],
-        entry_budget: (number % 2 == 0).then_some(3),
+        entry_budget: number.is_multiple_of(2).then_some(3),
         checkpoint_interval: Duration::from_millis([1, 500][number as usize / 2 % 2]),
         lives,
         ..Settings::default()

@@ -226,13 +226,13 @@ fn sums_and_means_are_exact() {
     assert_eq!(
         lines,
         [
-            "1 18014398509481986 9007199254740992.0 3.30 1.650000 0.75 0.375",
-            "2 NULL NULL 0.01 0.010000 NULL NULL"
+            "1 18014398509481986 9007199254740992.0 3.30 1.6500000000000000 0.75 0.375",
+            "2 NULL NULL 0.01 0.0100000000000000 NULL NULL"
         ]
     );
     let lines = database
         .sorted("SELECT sum(DISTINCT x), avg(DISTINCT d), count(DISTINCT x), sum(x) FILTER (WHERE g = 2) FROM n");
-    assert_eq!(lines, ["9007199254740993 1.103333 1 NULL"]);
+    assert_eq!(lines, ["9007199254740993 1.1033333333333333 1 NULL"]);
     let kinds = database
         .plan_query("SELECT sum(g), avg(g), sum(d), avg(d) FROM n")
         .unwrap();

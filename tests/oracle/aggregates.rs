@@ -187,7 +187,7 @@ fn folded(kinds: &[Kind], call: &Call, chosen: u8) -> (String, Kind) {
             Kind::Float,
         ),
         (21, Some(column), _) => {
-            let way = if call.other % 2 == 0 { "" } else { " DESC" };
+            let way = if call.other.is_multiple_of(2) { "" } else { " DESC" };
             let parts = call.other % 5;
             let within = format!("WITHIN GROUP (ORDER BY CAST(c{column} AS DOUBLE){way})");
             (format!("percentile_cont(0.{parts}) {within}{filter}"), Kind::Float)

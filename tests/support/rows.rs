@@ -97,8 +97,8 @@ pub fn difference(to: &Bag, from: &Bag) -> Bag {
 /// Differences without the pairs of rows that are equal but for the last digits of floats: these depend
 /// on the order in which rows were added up.
 pub fn without_roundings(difference: Bag) -> Bag {
-    let (mut left, mut lacking): (Vec<(Row, i64)>, Vec<(Row, i64)>) =
-        difference.into_iter().partition(|(_, weight)| *weight > 0);
+    type Rows = Vec<(Row, i64)>;
+    let (mut left, mut lacking): (Rows, Rows) = difference.into_iter().partition(|(_, weight)| *weight > 0);
     for (row, weight) in &mut left {
         for (other, missing) in lacking.iter_mut().filter(|(other, _)| is_rounded(row, other)) {
             let both = (*weight).min(-*missing);

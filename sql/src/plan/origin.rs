@@ -7,7 +7,8 @@ use weir_engine::graph::{Graph, NodeId, NodeKind};
 /// Whether rows of a graph's result that agree in the column `start` agree in `end`, because these
 /// are the bounds of one window of fixed length.
 pub fn end_follows(graph: &Graph, start: usize, end: usize) -> bool {
-    let (Some((window, start)), Some((other, end))) = (bound_of_window(graph, start), bound_of_window(graph, end)) else {
+    let (Some((window, start)), Some((other, end))) = (bound_of_window(graph, start), bound_of_window(graph, end))
+    else {
         return false;
     };
     let node = graph.node(window);

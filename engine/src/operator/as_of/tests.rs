@@ -189,7 +189,9 @@ proptest! {
         }
         prop_assert_eq!(&output, &joined(&spec, &accepted[0], &accepted[1]));
         join.checkpoint(&mut WriteBatch::new()).unwrap();
-        prop_assert_eq!(join.stats().state_entries, 0);
+        // One version of a key stays for those who may come yet.
+        let keys: std::collections::BTreeSet<_> = accepted[1].keys().map(|row| row[2]).collect();
+        prop_assert!(join.stats().state_entries as usize <= keys.len());
     }
 }
 

@@ -9,10 +9,10 @@ use crossbeam_channel::Receiver;
 use datafusion::physical_expr::expressions::Column;
 
 use super::*;
-use crate::pipeline::reader::{Bell, Place};
 use crate::connector::memory::{self, Record};
 use crate::connector::{ConnectorSpec, Start};
 use crate::format::{Encoding, EncodingKind, Envelope};
+use crate::pipeline::reader::{Bell, Place};
 use crate::relation::{ColumnOrigin, OnError, WatermarkSpec};
 
 /// Rows of a read, and of a step.

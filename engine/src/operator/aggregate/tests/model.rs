@@ -94,7 +94,9 @@ fn calls() -> Vec<Checked> {
         plain(Sum, Some(4), wide.clone(), |rows| Value::Decimal(decimal_sum(rows))),
         plain(Avg, Some(4), mean, |rows| {
             let count = rows.iter().filter(|row| row.d.is_some()).count() as i128;
-            Value::Decimal(decimal_sum(rows).map(|sum| sum * 10_000 / count))
+            // Half away from zero.
+            let rounded = |sum: i128| (sum * 10_000 + sum.signum() * count / 2) / count;
+            Value::Decimal(decimal_sum(rows).map(rounded))
         }),
         plain(Min, Some(1), int.clone(), |rows| {
             Value::Integer(ints(rows).into_iter().min())
