@@ -301,7 +301,7 @@ fn pace(number: u64) -> Pace {
     Pace {
         tasks: 1 + number as usize % 3,
         step_rows: [1, 50_000, 2, 5][number as usize % 4],
-        entry_budget: (number % 2 == 0).then_some(1 + number as usize / 2 % 4),
+        entry_budget: (number.is_multiple_of(2)).then_some(1 + number as usize / 2 % 4),
         seed: number,
     }
 }

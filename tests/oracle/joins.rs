@@ -18,7 +18,7 @@ pub fn join(query: Query, other: &Known, kind: u8, on: (u8, u8), compare: u8, re
     };
     let mut condition = format!("a.c{a} {} b.c{b}", pick(&COMPARISONS, compare));
     let times = (times(&query.kinds, on.0), times(&other.kinds, on.1));
-    if let (Some(x), Some(y), true) = (times.0, times.1, compare / 6 % 3 == 0) {
+    if let (Some(x), Some(y), true) = (times.0, times.1, (compare / 6).is_multiple_of(3)) {
         // How far the times of the two sides are apart.
         let hours = 1 + compare / 18 % 3;
         let apart = format!("a.c{x} BETWEEN b.c{y} - INTERVAL '{hours}' HOUR AND b.c{y} + INTERVAL '30' MINUTE");
@@ -83,7 +83,7 @@ pub fn as_of(query: Query, other: &Known, on: (u8, u8), by: (u8, u8), compare: u
     };
     let (parts, kinds) = both(&query.kinds, &other.kinds);
     // Without a key all rows are of one.
-    let key = if compare % 5 == 0 {
+    let key = if compare.is_multiple_of(5) {
         String::new()
     } else {
         format!(" ON a.c{a} = b.c{b}")
@@ -142,7 +142,7 @@ pub fn subquery(
         }
         7 if !wide => {
             kinds.push(Kind::Int);
-            let seen = if columns.1 % 2 == 0 { member } else { exists };
+            let seen = if columns.1.is_multiple_of(2) { member } else { exists };
             format!("SELECT {all}, CASE WHEN {seen} THEN 1 WHEN NOT ({seen}) THEN 0 END AS c{next} FROM {from}")
         }
         8 if !wide => {

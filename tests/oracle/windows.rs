@@ -25,7 +25,11 @@ enum Windows {
 /// The rows in windows over a time, and one end of these.
 pub fn window(query: Query, column: usize, size: u8, slide: u8, speech: Speech) -> Query {
     let mut kinds = query.kinds.clone();
-    let bound = if size % 2 == 0 { "window_start" } else { "window_end" };
+    let bound = if size.is_multiple_of(2) {
+        "window_start"
+    } else {
+        "window_end"
+    };
     let size = 1 + size % 3;
     let by = usize::from(slide / 6) % kinds.len();
     let windows = match slide % 6 {

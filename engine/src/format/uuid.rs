@@ -23,7 +23,7 @@ pub fn parse(text: &str) -> Result<[u8; 16], &'static str> {
     let mut last = b'-';
     for byte in bare.bytes() {
         if byte == b'-' {
-            if digits % 4 != 0 || last == b'-' || digits == 32 {
+            if !digits.is_multiple_of(4) || last == b'-' || digits == 32 {
                 return Err(WHY);
             }
         } else {

@@ -151,6 +151,12 @@ fn function_message(text: &str) -> Option<String> {
             "{function}() does not take {given}; CAST it to a type that it takes"
         )));
     }
+    if let Some((_, rest)) = text.split_once("Unavailable default cast for native type ") {
+        let (taken, given) = rest.split_once(" from physical type ")?;
+        return Some(sql_types(&format!(
+            "a function takes {taken} and is given {given}; CAST it"
+        )));
+    }
     if let Some(rest) = text.strip_prefix("Invalid function '") {
         let (name, rest) = rest.split_once('\'')?;
         let near = rest.split('\'').nth(1);
@@ -197,8 +203,9 @@ fn operator_message(text: &str) -> Option<String> {
 
 /// A message with types as SQL spells them.
 fn sql_types(text: &str) -> String {
-    const TYPES: [(&str, &str); 14] = [
+    const TYPES: [(&str, &str); 15] = [
         ("Interval(MonthDayNano)", "INTERVAL"),
+        ("FixedSizeBinary(16)", "UUID"),
         ("Int8", "TINYINT"),
         ("Int16", "SMALLINT"),
         ("Int32", "INT"),

@@ -138,7 +138,7 @@ impl Verdict {
             let mut all = BooleanBuilder::with_capacity(self.known.len());
             let mut next = found.values.iter().zip(open.values());
             let mut coming = next.next();
-            for row in 0..self.known.len() {
+            for (row, fails) in fails.iter_mut().enumerate() {
                 let value = match coming {
                     Some((value, at)) if *at as usize == row => {
                         coming = next.next();
@@ -149,7 +149,7 @@ impl Verdict {
                 match value {
                     Value::Known(known) => all.append_option(*known),
                     Value::Fails => {
-                        fails[row] = true;
+                        *fails = true;
                         all.append_value(!self.connective.deciding());
                     }
                 }

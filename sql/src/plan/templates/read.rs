@@ -70,7 +70,7 @@ fn passed<'a>(template: &str, signed: bool, mut rest: &'a str) -> &'a str {
             continue;
         }
         rest = rest.trim_start();
-        let is_separator = |c: char| !c.is_alphanumeric() && !(signed && matches!(c, '+' | '-'));
+        let is_separator = |c: char| !(c.is_alphanumeric() || signed && matches!(c, '+' | '-'));
         rest = rest.strip_prefix(is_separator).unwrap_or(rest);
     }
     rest
