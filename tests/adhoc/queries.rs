@@ -245,7 +245,7 @@ fn sums_and_means_are_exact() {
     let decimal = DataType::Decimal128;
     assert_eq!(
         kinds,
-        [DataType::Int64, DataType::Float64, decimal(16, 2), decimal(10, 6)]
+        [DataType::Int64, DataType::Float64, decimal(16, 2), decimal(20, 16)]
     );
     assert!(
         database
