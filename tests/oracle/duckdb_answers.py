@@ -30,6 +30,8 @@ def parsed(cell, is_number):
 def answers(case):
     """What differs between DuckDB's answers and the views' rows."""
     database = duckdb.connect()
+    # Conditions that guard a division are drawn in front of it and behind it; DuckDB knows the first.
+    database.execute("SET error_on_division_by_zero = false")
     for relation in case["relations"]:
         columns = ", ".join(f"c{i} {kind}" for i, kind in enumerate(relation["types"]))
         database.execute(f"CREATE TABLE {relation['name']} ({columns})")

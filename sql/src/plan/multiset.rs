@@ -9,13 +9,13 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, NullEquality, Result, internal_err};
 use datafusion::functions::core::expr_fn::{greatest, least};
 use datafusion::functions_aggregate::sum::sum;
 use datafusion::functions_nested::repeat::array_repeat;
 use datafusion::logical_expr::{
-    Distinct, Expr, Extension, Join, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore, lit,
+    Aggregate, Distinct, Expr, Extension, Join, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore, lit,
 };
 
 use super::subquery::Use;
@@ -29,8 +29,25 @@ pub fn explicit(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Join(join) if is_all(&join) => counted(&join, purpose).map(Transformed::yes),
         other => Ok(Transformed::no(other)),
-    })
+    })?
+    .data
+    .transform_up_with_subqueries(grouped)
     .map(|done| done.data)
+}
+
+/// DISTINCT over lists that are unnested as a grouping: DataFusion takes what was unique before for
+/// unique behind, and would leave DISTINCT out.
+fn grouped(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Distinct(Distinct::All(input))
+            if input.exists(|node| Ok(matches!(node, LogicalPlan::Unnest(_))))? =>
+        {
+            let columns = input.schema().columns().into_iter().map(Expr::Column).collect();
+            let grouping = Aggregate::try_new(input, columns, Vec::new())?;
+            Ok(Transformed::yes(LogicalPlan::Aggregate(grouping)))
+        }
+        other => Ok(Transformed::no(other)),
+    }
 }
 
 /// As written, only a set operation makes such a join. Where its left side is distinct, it is right
