@@ -32,6 +32,7 @@ mod extremes;
 mod fetch;
 mod filters;
 mod first_rows;
+mod floats;
 mod folds;
 pub mod functions;
 pub(crate) mod guarded;

@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
 use weir_engine::graph::Drawn;
 
 use super::clock;
+use super::session::RelationSource;
 
 /// What of a function's value is made once, if it is one of these.
 pub fn value(function: &str) -> Option<Drawn> {
@@ -139,6 +140,20 @@ impl DrawNode {
     }
 }
 
+/// Whether no row is ever taken away: those of a source that only adds.
+fn is_only_added_to(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let source = scan.source.downcast_ref::<RelationSource>();
+            source.is_some_and(|source| source.relation.append_only())
+        }
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
+            plan.inputs().into_iter().all(is_only_added_to)
+        }
+        _ => false,
+    }
+}
+
 impl Hash for DrawNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (&self.input, &self.values, self.number).hash(state);
@@ -185,6 +200,10 @@ impl UserDefinedLogicalNodeCore for DrawNode {
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        if !is_only_added_to(&self.input) {
+            // Rows that differ in what isn't needed have values of their own.
+            return None;
+        }
         let width = self.input.schema().fields().len();
         let needed = output_columns.iter().copied().filter(|column| *column < width);
         Some(vec![needed.collect()])

@@ -18,7 +18,7 @@ use weir_engine::float;
 use weir_engine::format::sql_type;
 use weir_engine::format::uuid::{self, UUID};
 
-use super::times;
+use super::{floats, times};
 
 /// Holds comparisons to their types, before these are made to fit.
 #[derive(Debug)]
@@ -42,7 +42,8 @@ impl AnalyzerRule for Kinds {
                 Ok(done.update_data(|expr| name.restore(expr)))
             })?;
             // What is below may have changed its types.
-            done.map_data(LogicalPlan::recompute_schema)
+            let done = done.map_data(LogicalPlan::recompute_schema)?;
+            done.transform_data(floats::of_node)
         })
         .map(|done| done.data)
     }
@@ -58,7 +59,9 @@ pub fn held(expr: Expr, schema: &DFSchema) -> Result<Expr> {
 }
 
 fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    fitted(expr, schema)?.transform_data(|expr| Ok(times::meant(expr, schema)))
+    fitted(expr, schema)?
+        .transform_data(|expr| floats::beside(expr, schema))?
+        .transform_data(|expr| Ok(times::meant(expr, schema)))
 }
 
 fn fitted(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
