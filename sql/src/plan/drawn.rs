@@ -140,17 +140,35 @@ impl DrawNode {
     }
 }
 
-/// Whether no row is ever taken away: those of a source that only adds.
-fn is_only_added_to(plan: &LogicalPlan) -> bool {
+/// Columns that tell rows apart: a table's or view's key, and none where no row is ever taken away.
+/// `None` where nothing less than all columns does.
+fn told_apart_by(plan: &LogicalPlan) -> Option<Vec<usize>> {
     match plan {
         LogicalPlan::TableScan(scan) => {
-            let source = scan.source.downcast_ref::<RelationSource>();
-            source.is_some_and(|source| source.relation.append_only())
+            let relation = &scan.source.downcast_ref::<RelationSource>()?.relation;
+            if relation.append_only() {
+                return Some(Vec::new());
+            }
+            let place = |column: &usize| match &scan.projection {
+                Some(columns) => columns.iter().position(|shown| shown == column),
+                None => Some(*column),
+            };
+            relation.key.as_ref()?.iter().map(place).collect()
         }
-        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
-            plan.inputs().into_iter().all(is_only_added_to)
+        LogicalPlan::Filter(filter) => told_apart_by(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => told_apart_by(&alias.input),
+        LogicalPlan::Projection(projection) => {
+            let schema = projection.input.schema();
+            let place = |column: usize| {
+                let is_it = |expr: &Expr| match expr {
+                    Expr::Column(shown) => schema.maybe_index_of_column(shown) == Some(column),
+                    _ => false,
+                };
+                projection.expr.iter().position(is_it)
+            };
+            told_apart_by(&projection.input)?.into_iter().map(place).collect()
         }
-        _ => false,
+        _ => None,
     }
 }
 
@@ -200,12 +218,12 @@ impl UserDefinedLogicalNodeCore for DrawNode {
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        if !is_only_added_to(&self.input) {
-            // Rows that differ in what isn't needed have values of their own.
-            return None;
-        }
         let width = self.input.schema().fields().len();
-        let needed = output_columns.iter().copied().filter(|column| *column < width);
-        Some(vec![needed.collect()])
+        // Rows that differ only in what isn't needed have values of their own.
+        let mut needed = told_apart_by(&self.input)?;
+        needed.extend(output_columns.iter().copied().filter(|column| *column < width));
+        needed.sort_unstable();
+        needed.dedup();
+        Some(vec![needed])
     }
 }
