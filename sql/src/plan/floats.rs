@@ -63,7 +63,7 @@ pub fn beside(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 alike(std::iter::once(&mut **value).chain(whens).collect(), schema)?;
             }
             let thens = case.when_then_expr.iter_mut().map(|(_, then)| &mut **then);
-            let results = thens.chain(case.else_expr.as_mut().map(|value| &mut **value));
+            let results = thens.chain(case.else_expr.as_deref_mut());
             alike(results.collect(), schema)?;
         }
         Expr::ScalarFunction(call) if ALIKE.contains(&call.func.name()) => {
