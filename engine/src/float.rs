@@ -11,6 +11,7 @@ use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray,
 use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type};
 
 use crate::Result;
+use crate::change::ChangeBatch;
 
 type Half = <Float16Type as ArrowPrimitiveType>::Native;
 
@@ -43,6 +44,12 @@ pub fn one_form_of_rows(rows: &RecordBatch) -> Result<RecordBatch> {
     }
     let columns = rows.columns().iter().map(one_form).collect();
     crate::change::record_batch(rows.schema(), columns, rows.num_rows())
+}
+
+/// The changes with each float of their rows in its one form.
+pub fn one_form_of_changes(changes: ChangeBatch) -> Result<ChangeBatch> {
+    let rows = one_form_of_rows(changes.rows())?;
+    Ok(changes.with_rows(rows))
 }
 
 /// The column in that form, if it isn't yet.

@@ -69,7 +69,7 @@ pub use clock::Clock;
 pub use delivery::{SinkRun, SinkStatus};
 pub use errors::errors_relation;
 pub use output::moved_rows;
-pub use record::due_us;
+pub use record::{dml_read, due_us};
 pub use scan::PassedOver;
 pub use snapshot::{Batches, Pending, Snapshot};
 pub use status::{LagRow, OperatorRow, PipelineRow, ViewState};

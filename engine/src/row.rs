@@ -115,6 +115,15 @@ impl RowCodec {
         Self::new(types.iter().cloned().map(RowField::ascending).collect())
     }
 
+    /// A codec for some columns of a schema, all ascending, nulls last.
+    ///
+    /// # Errors
+    /// If a column's type has no encoding.
+    pub fn for_columns(schema: &Schema, columns: &[usize]) -> Result<Self> {
+        let field = |column: &usize| RowField::ascending(schema.field(*column).data_type().clone());
+        Self::new(columns.iter().map(field).collect())
+    }
+
     /// A codec for whole rows of a schema, all ascending, nulls last.
     ///
     /// # Errors

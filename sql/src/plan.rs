@@ -52,6 +52,7 @@ mod origin;
 mod percentiles;
 mod query;
 mod refuse;
+mod rewrite;
 mod rounds;
 pub(crate) mod scalars;
 pub(crate) mod session;

@@ -24,6 +24,7 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use weir_state::WriteBatch;
 
 use crate::change::{ChangeBatch, Weights, record_batch};
+use crate::float;
 use crate::graph::{AsOfSpec, Nearest, Node};
 use crate::operator::arrangement::{RowId, gathered};
 use crate::operator::timers::Timers;
@@ -100,11 +101,6 @@ impl AsOf {
     /// read.
     pub fn new(spec: &AsOfSpec, node: &Node, left: &Node, right: &Node, context: &TaskContext) -> Result<Self> {
         check(spec, node, left, right)?;
-        let key_types: Vec<DataType> = spec
-            .left_keys
-            .iter()
-            .map(|key| left.schema.field(*key).data_type().clone())
-            .collect();
         let timers = match spec.close {
             // Only sessions have hints to keep.
             Some(_) => Some([Timers::open(context, 2, false)?, Timers::open(context, 3, false)?]),
@@ -114,7 +110,7 @@ impl AsOf {
             left: Side::new(spec, true, &left.schema, context)?,
             right: Side::new(spec, false, &right.schema, context)?,
             places: Places::new(spec),
-            keys: RowCodec::for_types(&key_types)?,
+            keys: RowCodec::for_columns(&left.schema, &spec.left_keys)?,
             schema: node.schema.clone(),
             timers,
             spec: spec.clone(),
@@ -140,7 +136,8 @@ impl AsOf {
         let side = if is_left { &self.left } else { &self.right };
         let mut meeting = Vec::new();
         for batch in gathered(batches)? {
-            let mut batch = side.one_form(batch)?;
+            // So that a row looks the same whether it comes out of state or straight from the input.
+            let mut batch = float::one_form_of_changes(batch)?;
             if let Some(close) = self.spec.close {
                 let on_time = side.on_time(&batch, close.lateness_us)?;
                 self.late_dropped += (on_time.len() - on_time.true_count()) as u64;

@@ -33,6 +33,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use weir_state::WriteBatch;
 
 use crate::change::{ChangeBatch, Weights, record_batch};
+use crate::float;
 use crate::graph::{CloseSpec, JoinKind, JoinSpec, Node};
 use crate::operator::arrangement::{Arrangement, BUCKET_BYTES, Keep, RowId, bucket_of, closed_through, gathered};
 use crate::operator::fault::Fault;
@@ -80,17 +81,12 @@ impl Join {
     /// read.
     pub fn new(spec: &JoinSpec, node: &Node, left: &Node, right: &Node, context: &TaskContext) -> Result<Self> {
         check(spec, node, left, right)?;
-        let key_types: Vec<DataType> = spec
-            .left_keys
-            .iter()
-            .map(|key| left.schema.field(*key).data_type().clone())
-            .collect();
         let (left_schema, right_schema) = (side::visible(spec, left)?, side::visible(spec, right)?);
         let fields = left_schema.fields().iter().chain(right_schema.fields());
         Ok(Self {
             left: Side::new(spec, true, &left_schema, context)?,
             right: Side::new(spec, false, &right_schema, context)?,
-            keys: RowCodec::for_types(&key_types)?,
+            keys: RowCodec::for_columns(&left.schema, &spec.left_keys)?,
             spec: spec.clone(),
             schema: node.schema.clone(),
             pair_schema: Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>())),
@@ -222,7 +218,8 @@ impl Join {
         let mut found = Vec::new();
         for batch in gathered(batches)? {
             let side = if is_left { &self.left } else { &self.right };
-            let batch = side.one_form(batch)?;
+            // So that a row looks the same whether it comes out of state or straight from the input.
+            let batch = float::one_form_of_changes(batch)?;
             let on_time = side.on_time(&batch, self.watermark)?;
             let mut batch = side.without_watermark(batch)?;
             if let Some(on_time) = on_time {

@@ -84,14 +84,10 @@ impl Partitions {
                 fields.push(RowField::ascending(field.data_type().clone()));
             }
         }
-        let types: Vec<DataType> = partition
-            .iter()
-            .map(|column| input.schema.field(*column).data_type().clone())
-            .collect();
         Ok(Self {
             partition: partition.to_vec(),
             close,
-            keys: RowCodec::for_types(&types)?,
+            keys: RowCodec::for_columns(&input.schema, partition)?,
             columns,
             ordering,
             row: RowCodec::new(fields)?,

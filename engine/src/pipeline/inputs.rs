@@ -1,15 +1,16 @@
 //! What a dataflow reads from outside, and where its Input nodes find their columns in that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use weir_state::RelationId;
+use weir_state::{DmlCommit, RelationId, Store, dml};
 
-use super::dataflow::{Dataflow, NodeRef, Projections};
+use super::dataflow::{Dataflow, NodeRef, Projections, RelationInput};
 use super::decode::Layout;
 use super::source::SourceInput;
 use crate::Result;
+use crate::change::{self, ChangeBatch};
 use crate::graph::{InputSpec, NodeId, NodeKind};
-use crate::relation::ViewSpec;
+use crate::relation::{StoredRelation, ViewSpec};
 
 /// Relations that the views read and that aren't among them.
 pub fn outside(dataflow: &Dataflow) -> BTreeSet<RelationId> {
@@ -47,6 +48,33 @@ pub fn plan(dataflow: &mut Dataflow, sources: &mut BTreeMap<RelationId, SourceIn
         source.expect("it has a layout").configure(layout, tasks, step_rows)?;
     }
     dataflow.plan(&projections)
+}
+
+/// The changes of these tables in the log of DML, after one commit and up to another.
+pub fn of_tables(
+    store: &dyn Store,
+    tables: &BTreeMap<RelationId, StoredRelation>,
+    (after, upto): (DmlCommit, DmlCommit),
+) -> Result<HashMap<RelationId, Vec<ChangeBatch>>> {
+    let mut found: HashMap<RelationId, Vec<ChangeBatch>> = HashMap::new();
+    for entry in dml::read(store, after, upto)? {
+        let (_, relation, _, bytes) = entry?;
+        if let Some(table) = tables.get(&relation) {
+            let batches = change::from_bytes(&bytes, &table.schema)?;
+            found.entry(relation).or_default().extend(batches);
+        }
+    }
+    Ok(found)
+}
+
+/// Changes of one origin, which stay in order in one task; exchanges deal them further.
+pub fn in_task_0(dataflow: &Dataflow, batches: Vec<ChangeBatch>) -> RelationInput {
+    let mut by_task = vec![Vec::new(); dataflow.num_tasks()];
+    by_task[0] = batches;
+    RelationInput {
+        batches: by_task,
+        ..RelationInput::default()
+    }
 }
 
 /// The Input nodes of views.

@@ -18,7 +18,7 @@ use super::reader::Place;
 use super::snapshot::{Batches, Snapshot};
 use super::source::SourceInput;
 use super::{EngineOptions, inputs, record, scan, tables};
-use crate::change::{self, ChangeBatch};
+use crate::change::ChangeBatch;
 use crate::operator::{Moment, Watermark};
 use crate::relation::{SourceSpec, StoredRelation, TableSpec, ViewSpec};
 use crate::{Error, Result};
@@ -185,7 +185,7 @@ impl Stepped {
                 let later = std::mem::replace(left, Box::new(std::iter::empty()));
                 *left = Box::new(std::iter::once(Ok(rest)).chain(later));
             }
-            let input = self.in_task_0(vec![ChangeBatch::inserts(first)]);
+            let input = inputs::in_task_0(&self.dataflow, vec![ChangeBatch::inserts(first)]);
             return Ok(Some(HashMap::from([(relation, input)])));
         }
         Ok(None)
@@ -200,28 +200,12 @@ impl Stepped {
         if upto <= self.dml {
             return Ok(false);
         }
-        let mut found: HashMap<RelationId, Vec<ChangeBatch>> = HashMap::new();
-        for entry in dml::read(store.as_ref(), self.dml, upto)? {
-            let (_, relation, _, bytes) = entry?;
-            if let Some(table) = self.reads_tables.get(&relation) {
-                let batches = change::from_bytes(&bytes, &table.schema)?;
-                found.entry(relation).or_default().extend(batches);
-            }
-        }
+        let found = inputs::of_tables(store.as_ref(), &self.reads_tables, (self.dml, upto))?;
         self.dml = upto;
         for (relation, batches) in found {
-            inputs.insert(relation, self.in_task_0(batches));
+            inputs.insert(relation, inputs::in_task_0(&self.dataflow, batches));
         }
         Ok(true)
-    }
-
-    fn in_task_0(&self, batches: Vec<ChangeBatch>) -> RelationInput {
-        let mut by_task = vec![Vec::new(); self.dataflow.num_tasks()];
-        by_task[0] = batches;
-        RelationInput {
-            batches: by_task,
-            ..RelationInput::default()
-        }
     }
 
     fn run(&mut self, now_us: i64, inputs: HashMap<RelationId, RelationInput>) -> Result<()> {

@@ -86,8 +86,7 @@ pub fn write(
         if rows.is_empty() {
             continue;
         }
-        let in_form = float::one_form_of_rows(rows.rows())?;
-        let rows = change::consolidate(&[rows.clone().with_rows(in_form)])?;
+        let rows = change::consolidate(&[float::one_form_of_changes(rows.clone())?])?;
         let stored = spec.stored();
         let writer = RowWriter::new(*relation, &spec.name, &stored.storage, &stored.schema)?;
         writer.write(&rows, Epoch(commit.0), &mut 0, &mut batch, &mut present)?;

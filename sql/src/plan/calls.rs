@@ -8,16 +8,16 @@
 //! percentile from the other end. DISTINCT and ORDER BY work in every function ([`Folded`]).
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Result, plan_err};
 use datafusion::functions::core;
 use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::folds::Folded;
+use super::rewrite;
 
 const BY_ORDER: [&str; 5] = ["array_agg", "string_agg", "first_value", "last_value", "nth_value"];
 /// Functions that take DISTINCT by themselves, and don't mind the order.
@@ -33,12 +33,7 @@ impl AnalyzerRule for MeantCalls {
             let LogicalPlan::Aggregate(_) = &node else {
                 return Ok(Transformed::no(node));
             };
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let done = expr.transform_up(meant)?;
-                Ok(done.update_data(|expr| name.restore(expr)))
-            })
+            rewrite::expressions(node, meant)
         })
         .map(|done| done.data)
     }

@@ -12,10 +12,11 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
+
+use super::rewrite;
 
 mod bytes;
 mod casts;
@@ -63,12 +64,7 @@ fn rewrite(plan: LogicalPlan, replace: Rewrite<'_>) -> Result<LogicalPlan> {
             let source = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
             schema.merge(&source);
         }
-        let names = NamePreserver::new(&node);
-        node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let done = expr.transform_up(|expr| replace(expr, &schema))?;
-            Ok(done.update_data(|expr| name.restore(expr)))
-        })
+        rewrite::expressions(node, |expr| replace(expr, &schema))
     })
     .map(|done| done.data)
 }

@@ -14,14 +14,13 @@ use std::sync::Arc;
 use arrow::datatypes::Field;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, DataFusionError, Result};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore, Volatility,
 };
 use weir_engine::graph::Drawn;
 
-use super::clock;
 use super::session::RelationSource;
+use super::{clock, rewrite};
 
 /// What of a function's value is made once, if it is one of these.
 pub fn value(function: &str) -> Option<Drawn> {
@@ -67,13 +66,8 @@ fn over_draw(node: LogicalPlan, number: usize) -> Result<LogicalPlan> {
         return Err(DataFusionError::Internal("values are made for one input".to_string()));
     };
     let (input, schema) = (input.clone(), node.schema().clone());
-    let names = NamePreserver::new(&node);
     let mut values = Vec::new();
-    let computed = node.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let done = expr.transform_up(|expr| Ok(Transformed::yes(as_column(expr, number, &mut values))))?;
-        Ok(done.update_data(|expr| name.restore(expr)))
-    })?;
+    let computed = rewrite::expressions(node, |expr| Ok(Transformed::yes(as_column(expr, number, &mut values))))?;
     let draw = DrawNode::new(input, values, number)?;
     let draw = LogicalPlan::Extension(Extension { node: Arc::new(draw) });
     let node = computed.data.with_new_exprs(computed.data.expressions(), vec![draw])?;

@@ -9,12 +9,13 @@
 //! Likewise the argument of an aggregate is computed where its FILTER holds only ([`FilteredArguments`]).
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, when};
 use datafusion::optimizer::AnalyzerRule;
+
+use super::rewrite;
 
 mod deciding;
 mod expr;
@@ -61,12 +62,7 @@ impl Connective {
 pub fn in_plan(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| {
         let schema = merge_schema(&node.inputs());
-        let names = NamePreserver::new(&node);
-        node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let done = expr.transform_up(|expr| as_function(expr, &schema))?;
-            Ok(done.update_data(|expr| name.restore(expr)))
-        })
+        rewrite::expressions(node, |expr| as_function(expr, &schema))
     })
     .map(|done| done.data)
 }
@@ -91,12 +87,7 @@ impl AnalyzerRule for FilteredArguments {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|node| {
             let schema = merge_schema(&node.inputs());
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let done = expr.transform_up(|expr| where_it_counts(expr, &schema))?;
-                Ok(done.update_data(|expr| name.restore(expr)))
-            })
+            rewrite::expressions(node, |expr| where_it_counts(expr, &schema))
         })
         .map(|done| done.data)
     }

@@ -10,7 +10,6 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
@@ -18,7 +17,7 @@ use weir_engine::float;
 use weir_engine::format::sql_type;
 use weir_engine::format::uuid::{self, UUID};
 
-use super::{floats, times};
+use super::{floats, rewrite, times};
 
 /// Holds comparisons to their types, before these are made to fit.
 #[derive(Debug)]
@@ -35,12 +34,7 @@ impl AnalyzerRule for Kinds {
                     }
                 }
             }
-            let names = NamePreserver::new(&node);
-            let done = node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let done = expr.transform_up(|expr| meant(expr, &schema))?;
-                Ok(done.update_data(|expr| name.restore(expr)))
-            })?;
+            let done = rewrite::expressions(node, |expr| meant(expr, &schema))?;
             // What is below may have changed its types.
             let done = done.map_data(LogicalPlan::recompute_schema)?;
             done.transform_data(floats::of_node)

@@ -1,8 +1,9 @@
 //! Where a result's column comes from, as far as that says which columns are unique in it: a key that
 //! has a window's start needs not have its end.
 
-use datafusion::physical_expr::expressions::Column;
 use weir_engine::graph::{Graph, NodeId, NodeKind};
+
+use crate::explain;
 
 /// Whether rows of a graph's result that agree in the column `start` agree in `end`, because these
 /// are the bounds of one window of fixed length.
@@ -28,7 +29,7 @@ fn bound_of_window(graph: &Graph, column: usize) -> Option<(NodeId, usize)> {
     loop {
         column = match &node.kind {
             NodeKind::Window(_) if column + 2 >= node.schema.fields().len() => return Some((id, column)),
-            NodeKind::Map(map) => map.exprs[column].downcast_ref::<Column>()?.index(),
+            NodeKind::Map(map) => explain::expr_column(&map.exprs[column])?,
             NodeKind::Aggregate(aggregate) => *aggregate.keys.get(column)?,
             _ => return None,
         };

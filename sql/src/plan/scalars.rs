@@ -11,17 +11,18 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+use super::rewrite;
 
 mod floats;
 mod quantified;
@@ -141,15 +142,8 @@ pub struct StableTypes;
 
 impl AnalyzerRule for StableTypes {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|node| {
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let done = expr.transform_up(noted)?;
-                Ok(done.update_data(|expr| name.restore(expr)))
-            })
-        })
-        .map(|done| done.data)
+        plan.transform_up_with_subqueries(|node| rewrite::expressions(node, noted))
+            .map(|done| done.data)
     }
 
     fn name(&self) -> &str {

@@ -178,8 +178,8 @@ impl Rig {
         let dml = self.instance().engine().last_dml();
         // How far it has read the log itself. `record.dml` may stay behind: where the views that it
         // follows took in a commit that changed nothing in them, no epoch comes of it.
-        let read = record.extra.get("dml_read").and_then(serde_json::Value::as_u64);
-        if read.is_some_and(|read| read < dml.0) && !self.read_by(record, RelationKind::Table).is_empty() {
+        let read = weir_engine::pipeline::dml_read(record);
+        if read < dml && !self.read_by(record, RelationKind::Table).is_empty() {
             return Err(format!("pipeline {} to take in DML commit {dml}", record.id));
         }
         for (view, taken) in &record.changelogs {

@@ -5,7 +5,6 @@ use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
 
 use super::places::is_descending;
 use super::*;
-use crate::float;
 use crate::operator::arrangement::{Arrangement, Keep};
 use crate::row::RowField;
 
@@ -21,8 +20,6 @@ pub(super) struct Side {
     rows: RowCodec,
     /// Of the visible columns.
     pub(super) types: Vec<DataType>,
-    /// Columns to be brought to their one form.
-    floats: Vec<usize>,
     /// Where the input has its splits' watermarks.
     watermark: Option<usize>,
     /// Where it says which rows are tombstones.
@@ -65,7 +62,6 @@ impl Side {
             order,
             rows: RowCodec::new(std::iter::once(place).chain(others).collect())?,
             rest,
-            floats: (0..types.len()).filter(|column| types[*column].is_floating()).collect(),
             watermark: (records || spec.close.is_some()).then_some(types.len()),
             tombstone: records.then_some(types.len() + 1),
             types,
@@ -117,20 +113,6 @@ impl Side {
     pub(super) fn is_end(&self, row: RowId) -> bool {
         let bytes = self.state.rows.bytes_of(row);
         self.tombstone.is_some() && self.place_len(bytes).is_ok_and(|place| bytes[place..] == [END])
-    }
-
-    /// With floats as the row codec gives them back, so that a row looks the same whether it comes out of
-    /// state or straight from the input.
-    pub(super) fn one_form(&self, batch: ChangeBatch) -> Result<ChangeBatch> {
-        if self.floats.is_empty() {
-            return Ok(batch);
-        }
-        let mut columns = batch.rows().columns().to_vec();
-        for column in &self.floats {
-            columns[*column] = float::one_form(&columns[*column]);
-        }
-        let rows = record_batch(batch.schema(), columns, batch.num_rows())?;
-        Ok(batch.with_rows(rows))
     }
 
     /// Whether a row of the batch is a tombstone.

@@ -2,7 +2,6 @@
 
 use super::interval::Reach;
 use super::*;
-use crate::float;
 
 /// How rows of a side show in the output beside their pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +26,6 @@ pub(super) struct Side {
     /// The columns that are no keys: what is kept of a row.
     rest: Vec<usize>,
     codec: RowCodec,
-    /// Columns to be brought to their one form.
-    floats: Vec<usize>,
     pub(super) state: Arrangement,
     close: Option<CloseSpec>,
     reach: Option<Reach>,
@@ -117,7 +114,6 @@ impl Side {
         let rest: Vec<usize> = (0..types.len()).filter(|column| !keys.contains(column)).collect();
         // By schema, so that a column that can't be kept is named.
         let codec = RowCodec::for_schema(&schema.project(&rest)?)?;
-        let floats = (0..types.len()).filter(|column| types[*column].is_floating()).collect();
         let counts_partners = shown != Shown::InPairs && counts_partners(spec);
         let counts_partners = counts_partners && !spec.at_once;
         let keep = match (counts_partners, rest.is_empty()) {
@@ -142,7 +138,6 @@ impl Side {
             keys: keys.to_vec(),
             rest,
             codec,
-            floats,
             state,
         })
     }
@@ -207,20 +202,6 @@ impl Side {
             columns.push(found.ok_or_else(|| Error::internal("a kept row lacks a column"))?);
         }
         Ok(columns)
-    }
-
-    /// With floats as the row codec gives them back, so that a row looks the same whether it comes out of
-    /// state or straight from the input.
-    pub(super) fn one_form(&self, batch: ChangeBatch) -> Result<ChangeBatch> {
-        if self.floats.is_empty() {
-            return Ok(batch);
-        }
-        let mut columns = batch.rows().columns().to_vec();
-        for column in &self.floats {
-            columns[*column] = float::one_form(&columns[*column]);
-        }
-        let rows = record_batch(batch.schema(), columns, batch.num_rows())?;
-        Ok(batch.with_rows(rows))
     }
 
     /// Which rows are on time; `None` if all are.

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use weir_state::{DmlCommit, Epoch, RelationId, dml};
+use weir_state::{DmlCommit, Epoch, RelationId};
 
 use super::{Mode, Runtime};
-use crate::change::{self, ChangeBatch};
+use crate::change::ChangeBatch;
 use crate::pipeline::dataflow::RelationInput;
+use crate::pipeline::inputs;
 use crate::pipeline::output::read_changes;
 use crate::pipeline::publication::Host;
 use crate::{Error, Result};
@@ -36,20 +37,13 @@ impl Runtime {
                 batches.push(ChangeBatch::inserts(batch));
             }
             if count > 0 {
-                return Ok(Some(HashMap::from([(relation, self.in_task_0(batches))])));
+                return Ok(Some(HashMap::from([(
+                    relation,
+                    inputs::in_task_0(&self.dataflow, batches),
+                )])));
             }
             drop(self.loading.remove(place));
             self.untold = true;
-        }
-    }
-
-    /// Changes of one origin stay in order in one task; exchanges deal them further.
-    fn in_task_0(&self, batches: Vec<ChangeBatch>) -> RelationInput {
-        let mut by_task = vec![Vec::new(); self.dataflow.num_tasks()];
-        by_task[0] = batches;
-        RelationInput {
-            batches: by_task,
-            ..RelationInput::default()
         }
     }
 
@@ -85,7 +79,7 @@ impl Runtime {
             if upto > follow.taken {
                 batches = read_changes(self.shared.store.as_ref(), &follow.relation, follow.taken, upto)?;
             }
-            let mut input = self.in_task_0(batches);
+            let mut input = inputs::in_task_0(&self.dataflow, batches);
             let follow = self.follows.get_mut(relation).expect("it was there");
             follow.taken = upto;
             if upto == host.epoch {
@@ -116,17 +110,10 @@ impl Runtime {
         if upto <= self.dml {
             return Ok(false);
         }
-        let mut found: HashMap<RelationId, Vec<ChangeBatch>> = HashMap::new();
-        for entry in dml::read(self.shared.store.as_ref(), self.dml, upto)? {
-            let (_, relation, _, bytes) = entry?;
-            if let Some(table) = self.tables.get(&relation) {
-                let batches = change::from_bytes(&bytes, &table.schema)?;
-                found.entry(relation).or_default().extend(batches);
-            }
-        }
+        let found = inputs::of_tables(self.shared.store.as_ref(), &self.tables, (self.dml, upto))?;
         self.dml = upto;
         for (relation, batches) in found {
-            inputs.insert(relation, self.in_task_0(batches));
+            inputs.insert(relation, inputs::in_task_0(&self.dataflow, batches));
         }
         // Also where none of these tables changed: somebody may wait until the commit is in.
         Ok(true)

@@ -14,7 +14,6 @@ use super::join::{Joining, exchange, keys_and_rest, side_by_side};
 use super::{Builder, Built, Closing, Exchange, Facts, TimeBound, column_of, until};
 use crate::catalog::{Definition, Relation};
 use crate::plan::as_of::{AsOfNode, Moment, sides_of};
-use crate::plan::expr::physical;
 use crate::plan::refuse;
 use crate::plan::session::RelationSource;
 use crate::{Error, Result};
@@ -46,20 +45,11 @@ impl Builder {
         let kind = if node.outer { JoinKind::Left } else { JoinKind::Inner };
         let sides = (&left.schema, &right.schema);
         let (pairs, residual) = keys_and_rest(Vec::new(), node.on.iter().cloned().map(Expr::unalias), kind, sides);
-        let (left, left_keys) = self.with_columns(left, &pairs.iter().map(|pair| &pair.left).collect::<Vec<_>>())?;
-        let (right, right_keys) =
-            self.with_columns(right, &pairs.iter().map(|pair| &pair.right).collect::<Vec<_>>())?;
+        let ((left, right), both, joining) = self.joined((left, right), kind, &pairs, residual)?;
         let right = self.without_event_time(right);
-        let both = side_by_side(&left.schema, &right.schema)?;
-        let residual = residual.map(|filter| physical(&filter, &both)).transpose()?;
         let joining = Joining {
-            kind,
-            left_keys,
-            right_keys,
-            null_equals_null: pairs.iter().map(|pair| pair.null_equals_null).collect(),
-            residual,
-            interval: None,
             at_once: true,
+            ..joining
         };
         self.push_join(joining, &left, &right, both)
     }

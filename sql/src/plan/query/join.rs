@@ -56,20 +56,8 @@ impl Builder {
         }
         refuse::subqueries(join.on.iter().flat_map(|(l, r)| [l, r]).chain(join.filter.iter()))?;
         let (pairs, residual) = condition(join, swapped, kind, (&left.schema, &right.schema));
-        let (left, left_keys) = self.with_columns(left, &pairs.iter().map(|pair| &pair.left).collect::<Vec<_>>())?;
-        let (right, right_keys) =
-            self.with_columns(right, &pairs.iter().map(|pair| &pair.right).collect::<Vec<_>>())?;
-        let both = side_by_side(&left.schema, &right.schema)?;
-        let residual = residual.map(|filter| physical(&filter, &both)).transpose()?;
-        let joining = Joining {
-            kind,
-            left_keys,
-            right_keys,
-            null_equals_null: pairs.iter().map(|pair| pair.null_equals_null).collect(),
-            residual,
-            interval,
-            at_once: false,
-        };
+        let ((left, right), both, joining) = self.joined((left, right), kind, &pairs, residual)?;
+        let joining = Joining { interval, ..joining };
         let schema = match kind {
             JoinKind::Inner | JoinKind::Left | JoinKind::Full => both,
             JoinKind::Semi | JoinKind::Anti => left.schema.clone(),
@@ -84,6 +72,31 @@ impl Builder {
         let built = self.push_join(joining, &left, &right, schema)?;
         let columns: Vec<Expr> = join.schema.columns().into_iter().map(Expr::Column).collect();
         self.map(built, None, &columns, join.schema.as_ref())
+    }
+
+    /// Two sides with columns for what is equal and what else has to hold: these sides, the columns of
+    /// both, and how they are joined.
+    pub(super) fn joined(
+        &mut self,
+        (left, right): (Built, Built),
+        kind: JoinKind,
+        pairs: &[KeyPair],
+        residual: Option<Expr>,
+    ) -> Result<((Built, Built), DFSchema, Joining)> {
+        let (left, left_keys) = self.with_columns(left, &pairs.iter().map(|pair| &pair.left).collect::<Vec<_>>())?;
+        let (right, right_keys) =
+            self.with_columns(right, &pairs.iter().map(|pair| &pair.right).collect::<Vec<_>>())?;
+        let both = side_by_side(&left.schema, &right.schema)?;
+        let joining = Joining {
+            kind,
+            left_keys,
+            right_keys,
+            null_equals_null: pairs.iter().map(|pair| pair.null_equals_null).collect(),
+            residual: residual.map(|filter| physical(&filter, &both)).transpose()?,
+            interval: None,
+            at_once: false,
+        };
+        Ok(((left, right), both, joining))
     }
 
     pub(super) fn push_join(
