@@ -32,8 +32,8 @@ pub(crate) use options::duration_ms;
 use query::Place;
 use source::{Source, error_at, is_word, starts_with};
 
-/// The statements that exist, for the error about those that don't.
-const STATEMENTS: &str = "SELECT, CREATE, DROP, ALTER, INSERT, UPDATE, DELETE, SHOW, DESCRIBE, EXPLAIN, \
+/// The statements that exist, by their first words; the error about others names them.
+pub const STATEMENTS: &str = "SELECT, CREATE, DROP, ALTER, INSERT, UPDATE, DELETE, SHOW, DESCRIBE, EXPLAIN, \
      SUBSCRIBE TO, PAUSE, RESUME, SET, COMMENT ON, FLUSH, BEGIN, COMMIT, ROLLBACK";
 
 /// Reads all statements of `text`, which semicolons separate; empty ones don't count.

@@ -25,6 +25,19 @@ use crate::operator::{Operator, OperatorStats, Step, TaskContext, Watermark, bui
 use crate::row::RowCodec;
 use crate::shard::{deal, shards_of};
 
+/// One task of a node over a store, with no bound of its memory.
+pub(super) fn context(store: &Arc<MemoryStore>, task: usize, tasks: usize) -> TaskContext {
+    TaskContext {
+        relation: RelationId(7),
+        node: NodeId(3),
+        task,
+        tasks,
+        shards: shards_of(task, tasks),
+        store: store.clone(),
+        entry_budget: None,
+    }
+}
+
 pub(super) const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
 /// A row of a model: whatever a column's type, its values are numbers here.
@@ -212,13 +225,8 @@ impl<'a> Life<'a> {
         let operators = (0..tasks)
             .map(|task| {
                 let context = TaskContext {
-                    relation: RelationId(7),
-                    node: NodeId(3),
-                    task,
-                    tasks,
-                    shards: shards_of(task, tasks),
-                    store: store.clone() as Arc<dyn Store>,
                     entry_budget: subject.entry_budget,
+                    ..context(&store, task, tasks)
                 };
                 let inputs: Vec<&Node> = subject.inputs.iter().collect();
                 build(&subject.node, &inputs, &context).unwrap().expect("an operator")

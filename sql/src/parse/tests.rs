@@ -6,7 +6,6 @@ use crate::statement::*;
 mod any;
 mod created;
 mod dml;
-mod docs;
 mod queries;
 mod refused;
 mod types;

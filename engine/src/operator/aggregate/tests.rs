@@ -8,10 +8,11 @@ use arrow::array::{
     UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use weir_state::{MemoryStore, RelationId};
+use weir_state::MemoryStore;
 
 use super::*;
-use crate::graph::{AggregateCall, AggregateFunction, NodeId, NodeKind};
+use crate::graph::{AggregateCall, AggregateFunction, NodeKind};
+use crate::operator::trial::context;
 
 mod model;
 mod rig;
@@ -99,18 +100,6 @@ pub(super) fn nodes(spec: &AggregateSpec, append_only: bool) -> (Node, Node) {
         node(NodeKind::Aggregate(spec.clone()), output, false),
         node(NodeKind::Union, input, append_only),
     )
-}
-
-pub(super) fn context(store: &Arc<MemoryStore>, task: usize, tasks: usize) -> TaskContext {
-    TaskContext {
-        relation: RelationId(3),
-        node: NodeId(1),
-        task,
-        tasks,
-        shards: crate::shard::shards_of(task, tasks),
-        store: store.clone(),
-        entry_budget: None,
-    }
 }
 
 fn row(k: i64, v: i64) -> Row {

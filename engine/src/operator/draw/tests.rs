@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Float64Type;
-use weir_state::{Keyspace, MemoryStore, Reader, RelationId, Store};
+use weir_state::{Keyspace, MemoryStore, Reader, Store};
 
 use super::*;
 use crate::format::uuid;
-use crate::graph::{NodeId, NodeKind};
+use crate::graph::NodeKind;
 use crate::operator::build;
-use crate::operator::trial::{Bag, Row, TIMESTAMP, add_batches, batch, input, node};
-use crate::shard::shards_of;
+use crate::operator::trial::{Bag, Row, TIMESTAMP, add_batches, batch, context, input, node};
 
 struct Life {
     values: Vec<Drawn>,
@@ -33,13 +32,8 @@ impl Life {
             .collect();
         let node = node(NodeKind::Draw(spec), &types, !keeps);
         let context = TaskContext {
-            relation: RelationId(7),
-            node: NodeId(3),
-            task: 0,
-            tasks: 1,
-            shards: shards_of(0, 1),
-            store: store.clone() as Arc<dyn Store>,
             entry_budget: Some(1),
+            ..context(&store, 0, 1)
         };
         let operator = build(&node, &[&input(&[DataType::Int64], !keeps)], &context);
         Life {

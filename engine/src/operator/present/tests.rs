@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use weir_state::{MemoryStore, RelationId, Store};
+use weir_state::{MemoryStore, Store};
 
 use super::*;
-use crate::graph::{NodeId, NodeKind};
+use crate::graph::NodeKind;
 use crate::operator::build;
-use crate::operator::trial::{Bag, Row, TIMESTAMP, add_batches, batch, input, node};
-use crate::shard::shards_of;
+use crate::operator::trial::{Bag, Row, TIMESTAMP, add_batches, batch, context, input, node};
 
 const TYPES: [DataType; 3] = [DataType::Int64, TIMESTAMP, TIMESTAMP];
 
@@ -22,13 +21,8 @@ impl Life {
     fn begin(spec: PresentSpec, store: Arc<MemoryStore>) -> Self {
         let node = node(NodeKind::Present(spec), &TYPES, false);
         let context = TaskContext {
-            relation: RelationId(7),
-            node: NodeId(3),
-            task: 0,
-            tasks: 1,
-            shards: shards_of(0, 1),
-            store: store.clone() as Arc<dyn Store>,
             entry_budget: Some(2),
+            ..context(&store, 0, 1)
         };
         let operator = build(&node, &[&input(&TYPES, false)], &context).unwrap().unwrap();
         Life { spec, store, operator }

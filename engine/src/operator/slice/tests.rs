@@ -2,12 +2,11 @@
 
 use arrow::array::ArrayRef;
 use proptest::prelude::*;
-use weir_state::{RelationId, Store};
 
 use super::*;
-use crate::graph::{AggregateCall, AggregateFunction, NodeId, WindowSpec};
+use crate::graph::{AggregateCall, AggregateFunction, WindowSpec};
 use crate::operator::build;
-use crate::operator::trial::{Bag, Row, TIMESTAMP, add_batches, batch, input, node};
+use crate::operator::trial::{Bag, Row, TIMESTAMP, add_batches, batch, context, input, node};
 
 const INPUT: [DataType; 4] = [DataType::Int64, TIMESTAMP, DataType::Int64, TIMESTAMP];
 
@@ -22,15 +21,7 @@ fn call(function: AggregateFunction, argument: Option<usize>) -> AggregateCall {
 }
 
 fn operator(kind: NodeKind, types: &[DataType], below: &[DataType]) -> Box<dyn Operator> {
-    let context = TaskContext {
-        relation: RelationId(7),
-        node: NodeId(3),
-        task: 0,
-        tasks: 1,
-        shards: shard::shards_of(0, 1),
-        store: Arc::new(MemoryStore::new()) as Arc<dyn Store>,
-        entry_budget: None,
-    };
+    let context = context(&Arc::new(MemoryStore::new()), 0, 1);
     let node = node(kind, types, true);
     build(&node, &[&input(below, true)], &context).unwrap().unwrap()
 }

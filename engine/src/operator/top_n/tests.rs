@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::graph::{CloseSpec, NodeKind, OrderKey};
 use crate::operator::Watermark;
-use crate::operator::trial::{Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node, sum};
+use crate::operator::trial::{Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, context, input, node, sum};
 
 /// Value, partition, value, time.
 const TYPES: [DataType; 4] = [DataType::Utf8, DataType::Int64, DataType::Int64, TIMESTAMP];
@@ -255,15 +255,7 @@ fn a_closing_column_outside_the_partition_is_refused() {
         false,
         None,
     );
-    let context = TaskContext {
-        relation: weir_state::RelationId(7),
-        node: crate::graph::NodeId(3),
-        task: 0,
-        tasks: 1,
-        shards: crate::shard::shards_of(0, 1),
-        store: std::sync::Arc::new(weir_state::MemoryStore::new()),
-        entry_budget: None,
-    };
+    let context = context(&Arc::default(), 0, 1);
     let inputs: Vec<&Node> = subject.inputs.iter().collect();
     assert!(crate::operator::build(&subject.node, &inputs, &context).is_err());
 }

@@ -7,10 +7,11 @@ use arrow::array::{BooleanArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
-use weir_state::{MemoryStore, RelationId, Store};
+use weir_state::{MemoryStore, Store};
 
 use super::*;
-use crate::graph::{NodeId, NodeKind};
+use crate::graph::NodeKind;
+use crate::operator::trial::context;
 
 /// Key, value; no value for a tombstone.
 type Record = (i64, Option<&'static str>);
@@ -74,13 +75,8 @@ impl Rig {
 
     fn build(store: &Arc<MemoryStore>, entry_budget: Option<usize>) -> Upsert {
         let context = TaskContext {
-            relation: RelationId(1),
-            node: NodeId(2),
-            task: 0,
-            tasks: 1,
-            shards: 0..256,
-            store: store.clone(),
             entry_budget,
+            ..context(store, 0, 1)
         };
         let output = node(&[("v", DataType::Utf8), ("k", DataType::Int64)]);
         Upsert::new(&UpsertSpec { keys: vec![1] }, &output, &input(), &context).unwrap()

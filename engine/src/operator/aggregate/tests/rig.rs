@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use weir_state::{Keyspace, MemoryStore, Reader, RelationId, Store, WriteBatch, keys};
+use weir_state::{Keyspace, MemoryStore, Reader, Store, WriteBatch, keys};
 
-use super::{Row, batch, context, nodes};
+use super::{Row, batch, nodes};
 use crate::change::ChangeBatch;
 use crate::graph::AggregateSpec;
 use crate::operator::aggregate::Aggregate;
+use crate::operator::trial::context;
 use crate::operator::{Operator, Step};
 use crate::row::RowCodec;
 use crate::shard::deal;
@@ -129,7 +130,7 @@ impl Rig {
 
     /// Entries in the store, of all tables.
     pub fn stored(&self) -> usize {
-        let range = keys::relation_state_range(RelationId(3));
+        let range = keys::relation_state_range(context(&self.store, 0, 1).relation);
         self.store.scan(Keyspace::State, &range.start, Some(&range.end)).count()
     }
 
