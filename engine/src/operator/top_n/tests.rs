@@ -1,5 +1,7 @@
 //! Top-N against sorting each partition anew.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
