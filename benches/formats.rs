@@ -11,7 +11,7 @@ use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use weir_engine::connector::nexmark::{Columns, Config, Generator, Kind, schema};
-use weir_engine::format::{Encoding, EncodingKind, decoder, encoder};
+use weir_engine::format::{Encoding, EncodingKind, Others, decoder, encoder};
 
 /// Rows in a batch, as readers give them.
 const ROWS: usize = 8_192;
@@ -54,9 +54,14 @@ fn formats(c: &mut Criterion) {
     group.throughput(Throughput::Elements(ROWS as u64));
     for (name, kind) in [("json", EncodingKind::Json), ("csv", EncodingKind::Csv)] {
         let records = encoded(kind, &rows);
-        for (columns, wanted) in [("7", &all), ("4", &four)] {
-            let mut decoder = decoder(&encoding(kind), &all, wanted).expect("a decoder");
-            group.bench_function(format!("decode {name} bids, {columns} columns"), |b| {
+        let cases = [
+            ("7 columns", &all, Others::Passed),
+            ("4 columns", &four, Others::Passed),
+            ("4 columns and 3 checked", &four, Others::Checked),
+        ];
+        for (columns, wanted, others) in cases {
+            let mut decoder = decoder(&encoding(kind), &all, wanted, others).expect("a decoder");
+            group.bench_function(format!("decode {name} bids, {columns}"), |b| {
                 b.iter(|| black_box(decoder.decode(&records).expect("rows")));
             });
         }

@@ -95,12 +95,28 @@ pub trait Decoder: Send {
     fn decode(&mut self, records: &BinaryArray) -> Result<Decoded>;
 }
 
+/// What a decoder does with the declared columns that are not wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They are passed over: only the form of the record is looked at.
+    Passed,
+    /// Their values are read as those of wanted columns are, and given to nobody: whether a record is bad
+    /// is the same whichever columns are wanted.
+    Checked,
+}
+
 /// Makes a decoder of `columns` (the wanted subset of the declared physical columns; `declared`
 /// gives all of them in order, which CSV needs).
-pub fn decoder(encoding: &Encoding, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
+pub fn decoder(
+    encoding: &Encoding,
+    declared: &SchemaRef,
+    columns: &SchemaRef,
+    others: Others,
+) -> Result<Box<dyn Decoder>> {
     match encoding.kind {
-        EncodingKind::Json => json::decoder(&encoding.options, declared, columns),
-        EncodingKind::Csv => csv::decoder(&encoding.options, declared, columns),
+        EncodingKind::Json => json::decoder(&encoding.options, declared, columns, others),
+        EncodingKind::Csv => csv::decoder(&encoding.options, declared, columns, others),
+        // A record is the one column: it is looked at in any case.
         EncodingKind::Text => text::decoder(&encoding.options, declared, columns),
         EncodingKind::Bytes => bytes::decoder(&encoding.options, declared, columns),
     }

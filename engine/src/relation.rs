@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use serde::{Deserialize, Serialize};
 pub use weir_state::RelationId;
@@ -112,15 +112,18 @@ pub struct SourceSpec {
 impl SourceSpec {
     /// The columns decoded from record values, in declared order.
     pub fn value_schema(&self) -> SchemaRef {
-        let fields: Vec<Field> = self
-            .schema
-            .fields()
-            .iter()
-            .zip(&self.origins)
-            .filter(|(_, origin)| matches!(origin, ColumnOrigin::Value))
-            .map(|(field, _)| field.as_ref().clone())
-            .collect();
-        Arc::new(Schema::new(fields))
+        self.schema_of(|origin| matches!(origin, ColumnOrigin::Value))
+    }
+
+    /// The columns decoded from record keys, in declared order.
+    pub fn key_schema(&self) -> SchemaRef {
+        self.schema_of(|origin| matches!(origin, ColumnOrigin::Key))
+    }
+
+    fn schema_of(&self, is_of: impl Fn(&ColumnOrigin) -> bool) -> SchemaRef {
+        let columns = self.schema.fields().iter().zip(&self.origins);
+        let columns = columns.filter(|(_, origin)| is_of(origin));
+        Arc::new(Schema::new(columns.map(|(field, _)| field.clone()).collect::<Fields>()))
     }
 }
 

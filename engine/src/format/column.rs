@@ -120,6 +120,8 @@ pub(crate) struct Spans {
     ends: Ends,
     /// All bytes; what lies beyond the last end belongs to the value being written.
     pub(crate) bytes: Vec<u8>,
+    /// False where values are only checked: they stay empty, however long they are.
+    kept: bool,
 }
 
 impl Spans {
@@ -127,12 +129,16 @@ impl Spans {
         Spans {
             ends: Ends::new(),
             bytes: Vec::new(),
+            kept: true,
         }
     }
 
     /// Ends the value whose bytes were appended since the last one.
     #[inline]
     pub(crate) fn close(&mut self) {
+        if !self.kept {
+            self.bytes.clear();
+        }
         self.ends.push(self.bytes.len());
     }
 
@@ -254,6 +260,18 @@ impl Column {
             nulls: NullBufferBuilder::new(0),
             nullable,
         })
+    }
+
+    /// From here on values are read for their faults only: texts and bytes are not kept.
+    pub(crate) fn only_check(&mut self) {
+        match &mut self.data {
+            Data::Text(spans) | Data::Binary(spans) => spans.kept = false,
+            Data::List { values, .. } => values.only_check(),
+            Data::Struct { children, .. } => children.iter_mut().for_each(Column::only_check),
+            // Its keys are compared with each other.
+            Data::Map { values, .. } => values.only_check(),
+            _ => {}
+        }
     }
 
     /// Number of values.

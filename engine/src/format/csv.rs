@@ -10,42 +10,54 @@
 use std::borrow::Cow;
 
 use arrow::array::{Array, BinaryArray, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 
 use super::column::Column;
 use super::json::decode::text_value;
 use super::json::encode::{Cells, Form};
 use super::json::scan::{Fault, Scan};
 use super::options::{self, EpochUnit, Options};
-use super::{DecodeError, Decoded, Decoder, Encoder};
+use super::{DecodeError, Decoded, Decoder, Encoder, Others};
 use crate::{Error, Result};
 
 const DECODE_OPTIONS: [&str; 5] = ["delimiter", "quote", "null", "header", "timestamp.unit"];
 const ENCODE_OPTIONS: [&str; 4] = ["delimiter", "quote", "null", "header"];
 
 /// Makes a decoder of `columns`, a subset of `declared`.
-pub fn decoder(options: &Options, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
+pub fn decoder(
+    options: &Options,
+    declared: &SchemaRef,
+    columns: &SchemaRef,
+    others: Others,
+) -> Result<Box<dyn Decoder>> {
     options::known("CSV", options, &DECODE_OPTIONS)?;
     let unit = EpochUnit::of("CSV", options)?;
-    let column = |field: &arrow::datatypes::FieldRef| {
+    let column = |field: &FieldRef| {
         let column = Column::new("CSV", field.name(), field.data_type(), true, unit)?;
         Ok((field.name().clone(), column))
     };
-    let columns_made = columns.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    let mut made = columns.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
     if declared.fields().is_empty() {
         return Err(Error::Config(
             "ENCODE CSV needs declared columns: fields are matched by position".to_owned(),
         ));
     }
-    let targets = declared
-        .fields()
-        .iter()
-        .map(|field| columns.index_of(field.name()).ok())
-        .collect();
+    let mut targets = Vec::with_capacity(declared.fields().len());
+    for field in declared.fields() {
+        let mut target = columns.index_of(field.name()).ok();
+        if target.is_none() && others == Others::Checked {
+            let (name, mut checked) = column(field)?;
+            checked.only_check();
+            made.push((name, checked));
+            target = Some(made.len() - 1);
+        }
+        targets.push(target);
+    }
     Ok(Box::new(CsvDecoder {
         style: Style::of(options)?,
         targets,
-        columns: columns_made,
+        columns: made,
+        wanted: columns.fields().len(),
     }))
 }
 
@@ -149,7 +161,9 @@ struct CsvDecoder {
     style: Style,
     /// Per declared column which of `columns` it fills.
     targets: Vec<Option<usize>>,
+    /// The wanted ones, then those that are only checked.
     columns: Vec<(String, Column)>,
+    wanted: usize,
 }
 
 impl CsvDecoder {
@@ -202,11 +216,10 @@ impl Decoder for CsvDecoder {
                 }
             }
         }
-        let columns = self
-            .columns
-            .iter_mut()
-            .map(|(_, column)| column.finish())
-            .collect::<Result<_>>()?;
+        let (wanted, checked) = self.columns.split_at_mut(self.wanted);
+        checked.iter_mut().for_each(|(_, column)| column.truncate(0));
+        let columns = wanted.iter_mut().map(|(_, column)| column.finish());
+        let columns = columns.collect::<Result<_>>()?;
         Ok(Decoded { columns, errors })
     }
 }
@@ -278,7 +291,7 @@ mod tests {
 
     /// The rows as text, NULL for null, and the causes of errors.
     fn decode(given: &[(&str, &str)], columns: &SchemaRef, records: &[&str]) -> (Vec<Vec<String>>, Vec<String>) {
-        let mut decoder = decoder(&options(given), columns, columns).unwrap();
+        let mut decoder = decoder(&options(given), columns, columns, Others::Passed).unwrap();
         let decoded = decoder.decode(&BinaryArray::from_iter_values(records)).unwrap();
         let cell = |column: &arrow::array::ArrayRef, row| match column.is_null(row) {
             true => "NULL".to_owned(),
@@ -346,7 +359,7 @@ mod tests {
         let (rows, errors) = decode(&given, &columns, &["\\N\t", "'\\N'\t'it''s'"]);
         assert!(errors.is_empty());
         assert_eq!(rows, [["NULL", ""], ["\\N", "it's"]]);
-        let refused = |given| decoder(&options(given), &columns, &columns).err().unwrap().to_string();
+        let refused = |given| decoder(&options(given), &columns, &columns, Others::Passed).err().unwrap().to_string();
         assert_eq!(
             refused(&[("separator", ",")]),
             "unknown option 'separator' of ENCODE CSV; known: delimiter, quote, null, header, timestamp.unit"
@@ -361,7 +374,7 @@ mod tests {
     fn only_wanted_columns_are_read() {
         let declared = schema(&[("a", DataType::Int64), ("b", DataType::Utf8), ("c", DataType::Utf8)]);
         let wanted = schema(&[("c", DataType::Utf8)]);
-        let mut decoder = decoder(&Options::new(), &declared, &wanted).unwrap();
+        let mut decoder = decoder(&Options::new(), &declared, &wanted, Others::Passed).unwrap();
         let decoded = decoder.decode(&BinaryArray::from_iter_values(["x,y,z"])).unwrap();
         assert!(decoded.errors.is_empty());
         assert_eq!(*decoded.columns[0], StringArray::from(vec!["z"]));
@@ -382,7 +395,7 @@ mod tests {
             encoder(&given, &batch.schema()).unwrap().encode(&batch, &mut out, &mut ends).unwrap();
             let mut start = 0;
             let records: Vec<_> = ends.iter().map(|end| &out[std::mem::replace(&mut start, *end)..*end]).collect();
-            let mut decoder = decoder(&given, &batch.schema(), &batch.schema()).unwrap();
+            let mut decoder = decoder(&given, &batch.schema(), &batch.schema(), Others::Passed).unwrap();
             let decoded = decoder.decode(&BinaryArray::from_iter_values(&records)).unwrap();
             prop_assert!(decoded.errors.is_empty(), "{:?} {:?}", decoded.errors, String::from_utf8_lossy(&out));
             for (column, given) in decoded.columns.iter().zip(batch.columns()) {
@@ -393,7 +406,7 @@ mod tests {
         #[test]
         fn random_bytes_do_no_harm(records in proptest::collection::vec(any::<Vec<u8>>(), 0..8), text in "[a,\"\n1]{0,12}") {
             let columns = schema(&[("a", DataType::Int64), ("b", DataType::Utf8)]);
-            let mut decoder = decoder(&Options::new(), &columns, &columns).unwrap();
+            let mut decoder = decoder(&Options::new(), &columns, &columns, Others::Passed).unwrap();
             let all: Vec<&[u8]> = records.iter().map(Vec::as_slice).chain([text.as_bytes()]).collect();
             let decoded = decoder.decode(&BinaryArray::from_iter_values(&all)).unwrap();
             prop_assert!(decoded.columns.iter().all(|column| column.len() == all.len()));

@@ -22,7 +22,7 @@ use arrow::datatypes::SchemaRef;
 use self::decode::JsonDecoder;
 use self::encode::JsonEncoder;
 use super::options::{self, EpochUnit, Options};
-use super::{Decoder, Encoder};
+use super::{Decoder, Encoder, Others};
 use crate::Result;
 
 pub(crate) mod decode;
@@ -35,10 +35,15 @@ pub(crate) mod scan;
 mod tests;
 
 /// Makes a decoder of `columns`, a subset of `declared`.
-pub fn decoder(options: &Options, declared: &SchemaRef, columns: &SchemaRef) -> Result<Box<dyn Decoder>> {
+pub fn decoder(
+    options: &Options,
+    declared: &SchemaRef,
+    columns: &SchemaRef,
+    others: Others,
+) -> Result<Box<dyn Decoder>> {
     options::known("JSON", options, &["timestamp.unit"])?;
     let unit = EpochUnit::of("JSON", options)?;
-    Ok(Box::new(JsonDecoder::new(declared, columns, unit)?))
+    Ok(Box::new(JsonDecoder::new(declared, columns, others, unit)?))
 }
 
 /// Makes an encoder for rows of `schema`.

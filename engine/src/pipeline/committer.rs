@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use weir_state::{Epoch, PipelineId, RelationId, Store, WriteBatch};
 
+use super::errors::{ErrorLog, Noted, PassedRows};
 use super::publication::{News, Publication};
 use super::reader::Bell;
 use crate::Error;
@@ -21,8 +22,12 @@ pub type VolatileSinks = Arc<Mutex<HashMap<RelationId, Vec<(RelationId, Box<dyn 
 pub struct CommitJob {
     /// Where to.
     pub store: Arc<dyn Store>,
-    /// Everything that the epoch changes.
+    /// Everything that the epoch changes, but for what it passed over.
     pub batch: WriteBatch,
+    /// Records and rows that it passed over.
+    pub passed: PassedRows,
+    /// What the clock says.
+    pub now_us: i64,
     /// Whose epoch it is.
     pub pipeline: PipelineId,
     /// What is published once it is durable.
@@ -37,10 +42,20 @@ pub struct CommitJob {
 
 /// Runs until all senders are gone.
 pub fn run(jobs: &Receiver<CommitJob>, publication: &Publication, sinks: &VolatileSinks) {
-    for job in jobs {
+    let mut errors = ErrorLog::default();
+    for mut job in jobs {
         let epoch = job.news.epoch;
-        let outcome = job.store.commit(job.batch).map_err(Error::from);
-        if outcome.is_ok() {
+        let noted = Noted {
+            epoch,
+            pipeline: job.pipeline,
+            now_us: job.now_us,
+        };
+        let outcome = errors
+            .write(&*job.store, job.passed, noted, &mut job.batch)
+            .and_then(|()| job.store.commit(job.batch).map_err(Error::from));
+        if outcome.is_err() {
+            errors.forget_stored();
+        } else {
             let mut sinks = sinks.lock();
             for (relation, changes) in &job.changes {
                 for (_, sink) in sinks.get_mut(relation).into_iter().flatten() {

@@ -3,6 +3,10 @@
 //! One [`SourceDecoder`] serves one task. It decodes only the columns that some view of the
 //! pipeline needs (its [`Layout`]), adds metadata and generated columns, follows the split's
 //! watermark, and judges bad records by the source's policy.
+//!
+//! Under `skip` a view's answer must not hang on what other views read beside it. So there all
+//! declared columns are looked at, read or not, and a bad record is one for every view. Under `fail` what
+//! nobody reads costs nothing: a view fails at a record that is bad for its own layout.
 
 use std::sync::Arc;
 
@@ -21,7 +25,7 @@ use crate::change::ChangeBatch;
 use crate::connector::{Payload, Records, SplitRead, Wanted};
 use crate::error::BadRecord;
 use crate::float;
-use crate::format::{self, Decoder, EncodingKind, Envelope};
+use crate::format::{self, Decoder, Encoding, EncodingKind, Envelope, Others};
 use crate::relation::{ColumnOrigin, Metadata, OnError, SourceSpec, WATERMARK_COLUMN};
 use crate::{Error, Result};
 
@@ -85,7 +89,7 @@ pub struct SourceDecoder {
     layout: Layout,
     schema: SchemaRef,
     /// Declared columns that must be built: the layout's, and what generated columns, the
-    /// watermark and NOT NULL checks refer to.
+    /// watermark and NOT NULL checks refer to. Others that are decoded are only checked under `skip`.
     needed: Vec<bool>,
     value: Side,
     key: Side,
@@ -97,46 +101,28 @@ struct Side {
     columns: Vec<usize>,
 }
 
+/// Whether a column is of one side.
+type IsOf = fn(&ColumnOrigin) -> bool;
+const OF_VALUE: IsOf = |origin| matches!(origin, ColumnOrigin::Value);
+const OF_KEY: IsOf = |origin| matches!(origin, ColumnOrigin::Key);
+
 impl SourceDecoder {
     /// A decoder for the columns of `layout`.
     pub fn new(spec: Arc<SourceSpec>, layout: Layout) -> Result<Self> {
         let needed = needed_columns(&spec, &layout);
-        let of_origin = |wanted: fn(&ColumnOrigin) -> bool| -> Vec<usize> {
-            (0..needed.len())
-                .filter(|i| needed[*i] && wanted(&spec.origins[*i]))
-                .collect()
+        let side = |encoding: Option<&Encoding>, is_of: IsOf| -> Result<Side> {
+            let declared: Vec<usize> = (0..needed.len()).filter(|i| is_of(&spec.origins[*i])).collect();
+            let columns: Vec<usize> = declared.iter().copied().filter(|i| needed[*i]).collect();
+            let (declared, wanted) = (project(&spec.schema, &declared), project(&spec.schema, &columns));
+            let decoder = encoding.map(|encoding| format::decoder(encoding, &declared, &wanted, others(&spec)));
+            Ok(Side {
+                decoder: decoder.transpose()?,
+                columns,
+            })
         };
-        let makes_rows = makes_rows(&spec);
-        let value_columns = of_origin(|origin| matches!(origin, ColumnOrigin::Value));
-        let key_columns = of_origin(|origin| matches!(origin, ColumnOrigin::Key));
-        let value = Side {
-            decoder: (!makes_rows)
-                .then(|| {
-                    format::decoder(
-                        &spec.value_encoding,
-                        &spec.value_schema(),
-                        &project(&spec.schema, &value_columns),
-                    )
-                })
-                .transpose()?,
-            columns: value_columns,
-        };
-        let key = Side {
-            decoder: match &spec.key_encoding {
-                Some(encoding) if !key_columns.is_empty() => {
-                    let all: Vec<usize> = (0..spec.origins.len())
-                        .filter(|i| matches!(spec.origins[*i], ColumnOrigin::Key))
-                        .collect();
-                    Some(format::decoder(
-                        encoding,
-                        &project(&spec.schema, &all),
-                        &project(&spec.schema, &key_columns),
-                    )?)
-                }
-                _ => None,
-            },
-            columns: key_columns,
-        };
+        let value = side((!makes_rows(&spec)).then_some(&spec.value_encoding), OF_VALUE)?;
+        let reads_keys = decodes_keys(&spec, &needed);
+        let key = side(spec.key_encoding.as_ref().filter(|_| reads_keys), OF_KEY)?;
         let schema = output_schema(&spec, &layout);
         Ok(SourceDecoder {
             spec,
@@ -157,7 +143,8 @@ impl SourceDecoder {
             .collect();
         Wanted {
             keys: spec.envelope == Envelope::Upsert
-                || uses(|origin| matches!(origin, ColumnOrigin::Key | ColumnOrigin::Metadata(Metadata::Key))),
+                || decodes_keys(spec, &needed)
+                || uses(|origin| matches!(origin, ColumnOrigin::Metadata(Metadata::Key))),
             headers: uses(|origin| matches!(origin, ColumnOrigin::Metadata(Metadata::Header(_) | Metadata::Headers))),
             columns: makes_rows(spec).then(|| project(&spec.schema, &columns)),
         }
@@ -187,9 +174,9 @@ impl SourceDecoder {
             .flatten()
             .for_each(|column| *column = float::one_form(column));
         self.add_metadata(read, &mut columns)?;
-        let declared = self.add_generated(&mut columns, count, &mut bad)?;
+        let declared = self.add_generated(&mut columns, count, tombstones.as_ref(), &mut bad)?;
         self.check_not_null(&declared, tombstones.as_ref(), &mut bad);
-        let before = self.follow_watermark(&declared, &bad, watermark)?;
+        let before = self.follow_watermark(&declared, &mut bad, watermark)?;
         let skipped = self.apply_policy(read, &mut bad)?;
         let mut output: Vec<ArrayRef> = self
             .layout
@@ -220,7 +207,8 @@ impl SourceDecoder {
         let upsert = self.spec.envelope == Envelope::Upsert;
         if records.values.null_count() > 0 && !upsert {
             let raw = matches!(self.spec.value_encoding.kind, EncodingKind::Bytes | EncodingKind::Text);
-            if !raw && !self.value.columns.is_empty() {
+            let looked_at = !self.value.columns.is_empty() || others(&self.spec) == Others::Checked;
+            if !raw && looked_at && self.spec.origins.iter().any(OF_VALUE) {
                 let cause = "the record has no value (a tombstone); FORMAT UPSERT reads those as deletes";
                 bad.extend(
                     (0..records.values.len())
@@ -308,11 +296,12 @@ impl SourceDecoder {
     }
 
     /// Computes GENERATED columns in order and returns all declared columns; those not needed are
-    /// null.
+    /// null. A tombstone has no row of which one could be bad.
     fn add_generated(
         &self,
         columns: &mut [Option<ArrayRef>],
         count: usize,
+        tombstones: Option<&BooleanArray>,
         bad: &mut Vec<(usize, String)>,
     ) -> Result<RecordBatch> {
         let nullable: SchemaRef = Arc::new(Schema::new(
@@ -340,8 +329,12 @@ impl SourceDecoder {
         for (index, origin) in self.spec.origins.iter().enumerate() {
             if let (ColumnOrigin::Generated(expr), true) = (origin, self.needed[index]) {
                 let field = nullable.field(index);
-                let value = generated(expr, &rows, field.data_type());
-                columns[index] = Some(value.or_else(|_| generated_one_by_one(expr, &rows, field, bad))?);
+                let mut fails = |row: usize, error: Error| {
+                    if tombstones.is_none_or(|flags| !flags.value(row)) {
+                        bad.push((row, format!("generated column '{}': {error}", field.name())));
+                    }
+                };
+                columns[index] = Some(computed(expr, &rows, field.data_type(), &mut fails)?);
                 rows = fill(columns)?;
             }
         }
@@ -383,14 +376,16 @@ impl SourceDecoder {
     fn follow_watermark(
         &self,
         rows: &RecordBatch,
-        bad: &[(usize, String)],
+        bad: &mut Vec<(usize, String)>,
         watermark: &mut Option<i64>,
     ) -> Result<Option<ArrayRef>> {
         let Some(spec) = &self.spec.watermark else {
             return Ok(None);
         };
-        let bounds = spec.bound.evaluate(rows)?.into_array(rows.num_rows())?;
-        let bounds = compute::cast(&bounds, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+        let kind = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let name = self.spec.schema.field(spec.column).name();
+        let mut fails = |row: usize, error: Error| bad.push((row, format!("watermark for '{name}': {error}")));
+        let bounds = computed(&spec.bound, rows, &kind, &mut fails)?;
         let bounds: &TimestampMicrosecondArray = bounds.as_primitive();
         let mut skip = vec![false; if bad.is_empty() { 0 } else { rows.num_rows() }];
         bad.iter().for_each(|(index, _)| skip[*index] = true);
@@ -493,33 +488,50 @@ fn makes_rows(spec: &SourceSpec) -> bool {
     matches!(spec.connector.connector.as_str(), "datagen" | "nexmark")
 }
 
-/// A generated column's values over the others.
-fn generated(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch, kind: &DataType) -> Result<ArrayRef> {
+/// What a decoder does with columns that nobody reads.
+fn others(spec: &SourceSpec) -> Others {
+    match spec.on_error {
+        OnError::Fail => Others::Passed,
+        OnError::Skip => Others::Checked,
+    }
+}
+
+/// Whether records' keys are decoded.
+fn decodes_keys(spec: &SourceSpec, needed: &[bool]) -> bool {
+    let all = others(spec) == Others::Checked;
+    (0..needed.len()).any(|i| OF_KEY(&spec.origins[i]) && (needed[i] || all))
+}
+
+/// An expression's values over the rows. Where some can't be computed, those are NULL, and `fails` is
+/// told of them.
+fn computed(
+    expr: &Arc<dyn PhysicalExpr>,
+    rows: &RecordBatch,
+    kind: &DataType,
+    fails: &mut dyn FnMut(usize, Error),
+) -> Result<ArrayRef> {
+    if let Ok(values) = computed_at_once(expr, rows, kind) {
+        return Ok(values);
+    }
+    let mut values = vec![new_null_array(kind, 0)];
+    for row in 0..rows.num_rows() {
+        let value = computed_at_once(expr, &rows.slice(row, 1), kind);
+        values.push(value.unwrap_or_else(|error| {
+            fails(row, error);
+            new_null_array(kind, 1)
+        }));
+    }
+    let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+    Ok(compute::concat(&values)?)
+}
+
+fn computed_at_once(expr: &Arc<dyn PhysicalExpr>, rows: &RecordBatch, kind: &DataType) -> Result<ArrayRef> {
     let value = expr.evaluate(rows)?.into_array(rows.num_rows())?;
     let strict = CastOptions {
         safe: false,
         ..CastOptions::default()
     };
     Ok(float::one_form(&compute::cast_with_options(&value, kind, &strict)?))
-}
-
-/// The same where some value can't be computed: the records of those are bad.
-fn generated_one_by_one(
-    expr: &Arc<dyn PhysicalExpr>,
-    rows: &RecordBatch,
-    field: &Field,
-    bad: &mut Vec<(usize, String)>,
-) -> Result<ArrayRef> {
-    let mut values = vec![new_null_array(field.data_type(), 0)];
-    for row in 0..rows.num_rows() {
-        let value = generated(expr, &rows.slice(row, 1), field.data_type());
-        values.push(value.unwrap_or_else(|error| {
-            bad.push((row, format!("generated column '{}': {error}", field.name())));
-            new_null_array(field.data_type(), 1)
-        }));
-    }
-    let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
-    Ok(compute::concat(&values)?)
 }
 
 fn needed_columns(spec: &SourceSpec, layout: &Layout) -> Vec<bool> {
@@ -531,6 +543,10 @@ fn needed_columns(spec: &SourceSpec, layout: &Layout) -> Vec<bool> {
         .for_each(|i| needed[*i] = true);
     if spec.envelope == Envelope::Upsert {
         spec.key.iter().for_each(|i| needed[*i] = true);
+    }
+    if others(spec) == Others::Checked {
+        let generated = |i: &usize| matches!(spec.origins[*i], ColumnOrigin::Generated(_));
+        (0..needed.len()).filter(generated).for_each(|i| needed[i] = true);
     }
     if let Some(watermark) = &spec.watermark {
         collect_columns(&watermark.bound)

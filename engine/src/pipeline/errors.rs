@@ -2,16 +2,21 @@
 //!
 //! They are stored in chunks of one source or view and epoch. The number of rows is the end of a chunk's
 //! key, so that what is too much can be told without reading it: `relation | epoch | pipeline | count`.
+//!
+//! A record is bad for all pipelines that read its source, and each of them reads from the source's start and
+//! passes nothing by. So when one of them has noted a record, all bad ones before it in its split are
+//! noted too: the place of the last one, kept for each split (`relation | topic | partition`), tells what
+//! a pipeline that reads them again has to say that is new. The committer alone writes, in the order in
+//! which epochs become durable.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use weir_state::pipelines::PipelineRecord;
-use weir_state::{Keyspace, Reader, RelationId, WriteBatch, keys};
+use weir_state::{Epoch, Keyspace, PipelineId, Reader, RelationId, Shard, TableId, WriteBatch, keys};
 
 use super::snapshot::Snapshot;
 use crate::change::{self, ChangeBatch};
@@ -21,6 +26,11 @@ use crate::{Error, Result};
 
 /// The relation under which they are kept.
 const ERRORS: RelationId = RelationId(u32::MAX - 1);
+/// The table of each split's last place.
+const LAST: TableId = TableId {
+    relation: ERRORS,
+    ordinal: 0,
+};
 /// Rows of a source or view that are kept.
 const KEPT: usize = 10_000;
 /// Columns that chunks had before views passed rows over.
@@ -134,54 +144,78 @@ fn chunk(bytes: &[u8], schema: &SchemaRef) -> Result<Vec<ChangeBatch>> {
     widened.collect()
 }
 
-/// What was passed over since the last checkpoint, and what is stored.
+/// What a pipeline passed over since its last checkpoint.
 #[derive(Default)]
-pub struct Errors {
-    fresh: BTreeMap<RelationId, VecDeque<Passed>>,
-    /// Chunks from the oldest on, with their rows; of sources and views that had any lately.
-    stored: BTreeMap<RelationId, VecDeque<(Vec<u8>, usize)>>,
-}
+pub struct PassedRows(BTreeMap<RelationId, VecDeque<Passed>>);
 
-impl Errors {
+impl PassedRows {
     /// A source or view has passed something over.
     pub fn extend(&mut self, relation: RelationId, passed: impl IntoIterator<Item = impl Into<Passed>>) {
         let mut passed = passed.into_iter().map(Into::into).peekable();
         if passed.peek().is_none() {
             return;
         }
-        let fresh = self.fresh.entry(relation).or_default();
-        fresh.extend(passed);
-        fresh.drain(..fresh.len().saturating_sub(KEPT));
+        let rows = self.0.entry(relation).or_default();
+        rows.extend(passed);
+        rows.drain(..rows.len().saturating_sub(KEPT));
     }
 
-    /// Others may have written: what is stored is to be read again.
-    pub fn forget_stored(&mut self) {
-        self.stored.clear();
+    /// These views go back to the last checkpoint, and will pass the same over again.
+    pub fn forget(&mut self, views: &BTreeSet<RelationId>) {
+        self.0.retain(|relation, _| !views.contains(relation));
     }
+}
 
+/// Whose rows are written, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Noted {
+    /// The epoch that passed them over.
+    pub epoch: Epoch,
+    /// Its pipeline.
+    pub pipeline: PipelineId,
+    /// By the clock.
+    pub now_us: i64,
+}
+
+/// Place of the last bad record of each split that is noted.
+type Last = BTreeMap<(String, i32), i64>;
+
+/// What is stored, of sources and views that passed anything over lately.
+#[derive(Default)]
+pub struct ErrorLog {
+    /// Chunks from the oldest on, with their rows.
+    chunks: BTreeMap<RelationId, VecDeque<(Vec<u8>, usize)>>,
+    last: BTreeMap<RelationId, Last>,
+}
+
+impl ErrorLog {
     /// Writes what is new, and deletes the oldest of what is too much.
     pub fn write(
         &mut self,
         reader: &dyn Reader,
-        record: &PipelineRecord,
-        now: i64,
+        passed: PassedRows,
+        noted: Noted,
         batch: &mut WriteBatch,
     ) -> Result<()> {
-        for (source, records) in std::mem::take(&mut self.fresh) {
-            let stored = match self.stored.remove(&source) {
+        for (relation, mut rows) in passed.0 {
+            self.leave_new(reader, relation, &mut rows, batch)?;
+            if rows.is_empty() {
+                continue;
+            }
+            let stored = match self.chunks.remove(&relation) {
                 Some(stored) => stored,
-                None => chunks(reader, source)?,
+                None => chunks(reader, relation)?,
             };
-            let stored = self.stored.entry(source).or_insert(stored);
-            let records = Vec::from(records);
-            let mut key = source.0.to_be_bytes().to_vec();
-            key.extend(record.epoch.0.to_be_bytes());
-            key.extend(record.id.0.to_be_bytes());
-            key.extend((records.len() as u32).to_be_bytes());
+            let stored = self.chunks.entry(relation).or_insert(stored);
+            let rows = Vec::from(rows);
+            let mut key = relation.0.to_be_bytes().to_vec();
+            key.extend(noted.epoch.0.to_be_bytes());
+            key.extend(noted.pipeline.0.to_be_bytes());
+            key.extend((rows.len() as u32).to_be_bytes());
             let key = keys::view_key(ERRORS, &key);
-            let rows = change::to_bytes(&[ChangeBatch::inserts(as_rows(&records, now)?)])?;
-            batch.put(Keyspace::View, &key, &rows);
-            stored.push_back((key, records.len()));
+            let bytes = change::to_bytes(&[ChangeBatch::inserts(as_rows(&rows, noted.now_us)?)])?;
+            batch.put(Keyspace::View, &key, &bytes);
+            stored.push_back((key, rows.len()));
             let mut count: usize = stored.iter().map(|(_, count)| count).sum();
             while let Some((key, oldest)) = stored.pop_front_if(|(_, oldest)| count - *oldest >= KEPT) {
                 batch.delete(Keyspace::View, &key);
@@ -190,6 +224,87 @@ impl Errors {
         }
         Ok(())
     }
+
+    /// Takes out the records that are noted, and notes the others. Rows that a view passed over are its own.
+    fn leave_new(
+        &mut self,
+        reader: &dyn Reader,
+        relation: RelationId,
+        rows: &mut VecDeque<Passed>,
+        batch: &mut WriteBatch,
+    ) -> Result<()> {
+        let last = match self.last.remove(&relation) {
+            Some(last) => last,
+            None => last_places(reader, relation)?,
+        };
+        let last = self.last.entry(relation).or_insert(last);
+        let mut moved = Last::new();
+        rows.retain(|row| {
+            let (Some(record), None) = (&row.record, &row.by) else {
+                return true;
+            };
+            let split = (record.topic.clone(), record.partition);
+            let is_new = last.get(&split).is_none_or(|last| record.offset > *last);
+            if is_new {
+                let place = moved.entry(split).or_insert(record.offset);
+                *place = record.offset.max(*place);
+            }
+            is_new
+        });
+        for ((topic, partition), offset) in &moved {
+            let key = keys::state_key(LAST, Shard(0), &split_key(relation, topic, *partition));
+            batch.put(Keyspace::State, &key, &offset.to_be_bytes());
+        }
+        last.extend(moved);
+        Ok(())
+    }
+
+    /// A batch was not committed: what is stored is to be read again.
+    pub fn forget_stored(&mut self) {
+        *self = ErrorLog::default();
+    }
+}
+
+/// Deletes what is noted of a source or view that is dropped.
+pub fn remove(batch: &mut WriteBatch, relation: RelationId) {
+    let bound = |relation: u32| relation.to_be_bytes();
+    let (start, end) = (bound(relation.0), bound(relation.0 + 1));
+    batch.delete_range(
+        Keyspace::View,
+        &keys::view_key(ERRORS, &start),
+        &keys::view_key(ERRORS, &end),
+    );
+    batch.delete_range(
+        Keyspace::State,
+        &keys::state_key(LAST, Shard(0), &start),
+        &keys::state_key(LAST, Shard(0), &end),
+    );
+}
+
+fn split_key(relation: RelationId, topic: &str, partition: i32) -> Vec<u8> {
+    [
+        &relation.0.to_be_bytes()[..],
+        topic.as_bytes(),
+        &partition.to_be_bytes(),
+    ]
+    .concat()
+}
+
+fn last_places(reader: &dyn Reader, relation: RelationId) -> Result<Last> {
+    let bound = |relation: u32| keys::state_key(LAST, Shard(0), &relation.to_be_bytes());
+    let (start, end) = (bound(relation.0), bound(relation.0 + 1));
+    let entries = reader.scan(Keyspace::State, &start, Some(&end));
+    let entry = |entry: weir_state::Result<(Vec<u8>, Vec<u8>)>| {
+        let (key, value) = entry?;
+        let split = key.get(start.len()..).and_then(<[u8]>::split_last_chunk);
+        let offset = value.as_slice().try_into().ok().map(i64::from_be_bytes);
+        let (Some((topic, partition)), Some(offset)) = (split, offset) else {
+            return Err(Error::State("a split's place in weir.errors is too short".to_string()));
+        };
+        let topic = String::from_utf8_lossy(topic).into_owned();
+        Ok(((topic, i32::from_be_bytes(*partition)), offset))
+    };
+    entries.map(entry).collect()
 }
 
 /// The stored chunks of a source or view, and how many rows each has.
@@ -210,7 +325,7 @@ fn chunks(reader: &dyn Reader, source: RelationId) -> Result<VecDeque<(Vec<u8>, 
 mod tests {
     use std::sync::Arc;
 
-    use weir_state::{Epoch, MemoryStore, PipelineId, Store};
+    use weir_state::{MemoryStore, Store};
 
     use super::*;
 
@@ -225,18 +340,28 @@ mod tests {
         }
     }
 
-    fn commit(errors: &mut Errors, store: &MemoryStore, epoch: u64) {
-        let of = PipelineRecord {
-            id: PipelineId(1),
-            views: Vec::new(),
-            positions: BTreeMap::new(),
-            dml: weir_state::DmlCommit::ZERO,
+    /// An epoch that passed these over.
+    fn commit(
+        log: &mut ErrorLog,
+        store: &MemoryStore,
+        epoch: u64,
+        passed: impl IntoIterator<Item = (u32, Vec<BadRecord>)>,
+    ) {
+        let mut rows = PassedRows::default();
+        for (relation, records) in passed {
+            rows.extend(RelationId(relation), records);
+        }
+        write(log, store, epoch, rows);
+    }
+
+    fn write(log: &mut ErrorLog, store: &MemoryStore, epoch: u64, rows: PassedRows) {
+        let noted = Noted {
             epoch: Epoch(epoch),
-            changelogs: BTreeMap::new(),
-            extra: serde_json::Value::Null,
+            pipeline: PipelineId(1),
+            now_us: 0,
         };
         let mut batch = WriteBatch::new();
-        errors.write(store, &of, 0, &mut batch).unwrap();
+        log.write(store, rows, noted, &mut batch).unwrap();
         store.commit(batch).unwrap();
     }
 
@@ -255,27 +380,62 @@ mod tests {
     #[test]
     fn the_last_records_of_each_source_are_kept() {
         let store = Arc::new(MemoryStore::new());
-        let mut errors = Errors::default();
-        errors.extend(RelationId(1), vec![record("rare", 0)]);
-        for epoch in 1..=30 {
-            let records: Vec<BadRecord> = (0..1000).map(|n| record("often", epoch * 1000 + n)).collect();
-            errors.extend(RelationId(2), records);
-            commit(&mut errors, &store, epoch as u64);
+        let mut log = ErrorLog::default();
+        commit(&mut log, &store, 1, [(1, vec![record("rare", 0)])]);
+        for epoch in 2..=31 {
+            let records = (0..1000).map(|n| record("often", epoch * 1000 + n)).collect();
+            commit(&mut log, &store, epoch as u64, [(2, records)]);
             if epoch % 7 == 0 {
                 // As after a restart.
-                errors = Errors::default();
+                log = ErrorLog::default();
             }
         }
         assert_eq!(kept(&store, "often"), KEPT);
         assert_eq!(kept(&store, "rare"), 1);
         // More at once than are kept.
-        errors.extend(RelationId(2), (0..25_000).map(|n| record("often", n)));
-        commit(&mut errors, &store, 31);
+        let many = (0..25_000).map(|n| record("often", 100_000 + n)).collect();
+        commit(&mut log, &store, 32, [(2, many)]);
         assert_eq!(kept(&store, "often"), KEPT);
         // An odd number more: whole chunks go, and never more than what is too much.
-        errors.extend(RelationId(2), vec![record("often", 0)]);
-        commit(&mut errors, &store, 32);
+        commit(&mut log, &store, 33, [(2, vec![record("often", 200_000)])]);
         assert_eq!(kept(&store, "often"), KEPT + 1);
+    }
+
+    #[test]
+    fn a_record_is_noted_once_however_often_it_is_read() {
+        let store = Arc::new(MemoryStore::new());
+        let mut log = ErrorLog::default();
+        let elsewhere = |offset| BadRecord {
+            partition: 1,
+            ..record("s", offset)
+        };
+        commit(&mut log, &store, 1, [(1, vec![record("s", 3), elsewhere(1), record("s", 5)])]);
+        // By another pipeline, which has come further.
+        commit(&mut log, &store, 2, [(1, vec![record("s", 3), record("s", 5), record("s", 9)])]);
+        assert_eq!(kept(&store, "s"), 4);
+        // After a restart, and where nothing is new.
+        log = ErrorLog::default();
+        commit(&mut log, &store, 3, [(1, vec![record("s", 9), elsewhere(1)])]);
+        assert_eq!(kept(&store, "s"), 4);
+        // What was not committed is not noted.
+        let mut rows = PassedRows::default();
+        rows.extend(RelationId(1), vec![record("s", 10)]);
+        let noted = Noted {
+            epoch: Epoch(4),
+            pipeline: PipelineId(1),
+            now_us: 0,
+        };
+        log.write(&*store, rows, noted, &mut WriteBatch::new()).unwrap();
+        log.forget_stored();
+        commit(&mut log, &store, 5, [(1, vec![record("s", 10)]), (2, vec![record("t", 10)])]);
+        assert_eq!((kept(&store, "s"), kept(&store, "t")), (5, 1));
+        // A dropped source leaves nothing, and others as they were.
+        let mut batch = WriteBatch::new();
+        remove(&mut batch, RelationId(1));
+        store.commit(batch).unwrap();
+        assert_eq!((kept(&store, "s"), kept(&store, "t")), (0, 1));
+        assert!(last_places(&*store, RelationId(1)).unwrap().is_empty());
+        assert_eq!(last_places(&*store, RelationId(2)).unwrap().len(), 1);
     }
 
     #[test]
@@ -288,7 +448,6 @@ mod tests {
         let key = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
         batch.put(Keyspace::View, &keys::view_key(ERRORS, &key), &bytes);
         store.commit(batch).unwrap();
-        let mut errors = Errors::default();
         let row = BadRow {
             view: "v".to_string(),
             operator: "Map 1".to_string(),
@@ -297,8 +456,9 @@ mod tests {
             record: None,
             more: 0,
         };
-        errors.extend(RelationId(2), [row]);
-        commit(&mut errors, &store, 2);
+        let mut passed = PassedRows::default();
+        passed.extend(RelationId(2), [row]);
+        write(&mut ErrorLog::default(), &store, 2, passed);
         assert_eq!(kept(&store, "old"), 1);
         let rows = Snapshot::new(store.snapshot()).unwrap().errors().unwrap();
         let views = rows.iter().flat_map(|batch| {

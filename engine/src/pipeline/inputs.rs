@@ -50,6 +50,17 @@ pub fn plan(dataflow: &mut Dataflow, sources: &mut BTreeMap<RelationId, SourceIn
     dataflow.plan(&projections)
 }
 
+/// What a view needs of a source.
+pub fn layout_of(view: &ViewSpec, source: RelationId) -> Layout {
+    let mut layout = Layout::default();
+    for (_, input) in inputs_of(std::slice::from_ref(view)) {
+        if input.relation == source {
+            layout.widen(&input.columns, input.with_watermark);
+        }
+    }
+    layout
+}
+
 /// The changes of these tables in the log of DML, after one commit and up to another.
 pub fn of_tables(
     store: &dyn Store,

@@ -10,6 +10,7 @@ use weir_state::pipelines::{self, PipelineRecord};
 use weir_state::{Epoch, Keyspace, RelationId, WriteBatch, keys};
 
 use super::delivery::{self, DeliveryHandle, SinkRun};
+use super::errors;
 use super::record::{self, follower_name};
 use super::runtime::Command;
 use super::standing::Standing;
@@ -173,13 +174,12 @@ impl Engine {
         relations.tables.insert(spec.relation, Arc::new(spec));
     }
 
-    /// Forgets a source or table that no view reads, and deletes a table's rows.
+    /// Forgets a source or table that no view reads, and deletes what is stored of it.
     pub fn drop_relation(&self, id: RelationId) -> Result<()> {
         let mut relations = self.shared.relations.write();
-        relations.sources.remove(&id);
-        let table = relations.tables.remove(&id).is_some();
+        let known = relations.sources.remove(&id).is_some() | relations.tables.remove(&id).is_some();
         drop(relations);
-        if table { self.delete_data(id) } else { Ok(()) }
+        if known { self.delete_data(id) } else { Ok(()) }
     }
 
     /// Starts a new view. It catches up and is attached in the background.
@@ -239,6 +239,7 @@ impl Engine {
         let rows = keys::view_range(relation);
         batch.delete_range(Keyspace::View, &rows.start, &rows.end);
         changelog::remove(&mut batch, relation);
+        errors::remove(&mut batch, relation);
         Ok(self.shared.store.commit(batch)?)
     }
 

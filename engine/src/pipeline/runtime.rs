@@ -11,7 +11,7 @@ use weir_state::{DmlCommit, Epoch, PipelineId, RelationId, Store};
 
 use super::clock;
 use super::dataflow::{Dataflow, RelationInput, ViewParts};
-use super::errors::Errors;
+use super::errors::PassedRows;
 use super::precedence::Precedence;
 use super::publication::NO_TABLES;
 use super::reader::Bell;
@@ -185,7 +185,7 @@ pub struct Runtime {
     /// Written with the next checkpoint.
     parked: Vec<PipelineRecord>,
     absorbed: Vec<PipelineId>,
-    skipped: Errors,
+    skipped: PassedRows,
     /// All stored state is in memory, as far as there is room.
     stored_all: bool,
     last_progress_us: i64,
@@ -240,7 +240,7 @@ impl Runtime {
             outcomes: unbounded(),
             parked: Vec::new(),
             absorbed: Vec::new(),
-            skipped: Errors::default(),
+            skipped: PassedRows::default(),
             stored_all: false,
             last_progress_us: shared.options.clock.now_us(),
             untold: true,

@@ -12,11 +12,11 @@ use weir_state::pipelines::SplitProgress;
 use super::dataflow::{BatchOrigin, Records, RelationInput};
 use super::decode::{DecodedRead, Layout, SourceDecoder};
 use super::reader::{Opening, Place, READ_ROWS, Reader, ReaderEvent};
-use crate::Result;
 use crate::connector::{Bound, Payload, Position, Positions, SplitId, SplitRead, Wanted};
 use crate::error::BadRecord;
 use crate::operator::Watermark;
 use crate::relation::SourceSpec;
+use crate::{Error, Result};
 
 mod align;
 #[cfg(test)]
@@ -180,6 +180,8 @@ pub struct SourceInput {
     reader: Option<Reader>,
     opened: bool,
     pending: VecDeque<SplitRead>,
+    /// The read that could last not be decoded. It is pending again.
+    faulty: Option<SplitRead>,
     /// Splits that the reader holds back.
     held: BTreeSet<SplitId>,
     place: Place,
@@ -197,6 +199,7 @@ impl SourceInput {
             reader: None,
             opened: false,
             pending: VecDeque::new(),
+            faulty: None,
             held: BTreeSet::new(),
             place,
         }
@@ -234,8 +237,10 @@ impl SourceInput {
     }
 
     /// Takes what has been read, whole reads of together at most `budget` events (or one), none at
-    /// or beyond `limits`, and decodes it.
+    /// or beyond `limits`, and decodes it. On an error nothing has moved: what was taken is taken again by
+    /// the next step, for the views that are not to [blame](Self::is_bad_for).
     pub fn step(&mut self, budget: usize, limits: Option<&Positions>, now: Instant) -> Result<SourceStep> {
+        self.faulty = None;
         let ahead = self.align(limits.is_none());
         // Reads beyond a limit wait in front of others that may go on.
         let opened = self.pump(if limits.is_some() { budget * 64 } else { budget }, &ahead)?;
@@ -344,19 +349,29 @@ impl SourceInput {
     }
 
     /// Decodes the reads of each task and moves positions and watermarks. On an error nothing has
-    /// moved that will be committed: the source's views are detached.
+    /// moved, and all of them are pending again.
     fn decode(&mut self, taken: Vec<Vec<SplitRead>>, now: Instant, step: &mut SourceStep) -> Result<()> {
         for read in taken.iter().flatten() {
             let relation_watermark = self.progress.watermark;
-            let split = self
-                .progress
-                .splits
-                .get_mut(&read.split.id)
-                .expect("pump has made an entry");
+            let split = self.progress.splits.get_mut(&read.split.id);
+            let split = split.expect("pump has made an entry");
             if !read.payload.is_empty() && split.idle {
                 split.idle = false;
                 split.watermark = split.watermark.max(relation_watermark);
             }
+        }
+        let decoded = match self.decode_all(&taken) {
+            Ok(decoded) => decoded,
+            Err(fault) => {
+                let (faulty, error) = *fault;
+                self.faulty = faulty;
+                // Those of a split are in one task, in their order.
+                taken.into_iter().flatten().rev().for_each(|read| self.pending.push_front(read));
+                return Err(error);
+            }
+        };
+        for read in taken.iter().flatten() {
+            let split = self.progress.splits.get_mut(&read.split.id).expect("it was there");
             split.position = read.next;
             split.ended |= read.ended;
             split.caught_up |= read.at_end || read.ended;
@@ -365,9 +380,15 @@ impl SourceInput {
             split.at_end = read.at_end;
             split.rows += read.payload.len() as u64;
         }
+        self.take_decoded(decoded, taken, step);
+        Ok(())
+    }
+
+    /// Decodes the reads of each task. An error comes with the read at fault.
+    fn decode_all(&mut self, taken: &[Vec<SplitRead>]) -> Result<Vec<DecodedReads>, Fault> {
         let marks: Vec<Marks> = taken.iter().map(|reads| self.marks(reads)).collect();
-        let mut work: Vec<_> = self.decoders.iter_mut().zip(&taken).zip(marks).collect();
-        let results: Vec<Result<_>> = if work.len() == 1 || matches!(self.place, Place::Inline) {
+        let mut work: Vec<_> = self.decoders.iter_mut().zip(taken).zip(marks).collect();
+        let results: Vec<Result<_, Fault>> = if work.len() == 1 || matches!(self.place, Place::Inline) {
             work.drain(..)
                 .map(|((decoder, reads), marks)| decode_reads(decoder, reads, marks))
                 .collect()
@@ -377,16 +398,19 @@ impl SourceInput {
                 for ((decoder, reads), marks) in work {
                     handles.push(scope.spawn(move || decode_reads(decoder, reads, marks)));
                 }
-                let panicked = |_| Err(crate::Error::internal("decoding panicked"));
+                let panicked = |_| Err(Box::new((None, Error::internal("decoding panicked"))));
                 handles
                     .into_iter()
                     .map(|handle| handle.join().unwrap_or_else(panicked))
                     .collect()
             })
         };
+        results.into_iter().collect()
+    }
+
+    fn take_decoded(&mut self, decoded: Vec<DecodedReads>, taken: Vec<Vec<SplitRead>>, step: &mut SourceStep) {
         let source: Arc<str> = self.spec.name.as_str().into();
-        for (result, reads) in results.into_iter().zip(taken) {
-            let (decoded, marks) = result?;
+        for ((decoded, marks), reads) in decoded.into_iter().zip(taken) {
             for (id, mark) in marks {
                 self.progress.splits.get_mut(&id).expect("it was there").watermark = mark;
             }
@@ -403,7 +427,15 @@ impl SourceInput {
             step.input.batches.push(rows);
             step.input.origins.push(origins);
         }
-        Ok(())
+    }
+
+    /// Whether the read that could last not be decoded can't be for a view that needs `layout` either.
+    pub fn is_bad_for(&self, layout: Layout) -> bool {
+        let Some(read) = &self.faulty else {
+            return true;
+        };
+        let decoder = SourceDecoder::new(self.spec.clone(), layout);
+        decoder.and_then(|mut decoder| decoder.decode(read, &mut None)).is_err()
     }
 
     /// The watermarks of the splits that are read.
@@ -523,16 +555,17 @@ impl SourceInput {
 }
 
 type Marks = BTreeMap<SplitId, Option<Watermark>>;
+/// What became of a task's reads, and where it left their watermarks.
+type DecodedReads = (Vec<DecodedRead>, Marks);
+/// Why reads could not be decoded, and which of them, where that is known.
+type Fault = Box<(Option<SplitRead>, Error)>;
 
-fn decode_reads(
-    decoder: &mut SourceDecoder,
-    reads: &[SplitRead],
-    mut marks: Marks,
-) -> Result<(Vec<DecodedRead>, Marks)> {
+fn decode_reads(decoder: &mut SourceDecoder, reads: &[SplitRead], mut marks: Marks) -> Result<DecodedReads, Fault> {
     let mut decoded = Vec::with_capacity(reads.len());
     for read in reads.iter().filter(|read| !read.payload.is_empty()) {
         let mark = marks.get_mut(&read.split.id).expect("each read's split has a mark");
-        decoded.push(decoder.decode(read, mark)?);
+        let rows = decoder.decode(read, mark);
+        decoded.push(rows.map_err(|error| Box::new((Some(read.clone()), error)))?);
     }
     Ok((decoded, marks))
 }

@@ -8,7 +8,7 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{ExprSchemable, cast};
 use sqlparser::ast;
 use weir_engine::connector::{self, Bound, ConnectorSpec, SinkSpec, Start};
-use weir_engine::format::{self, Encoding, EncodingKind, Envelope, SinkFormat, sql_type};
+use weir_engine::format::{self, Encoding, EncodingKind, Envelope, Others, SinkFormat, sql_type};
 use weir_engine::relation::{ColumnOrigin, Metadata, OnError, RelationId, SourceSpec, TableSpec, WatermarkSpec};
 
 use super::names::folded;
@@ -174,7 +174,11 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
     let values = spec.value_schema();
     if !connector::source(&spec.connector, &values)?.makes_rows() {
         // What the encoding has no values for is refused here, not when records come.
-        format::decoder(&spec.value_encoding, &values, &values)?;
+        format::decoder(&spec.value_encoding, &values, &values, Others::Passed)?;
+        let keys = spec.key_schema();
+        if let Some(encoding) = spec.key_encoding.as_ref().filter(|_| !keys.fields().is_empty()) {
+            format::decoder(encoding, &keys, &keys, Others::Passed)?;
+        }
     }
     Ok(Relation {
         id,

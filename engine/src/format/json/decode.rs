@@ -2,17 +2,17 @@
 //!
 //! The wanted columns lead: a value is read as its column's type right where it stands in the
 //! record and appended to the column. Nothing else is built. What is not wanted is skipped, but
-//! still must be JSON.
+//! still must be JSON; or is checked, as a column like the others that nobody gets.
 
 use arrow::array::{Array, BinaryArray};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 
 use super::keys::Keys;
 use super::scan::{Fault, Reader, Scan, unescape};
 use crate::Result;
 use crate::format::column::{Column, Data, sql_type};
 use crate::format::options::EpochUnit;
-use crate::format::{DecodeError, Decoded, Decoder};
+use crate::format::{DecodeError, Decoded, Decoder, Others};
 
 /// Maps this small are searched for equal keys one by one.
 const SMALL_MAP: usize = 16;
@@ -21,19 +21,33 @@ const SHOWN: usize = 40;
 
 /// Decodes objects into the wanted columns.
 pub(super) struct JsonDecoder {
+    /// The wanted ones, then those that are only checked.
     columns: Vec<Column>,
+    wanted: usize,
     keys: Keys,
 }
 
 impl JsonDecoder {
-    pub(super) fn new(declared: &SchemaRef, wanted: &SchemaRef, unit: EpochUnit) -> Result<JsonDecoder> {
-        let columns = wanted
-            .fields()
+    pub(super) fn new(
+        declared: &SchemaRef,
+        wanted: &SchemaRef,
+        others: Others,
+        unit: EpochUnit,
+    ) -> Result<JsonDecoder> {
+        let all = match others {
+            Others::Passed => wanted.fields().clone(),
+            Others::Checked => with_others(declared, wanted),
+        };
+        let columns = all
             .iter()
             .map(|field| Column::new("JSON", field.name(), field.data_type(), true, unit));
+        let mut columns = columns.collect::<Result<Vec<_>>>()?;
+        let wanted = wanted.fields().len();
+        columns[wanted..].iter_mut().for_each(Column::only_check);
         Ok(JsonDecoder {
-            columns: columns.collect::<Result<_>>()?,
-            keys: Keys::of_wanted(declared, wanted),
+            columns,
+            wanted,
+            keys: Keys::of_wanted(declared, &Schema::new(all)),
         })
     }
 
@@ -69,9 +83,18 @@ impl Decoder for JsonDecoder {
                 }
             }
         }
-        let columns = self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?;
+        let (wanted, checked) = self.columns.split_at_mut(self.wanted);
+        checked.iter_mut().for_each(|column| column.truncate(0));
+        let columns = wanted.iter_mut().map(Column::finish).collect::<Result<_>>()?;
         Ok(Decoded { columns, errors })
     }
+}
+
+/// The wanted columns, then the others that are declared.
+fn with_others(declared: &Schema, wanted: &Schema) -> Fields {
+    let others = declared.fields().iter();
+    let others = others.filter(|field| wanted.index_of(field.name()).is_err());
+    wanted.fields().iter().chain(others).cloned().collect()
 }
 
 /// Appends a value that stands alone as text, a CSV field or a whole record: nested ones as JSON,

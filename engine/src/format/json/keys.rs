@@ -4,7 +4,7 @@
 //! remembers the key that followed it last time, and the next key is first compared with that one:
 //! one `memcmp`, no scan for the closing quote, no hash. A wrong guess costs a look-up.
 
-use arrow::datatypes::{Fields, SchemaRef};
+use arrow::datatypes::{Fields, Schema};
 use hashbrown::HashMap;
 
 use super::scan::{Reader, Scan, unescape};
@@ -56,7 +56,7 @@ impl Keys {
     }
 
     /// The wanted `columns` among those `declared`.
-    pub(crate) fn of_wanted(declared: &SchemaRef, columns: &SchemaRef) -> Keys {
+    pub(crate) fn of_wanted(declared: &Schema, columns: &Schema) -> Keys {
         let mut names: Vec<_> = declared
             .fields()
             .iter()

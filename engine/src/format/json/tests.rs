@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::format::options::Options;
 use crate::format::samples::{self, Draw, schema};
-use crate::format::{Decoded, json};
+use crate::format::{Decoded, Others, json};
 
 fn decode(schema: &SchemaRef, records: &[&str]) -> Decoded {
-    let mut decoder = json::decoder(&Options::new(), schema, schema).unwrap();
+    let mut decoder = json::decoder(&Options::new(), schema, schema, Others::Passed).unwrap();
     decoder.decode(&BinaryArray::from_iter_values(records)).unwrap()
 }
 
@@ -28,7 +28,7 @@ fn one_with(options: &[(&str, &str)], data_type: DataType, value: &str) -> Resul
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-    let mut decoder = json::decoder(&options, &schema, &schema).unwrap();
+    let mut decoder = json::decoder(&options, &schema, &schema, Others::Passed).unwrap();
     let record = format!("{{\"v\":{value}}}");
     let decoded = decoder.decode(&BinaryArray::from_iter_values([&record])).unwrap();
     match decoded.errors.first() {
@@ -141,7 +141,7 @@ fn a_bad_record_disturbs_no_other() {
 #[test]
 fn tombstones_are_null_without_error() {
     let columns = schema(&[("a", DataType::Int64)]);
-    let mut decoder = json::decoder(&Options::new(), &columns, &columns).unwrap();
+    let mut decoder = json::decoder(&Options::new(), &columns, &columns, Others::Passed).unwrap();
     let decoded = decoder
         .decode(&BinaryArray::from_opt_vec(vec![None, Some(b"{\"a\":1}"), Some(b"")]))
         .unwrap();
@@ -182,7 +182,7 @@ fn names_match_exactly_first_then_in_any_case() {
 
     // Which columns are wanted must not change what they hold.
     let wanted = schema(&[("Id", DataType::Int64)]);
-    let mut decoder = json::decoder(&Options::new(), &columns, &wanted).unwrap();
+    let mut decoder = json::decoder(&Options::new(), &columns, &wanted, Others::Passed).unwrap();
     let decoded = decoder
         .decode(&BinaryArray::from_iter_values([r#"{"id":2}"#, r#"{"ID":4}"#]))
         .unwrap();
@@ -374,7 +374,7 @@ fn what_is_not_null_inside_a_column_is_checked() {
 #[test]
 fn bad_utf_8_is_found() {
     let columns = schema(&[("a", DataType::Utf8)]);
-    let mut decoder = json::decoder(&Options::new(), &columns, &columns).unwrap();
+    let mut decoder = json::decoder(&Options::new(), &columns, &columns, Others::Passed).unwrap();
     let decoded = decoder
         .decode(&BinaryArray::from_iter_values([&b"{\"a\":\"x\xff\"}"[..]]))
         .unwrap();
@@ -388,7 +388,7 @@ fn bad_utf_8_is_found() {
 fn options_are_known_or_refused() {
     let columns = schema(&[("a", DataType::Int64)]);
     let with = |name: &str, value: &str| Options::from([(name.to_owned(), value.to_owned())]);
-    let error = |options: &Options| json::decoder(options, &columns, &columns).err().unwrap().to_string();
+    let error = |options: &Options| json::decoder(options, &columns, &columns, Others::Passed).err().unwrap().to_string();
     assert_eq!(
         error(&with("delimiter", ",")),
         "unknown option 'delimiter' of ENCODE JSON; known: timestamp.unit"
@@ -399,7 +399,7 @@ fn options_are_known_or_refused() {
     );
     let odd = schema(&[("a", DataType::Duration(TimeUnit::Second))]);
     assert!(
-        json::decoder(&Options::new(), &odd, &odd)
+        json::decoder(&Options::new(), &odd, &odd, Others::Passed)
             .err()
             .unwrap()
             .to_string()
@@ -593,7 +593,7 @@ proptest! {
             record[place] = byte;
         }
         let schema = batch.schema();
-        let mut decoder = json::decoder(&Options::new(), &schema, &schema).unwrap();
+        let mut decoder = json::decoder(&Options::new(), &schema, &schema, Others::Passed).unwrap();
         let decoded = decoder.decode(&BinaryArray::from_iter_values([&record])).unwrap();
         if serde_json::from_slice::<serde::de::IgnoredAny>(&record).is_err() {
             prop_assert_eq!(decoded.errors.len(), 1);
@@ -603,7 +603,7 @@ proptest! {
     #[test]
     fn random_bytes_do_no_harm(records in proptest::collection::vec(any::<Vec<u8>>(), 0..8)) {
         let schema = agreement_schema();
-        let mut decoder = json::decoder(&Options::new(), &schema, &schema).unwrap();
+        let mut decoder = json::decoder(&Options::new(), &schema, &schema, Others::Passed).unwrap();
         let decoded = decoder.decode(&BinaryArray::from_iter_values(&records)).unwrap();
         prop_assert!(decoded.columns.iter().all(|column| column.len() == records.len()));
         let broken = records.iter().filter(|r| serde_json::from_slice::<serde::de::IgnoredAny>(r).is_err());

@@ -7,6 +7,7 @@ use weir_state::{DmlCommit, Epoch, RelationId, WriteBatch, changelog};
 
 use super::{CHECKPOINT_PAUSE, Mode, Runtime};
 use crate::pipeline::committer::CommitJob;
+use crate::pipeline::errors::PassedRows;
 use crate::pipeline::publication::{NO_TABLES, News};
 use crate::pipeline::record::{self, follower_name};
 use crate::pipeline::source::SourceInput;
@@ -83,9 +84,10 @@ impl Runtime {
             ..self.news(epoch)
         };
         if self.start.durable {
-            self.write_records(&record, &mut batch)?;
+            self.write_records(&record, &mut batch);
         }
         self.size.wrote(batch.bytes());
+        let passed = std::mem::take(&mut self.skipped);
         self.last_record = Some(record);
         self.last_epoch = epoch;
         self.last_checkpoint = std::time::Instant::now();
@@ -98,6 +100,8 @@ impl Runtime {
         self.shared.commit(CommitJob {
             store: self.start.home.clone(),
             batch,
+            passed: if self.start.durable { passed } else { PassedRows::default() },
+            now_us: self.clock_us(),
             pipeline: self.start.id,
             news,
             changes,
@@ -106,8 +110,8 @@ impl Runtime {
         })
     }
 
-    /// This pipeline's record, those of views that it let go, and bad records that it passed over.
-    fn write_records(&mut self, record: &PipelineRecord, batch: &mut WriteBatch) -> Result<()> {
+    /// This pipeline's record, and those of views that it let go.
+    fn write_records(&mut self, record: &PipelineRecord, batch: &mut WriteBatch) {
         pipelines::put(batch, record);
         for parked in self.parked.drain(..) {
             pipelines::put(batch, &parked);
@@ -115,11 +119,6 @@ impl Runtime {
         for id in &self.absorbed {
             pipelines::remove(batch, *id);
         }
-        if !self.absorbed.is_empty() {
-            self.skipped.forget_stored();
-        }
-        let now_us = self.clock_us();
-        self.skipped.write(&*self.start.home, record, now_us, batch)
     }
 
     fn record(&self, epoch: Epoch) -> PipelineRecord {
@@ -216,7 +215,7 @@ impl Runtime {
         if self.start.durable {
             let mut batch = WriteBatch::new();
             let record = self.record(self.last_epoch);
-            self.write_records(&record, &mut batch)?;
+            self.write_records(&record, &mut batch);
             pipelines::remove(&mut batch, self.start.id);
             self.start.home.commit(batch)?;
             self.shared.publication.unfollow_all(&follower_name(self.start.id));

@@ -119,7 +119,8 @@ impl Runtime {
         Ok(true)
     }
 
-    /// Reads the sources. The views of one that fails are noted in `failed`.
+    /// Reads the sources. Where a record can't be read, the views for which it can't are noted in `failed`;
+    /// the others read it in the next step. Where the source fails otherwise, all of its views are.
     pub(super) fn take_sources(
         &mut self,
         inputs: &mut HashMap<RelationId, RelationInput>,
@@ -151,7 +152,10 @@ impl Runtime {
                     any = true;
                     let views = self.dataflow.views().values();
                     let readers = views.filter(|view| view.graph.relations().contains(relation));
-                    failed.extend(readers.map(|view| (view.relation, Some(error.clone()))));
+                    let (to_blame, others): (Vec<_>, Vec<_>) =
+                        readers.partition(|view| source.is_bad_for(inputs::layout_of(view, *relation)));
+                    let failing = if to_blame.is_empty() { others } else { to_blame };
+                    failed.extend(failing.into_iter().map(|view| (view.relation, Some(error.clone()))));
                 }
             }
         }

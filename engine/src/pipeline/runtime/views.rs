@@ -43,6 +43,7 @@ impl Runtime {
         for view in views {
             drop(self.dataflow.take(*view));
         }
+        self.skipped.forget(views);
         self.leave_inputs();
         if let Some(record) = &mut self.last_record {
             record.views.retain(|view| !views.contains(view));
