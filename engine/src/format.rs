@@ -21,6 +21,8 @@ pub(crate) mod number;
 pub(crate) mod options;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod uuid;
 

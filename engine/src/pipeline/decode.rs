@@ -173,7 +173,7 @@ impl SourceDecoder {
             .iter_mut()
             .flatten()
             .for_each(|column| *column = float::one_form(column));
-        self.add_metadata(read, &mut columns)?;
+        self.add_metadata(read, &mut columns, &mut bad)?;
         let declared = self.add_generated(&mut columns, count, tombstones.as_ref(), &mut bad)?;
         self.check_not_null(&declared, tombstones.as_ref(), &mut bad);
         let before = self.follow_watermark(&declared, &mut bad, watermark)?;
@@ -228,7 +228,12 @@ impl SourceDecoder {
     }
 
     /// Fills METADATA columns.
-    fn add_metadata(&self, read: &SplitRead, columns: &mut [Option<ArrayRef>]) -> Result<()> {
+    fn add_metadata(
+        &self,
+        read: &SplitRead,
+        columns: &mut [Option<ArrayRef>],
+        bad: &mut Vec<(usize, String)>,
+    ) -> Result<()> {
         let count = read.payload.len();
         for (index, origin) in self.spec.origins.iter().enumerate() {
             let ColumnOrigin::Metadata(metadata) = origin else {
@@ -270,29 +275,35 @@ impl SourceDecoder {
             columns[index] = Some(if array.data_type() == wanted {
                 array
             } else {
-                self.cast_metadata(&array, index)?
+                self.cast_metadata(&array, index, bad)?
             });
         }
         Ok(())
     }
 
-    fn cast_metadata(&self, array: &ArrayRef, index: usize) -> Result<ArrayRef> {
+    fn cast_metadata(&self, array: &ArrayRef, index: usize, bad: &mut Vec<(usize, String)>) -> Result<ArrayRef> {
         let field = self.spec.schema.field(index);
-        if let (DataType::Utf8, Some(bytes)) = (field.data_type(), array.as_binary_opt::<i32>()) {
-            // Bytes that are no text would otherwise stop the source for a column that is only
-            // looked at: they are shown with replacement characters.
-            let texts = bytes
-                .iter()
-                .map(|value| value.map(|b| String::from_utf8_lossy(b).into_owned()));
-            return Ok(Arc::new(StringArray::from_iter(texts)));
+        let (name, tells_apart) = (field.name(), self.spec.key.contains(&index));
+        let cast: ArrayRef = match (field.data_type(), array.as_binary_opt::<i32>()) {
+            (DataType::Utf8, Some(bytes)) => {
+                // Bytes that are no text would otherwise stop the source for a column that is only
+                // looked at: they are shown with replacement characters. But no two keys may become one.
+                let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+                    Err(_) if tells_apart => None,
+                    _ => Some(String::from_utf8_lossy(bytes).into_owned()),
+                };
+                Arc::new(bytes.iter().map(|value| value.and_then(text)).collect::<StringArray>())
+            }
+            _ => compute::cast(array, field.data_type()).map_err(|error| {
+                Error::Config(format!("source '{}', metadata column '{name}': {error}", self.spec.name))
+            })?,
+        };
+        if cast.null_count() > array.null_count() {
+            let kind = format::sql_type(field.data_type());
+            let lost = (0..cast.len()).filter(|row| cast.is_null(*row) && array.is_valid(*row));
+            bad.extend(lost.map(|row| (row, format!("metadata column '{name}': the value is no {kind}"))));
         }
-        compute::cast(array, field.data_type()).map_err(|error| {
-            Error::Config(format!(
-                "source '{}', metadata column '{}': {error}",
-                self.spec.name,
-                field.name()
-            ))
-        })
+        Ok(cast)
     }
 
     /// Computes GENERATED columns in order and returns all declared columns; those not needed are

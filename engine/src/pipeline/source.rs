@@ -238,7 +238,7 @@ impl SourceInput {
 
     /// Takes what has been read, whole reads of together at most `budget` events (or one), none at
     /// or beyond `limits`, and decodes it. On an error nothing has moved: what was taken is taken again by
-    /// the next step, for the views that are not to [blame](Self::is_bad_for).
+    /// the next step, for the views that have [no part](Self::fault_of) in it.
     pub fn step(&mut self, budget: usize, limits: Option<&Positions>, now: Instant) -> Result<SourceStep> {
         self.faulty = None;
         let ahead = self.align(limits.is_none());
@@ -429,13 +429,12 @@ impl SourceInput {
         }
     }
 
-    /// Whether the read that could last not be decoded can't be for a view that needs `layout` either.
-    pub fn is_bad_for(&self, layout: Layout) -> bool {
-        let Some(read) = &self.faulty else {
-            return true;
-        };
+    /// Why the read that could last not be decoded can't be for a view that needs `layout`; `None` if it
+    /// can, or if nothing is known of a read.
+    pub fn fault_of(&self, layout: Layout) -> Option<Error> {
+        let read = self.faulty.as_ref()?;
         let decoder = SourceDecoder::new(self.spec.clone(), layout);
-        decoder.and_then(|mut decoder| decoder.decode(read, &mut None)).is_err()
+        decoder.and_then(|mut decoder| decoder.decode(read, &mut None)).err()
     }
 
     /// The watermarks of the splits that are read.

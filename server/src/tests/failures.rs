@@ -47,6 +47,30 @@ fn a_failed_view_says_why_and_disturbs_no_other() {
     assert_eq!(rig.error("SELECT count(n) FROM s").kind, ErrorKind::Data);
 }
 
+/// A key that is no text is no other such key; where it is only looked at, it is shown as well as it can be.
+#[test]
+fn keys_that_are_no_text_are_not_mixed_up() {
+    let topic = "failures: keys";
+    memory::create(topic, 1);
+    for (key, value) in [(&b"a\xff"[..], "1"), (b"a\xfe", "2"), (b"b", "3")] {
+        memory::append(topic, 0, Some(key), Some(format!("{{\"n\": {value}}}").as_bytes()), 0);
+    }
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE rows (k TEXT METADATA FROM 'key', n BIGINT)
+         WITH (connector = 'memory', topic = '{topic}', on_error = 'skip') FORMAT UPSERT ENCODE JSON;
+         CREATE SOURCE shown (k TEXT METADATA FROM 'key', n BIGINT) WITH (connector = 'memory', topic = '{topic}');
+         CREATE MATERIALIZED VIEW m AS SELECT k, n FROM rows;
+         CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM rows;\n"
+    ));
+    rig.until("SELECT * FROM m", &["b|3"]);
+    rig.until("SELECT * FROM counted", &["1"]);
+    assert_eq!(rig.rows("SELECT n FROM shown WHERE k LIKE 'a_' ORDER BY n"), ["1", "2"]);
+    let errors = rig.rows("SELECT \"offset\", cause FROM weir.errors ORDER BY 1");
+    let cause = "metadata column 'k': the value is no TEXT";
+    assert_eq!(errors, [format!("0|{cause}"), format!("1|{cause}")]);
+}
+
 #[test]
 fn a_pipeline_that_cannot_reach_its_source_is_waited_for_with_its_trouble() {
     let topic = "failures: away";

@@ -117,7 +117,10 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
     let mut origins = Vec::new();
     for (index, column) in statement.columns.iter().enumerate() {
         origins.push(match (&column.metadata, &column.generated) {
-            (Some(metadata), _) => ColumnOrigin::Metadata(metadata.clone()),
+            (Some(metadata), _) => {
+                as_it_comes(metadata, schema.field(index))?;
+                ColumnOrigin::Metadata(metadata.clone())
+            }
             (None, Some(generated)) => {
                 let planned = session::scalar(generated, &rows, catalog)?;
                 ColumnOrigin::Generated(expr::physical(&session::computed(planned, &rows)?, &rows)?)
@@ -193,6 +196,28 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
         paused: false,
         definition: Definition::Source(spec),
     })
+}
+
+/// Refuses a METADATA column of a type that its values never are.
+fn as_it_comes(metadata: &Metadata, field: &Field) -> Result<()> {
+    let kind = field.data_type();
+    let (comes, fits) = match metadata {
+        Metadata::Key | Metadata::Header(_) => ("TEXT or BYTEA", matches!(kind, DataType::Utf8 | DataType::Binary)),
+        Metadata::Headers => ("MAP<TEXT, BYTEA>", matches!(kind, DataType::Map(_, _))),
+        Metadata::Topic => ("TEXT", *kind == DataType::Utf8),
+        Metadata::Partition => ("INT", kind.is_integer()),
+        Metadata::Offset => ("BIGINT", kind.is_integer()),
+        Metadata::Timestamp => ("TIMESTAMP", matches!(kind, DataType::Timestamp(_, _))),
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(Error::new(format!(
+            "column '{name}' can't be {}: its METADATA comes as {comes}; declare it so, and have a GENERATED column compute \
+             what you need, as GENERATED ALWAYS AS (CAST({name} AS …))",
+            sql_type(kind),
+            name = field.name(),
+        ))),
+    }
 }
 
 /// The key of an UPSERT source: its PRIMARY KEY, or its METADATA key column.

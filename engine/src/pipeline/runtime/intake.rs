@@ -12,6 +12,7 @@ use crate::pipeline::dataflow::RelationInput;
 use crate::pipeline::inputs;
 use crate::pipeline::output::read_changes;
 use crate::pipeline::publication::Host;
+use crate::relation::ViewSpec;
 use crate::{Error, Result};
 
 impl Runtime {
@@ -152,10 +153,16 @@ impl Runtime {
                     any = true;
                     let views = self.dataflow.views().values();
                     let readers = views.filter(|view| view.graph.relations().contains(relation));
-                    let (to_blame, others): (Vec<_>, Vec<_>) =
-                        readers.partition(|view| source.is_bad_for(inputs::layout_of(view, *relation)));
-                    let failing = if to_blame.is_empty() { others } else { to_blame };
-                    failed.extend(failing.into_iter().map(|view| (view.relation, Some(error.clone()))));
+                    let readers: Vec<&ViewSpec> = readers.collect();
+                    let own = |view: &&ViewSpec| {
+                        let error = source.fault_of(inputs::layout_of(view, *relation))?;
+                        Some((view.relation, Some(error)))
+                    };
+                    let before = failed.len();
+                    failed.extend(readers.iter().filter_map(own));
+                    if failed.len() == before {
+                        failed.extend(readers.iter().map(|view| (view.relation, Some(error.clone()))));
+                    }
                 }
             }
         }
