@@ -122,6 +122,22 @@ pub enum Step {
         correlated: Option<(u8, u8)>,
         negated: bool,
     },
+    /// A subquery in a subquery that looks out over both.
+    Nested {
+        relations: (u8, u8),
+        form: u8,
+        columns: (u8, u8),
+        outer: (u8, u8),
+        middle: Option<(u8, u8)>,
+    },
+    /// Rows of two values.
+    Rows {
+        other: u8,
+        form: u8,
+        pair: ((u8, u8), (u8, u8)),
+        correlated: Option<(u8, u8)>,
+        negated: bool,
+    },
     /// INTERSECT, EXCEPT or UNION with another relation.
     Set {
         other: u8,
@@ -388,6 +404,14 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (any::<(u8, u8)>(), any::<(u8, u8)>(), option::weighted(0.6, any::<(u8, u8)>()), any::<bool>())
             .prop_map(|((other, form), columns, correlated, negated)| {
                 Step::Subquery { other, form, columns, correlated, negated }
+            }),
+        3 => (any::<(u8, u8)>(), any::<u8>(), any::<(u8, u8)>(), any::<(u8, u8)>(), option::weighted(0.6, any::<(u8, u8)>()))
+            .prop_map(|(relations, form, columns, outer, middle)| {
+                Step::Nested { relations, form, columns, outer, middle }
+            }),
+        2 => (any::<(u8, u8)>(), any::<((u8, u8), (u8, u8))>(), option::weighted(0.4, any::<(u8, u8)>()), any::<bool>())
+            .prop_map(|((other, form), pair, correlated, negated)| {
+                Step::Rows { other, form, pair, correlated, negated }
             }),
         2 => any::<(u8, u8)>().prop_map(|(other, operator)| Step::Set { other, operator }),
         1 => (any::<u8>(), any::<bool>(), vec(any::<u8>(), 1..4))

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::*;
 
 /// How two columns of a kind are compared.
-const COMPARISONS: [&str; 6] = ["=", "=", "IS NOT DISTINCT FROM", "=", "<", ">="];
+pub const COMPARISONS: [&str; 6] = ["=", "=", "IS NOT DISTINCT FROM", "=", "<", ">="];
 
 pub fn join(query: Query, other: &Known, kind: u8, on: (u8, u8), compare: u8, residual: Option<(u8, u8, u8)>) -> Query {
     if query.kinds.len() + other.kinds.len() > WIDE {

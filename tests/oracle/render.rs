@@ -10,6 +10,8 @@ use super::values::{literal, of_kind, predicate, sql_type};
 mod actions;
 #[path = "joins.rs"]
 mod joins;
+#[path = "nested.rs"]
+mod nested;
 #[path = "orders.rs"]
 mod orders;
 #[path = "spread.rs"]
@@ -257,6 +259,33 @@ fn apply(query: Query, step: &Step, known: &[Known], last: bool, speech: Speech)
             correlated,
             negated,
         } => joins::subquery(query, pick(known, *other), *form, *columns, *correlated, *negated),
+        Step::Nested {
+            relations,
+            form,
+            columns,
+            outer,
+            middle,
+        } => {
+            let links = nested::Links {
+                outer: *outer,
+                middle: *middle,
+            };
+            let (other, third) = (pick(known, relations.0), pick(known, relations.1));
+            nested::nested(query, other, third, *form, *columns, &links)
+        }
+        Step::Rows {
+            other,
+            form,
+            pair,
+            correlated,
+            negated,
+        } => {
+            let pair = nested::Pair {
+                first: pair.0,
+                second: pair.1,
+            };
+            nested::rows(query, pick(known, *other), *form, &pair, *correlated, *negated, speech)
+        }
         Step::Set { other, operator } => joins::set(query, pick(known, *other), *operator),
         Step::Constants { column, among, values } => joins::constants(query, *column, *among, values),
         Step::First {

@@ -37,9 +37,26 @@ pub fn unnest(query: Query, chosen: &[u8], form: u8) -> Query {
                 "SELECT {all}, u.x AS c{next}, {ordinal} FROM (\n{from}\n) q, UNNEST({array}) WITH ORDINALITY AS u(x, n)"
             )
         }
-        _ => format!("SELECT {all}, unnest({array}) AS c{next} FROM (\n{from}\n) q"),
+        _ => beside(&all, &from, (&array, usize::from(chosen[0]) % next), next, form / 12),
     };
     Query { sql, kinds }
+}
+
+/// The elements in the SELECT list, or in a query beside the row.
+fn beside(all: &str, from: &str, (array, first): (&str, usize), next: usize, form: u8) -> String {
+    let query = match form % 5 {
+        0 => return format!("SELECT {all}, unnest({array}) AS c{next} FROM (\n{from}\n) q"),
+        1 => format!("SELECT u.x AS m FROM UNNEST({array}) AS u(x) WHERE u.x IS NOT NULL"),
+        2 => format!("SELECT max(u.x) AS m FROM UNNEST({array}) AS u(x)"),
+        3 => format!("SELECT u.x AS m FROM UNNEST({array}) AS u(x) ORDER BY u.x DESC LIMIT 1"),
+        _ => format!("SELECT DISTINCT u.x AS m FROM UNNEST({array}) AS u(x) WHERE u.x <> q.c{first}"),
+    };
+    let (join, on) = if form / 5 % 2 == 0 {
+        ("LEFT JOIN", " ON true")
+    } else {
+        ("CROSS JOIN", "")
+    };
+    format!("SELECT {all}, l.m AS c{next} FROM (\n{from}\n) q {join} LATERAL ({query}) l{on}")
 }
 
 /// What can be reached over the rows as edges between two columns of a kind.

@@ -8,12 +8,15 @@
 //! a [LEFT] JOIN b FOR SYSTEM_TIME AS OF PROCTIME() … ON k  a [LEFT] JOIN b … ON weir_at_once() AND k
 //! ```
 //!
+//! `USING (k)` in the place of `ON` is a call there, too: `AND weir_using(k)`.
+//!
 //! This is done to the tokens, since sqlparser reads neither in full. The planner takes the markers out again
 //! ([`crate::plan`]).
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::source::{closing, depths, error_at, is_word, starts_with};
+use super::syntax::USING;
 use crate::error::Result;
 
 const NEAREST: &str = "weir_nearest";
@@ -99,14 +102,25 @@ fn as_of(tokens: &[TokenWithSpan], depths: &[usize], at: usize, edits: &mut Edit
     edits[condition] = Some(vec![word("ON", place), word(NEAREST, place)]);
     match tokens.get(close + 1) {
         Some(next) if is_word(&next.token, "ON") => edits[close + 1] = Some(vec![word("AND", next)]),
-        Some(next) if is_word(&next.token, "USING") => return Err(no_using("ASOF JOIN", next)),
+        Some(next) if is_word(&next.token, "USING") => {
+            check_using(tokens, close + 1)?;
+            edits[close + 1] = Some(vec![word("AND", next), word(USING, next)]);
+        }
         _ => {}
     }
     Ok(())
 }
 
-fn no_using(join: &str, at: &TokenWithSpan) -> crate::Error {
-    error_at(format!("{join} takes ON a.key = b.key, not USING"), at)
+/// Columns in parentheses follow.
+fn check_using(tokens: &[TokenWithSpan], at: usize) -> Result<()> {
+    let open = tokens.get(at + 1).filter(|next| next.token == Token::LParen);
+    match open.and_then(|_| closing(tokens, at + 1)) {
+        Some(close) if close > at + 2 => Ok(()),
+        _ => Err(error_at(
+            "expected columns in parentheses behind USING: USING (key, …)",
+            &tokens[at],
+        )),
+    }
 }
 
 fn version(tokens: &[TokenWithSpan], at: usize, edits: &mut Edits) -> Result<()> {
@@ -151,10 +165,10 @@ fn version(tokens: &[TokenWithSpan], at: usize, edits: &mut Edits) -> Result<()>
     let Some(next) = tokens.get(on) else {
         return Err(refuse());
     };
-    if is_word(&next.token, "USING") {
-        return Err(no_using("a join FOR SYSTEM_TIME AS OF", next));
-    }
-    if !is_word(&next.token, "ON") {
+    let by_name = is_word(&next.token, "USING");
+    if by_name {
+        check_using(tokens, on)?;
+    } else if !is_word(&next.token, "ON") {
         return Err(refuse());
     }
     edits[at..=end].fill(Some(Vec::new()));
@@ -167,6 +181,9 @@ fn version(tokens: &[TokenWithSpan], at: usize, edits: &mut Edits) -> Result<()>
     }
     condition.push(token(Token::RParen, of));
     condition.push(word("AND", next));
+    if by_name {
+        condition.push(word(USING, next));
+    }
     edits[on] = Some(condition);
     Ok(())
 }

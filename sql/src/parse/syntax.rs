@@ -6,6 +6,9 @@ use sqlparser::ast::{
     ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, TableWithJoins,
 };
 
+/// The call in the ON of a join as of a time that stands for its USING.
+pub(crate) const USING: &str = "weir_using";
+
 /// `name(args)`
 pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args

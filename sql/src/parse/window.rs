@@ -18,7 +18,8 @@
 //!
 //! sqlparser reads the call as a table function. What it can't read in the first argument (an alias,
 //! the word TABLE) and around the call (`TABLE(…)`) is taken out of the tokens first by [`prepare`],
-//! and a comma put in place of PARTITION BY, so that its columns are arguments. What was there is
+//! and a comma put in place of PARTITION BY, so that its columns are arguments. `(VALUES …)` and what has an alias with
+//! columns becomes a query: `(SELECT * FROM (VALUES …) AS v (id, at))`. What was there is
 //! remembered under the place of the call; [`rewrite`] then finds it there. Names keep the places where the user
 //! wrote them.
 
@@ -122,6 +123,7 @@ pub(super) fn prepare(tokens: &[TokenWithSpan]) -> Result<(Vec<TokenWithSpan>, T
     let mut taken = TakenOut::new();
     let mut dropped = vec![false; tokens.len()];
     let mut commas = Vec::new();
+    let mut queries = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         let opens = tokens.get(at + 1).is_some_and(|next| next.token == Token::LParen);
         // A relation may have such a name: `INSERT INTO session (…)`.
@@ -152,6 +154,7 @@ pub(super) fn prepare(tokens: &[TokenWithSpan]) -> Result<(Vec<TokenWithSpan>, T
             dropped[index] = true;
         }
         commas.extend(argument.by);
+        queries.extend(argument.query);
         let partitioned = argument.by.is_some();
         let alias = argument.alias;
         taken.insert(token.span.start, Inner { alias, partitioned });
@@ -160,8 +163,28 @@ pub(super) fn prepare(tokens: &[TokenWithSpan]) -> Result<(Vec<TokenWithSpan>, T
     for at in commas {
         tokens[at].token = Token::Comma;
     }
-    let kept = tokens.into_iter().zip(dropped).filter(|(_, dropped)| !dropped);
-    Ok((kept.map(|(token, _)| token).collect(), taken))
+    let mut kept = Vec::with_capacity(tokens.len());
+    for (at, (token, dropped)) in tokens.into_iter().zip(dropped).enumerate() {
+        for (begin, end) in &queries {
+            let put = match (at == *begin, at == *end) {
+                (true, _) => select_from(),
+                (_, true) => vec![Token::RParen],
+                _ => continue,
+            };
+            let span = token.span;
+            kept.extend(put.into_iter().map(|token| TokenWithSpan { token, span }));
+        }
+        if !dropped {
+            kept.push(token);
+        }
+    }
+    Ok((kept, taken))
+}
+
+/// `(SELECT * FROM`
+fn select_from() -> Vec<Token> {
+    let word = |text| Token::make_word(text, None);
+    vec![Token::LParen, word("SELECT"), Token::Mul, word("FROM")]
 }
 
 #[derive(Default)]
@@ -170,9 +193,11 @@ struct FirstArgument {
     alias: Option<Ident>,
     /// The BY of PARTITION BY.
     by: Option<usize>,
+    /// Where what becomes a query begins and ends.
+    query: Option<(usize, usize)>,
 }
 
-/// `[TABLE] name [[AS] alias]` or `(query) [[AS] alias]`, and for SESSION `[PARTITION BY …]`, up to
+/// `[TABLE] name [[AS] alias [(column, …)]]` or `(query) [[AS] alias [(column, …)]]`, and for SESSION `[PARTITION BY …]`, up to
 /// the comma before `close`.
 fn first_argument(tokens: &[TokenWithSpan], begin: usize, close: usize, kind: Kind) -> Result<FirstArgument> {
     let mut argument = FirstArgument::default();
@@ -181,8 +206,12 @@ fn first_argument(tokens: &[TokenWithSpan], begin: usize, close: usize, kind: Ki
         argument.dropped.push(at);
         at += 1;
     }
+    let relation = at;
     if tokens[at].token == Token::LParen {
         at = closing(tokens, at).map_or(close, |end| end + 1);
+        if is_word(&tokens[relation + 1].token, "VALUES") {
+            argument.query = Some((relation, at));
+        }
     } else if matches!(tokens[at].token, Token::Word(_)) {
         at += 1;
         while at + 1 < close && tokens[at].token == Token::Period && matches!(tokens[at + 1].token, Token::Word(_)) {
@@ -209,6 +238,17 @@ fn first_argument(tokens: &[TokenWithSpan], begin: usize, close: usize, kind: Ki
         argument.alias = Some(word.to_ident(tokens[at].span));
         argument.dropped.push(at);
         at += 1;
+        if tokens[at].token == Token::LParen {
+            // An alias with columns stays where it is.
+            let named = if is_word(&tokens[at - 2].token, "AS") {
+                at - 2
+            } else {
+                at - 1
+            };
+            argument.dropped.retain(|dropped| *dropped < named);
+            at = closing(tokens, at).map_or(close, |end| end + 1);
+            argument.query = Some((relation, at));
+        }
     }
     if kind == Kind::Session && is_word(&tokens[at].token, "PARTITION") && is_word(&tokens[at + 1].token, "BY") {
         argument.dropped.push(at);

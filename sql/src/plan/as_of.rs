@@ -5,6 +5,9 @@
 //! and the planner translates; for one that is read once it makes plain SQL of it.
 //!
 //! A join with the version that is valid at a time is an as-of join by the right side's event time.
+//!
+//! Other conditions in the ON of ASOF say which rows there are to choose from, as in DuckDB and Spark: they
+//! filter a side. Those in the ON of a join with a version say whether it is one to join with ([`met`]).
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -16,11 +19,11 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError, JoinType, Result, internal_err};
 use datafusion::functions_window::row_number::row_number;
-use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprFunctionExt, ExprSchemable, Extension, Join, LogicalPlan, LogicalPlanBuilder,
     Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, UserDefinedLogicalNodeCore, Volatility,
-    build_join_schema, lit,
+    build_join_schema, lit, when,
 };
 use weir_engine::format::Envelope;
 
@@ -35,6 +38,7 @@ const AT_ONCE: &str = "weir_at_once";
 // Columns on the way.
 const ROW: &str = "weir_row";
 const PLACE: &str = "weir_place";
+const MET: &str = "weir_met";
 
 /// Of which moment the right rows are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,6 +166,17 @@ struct AsOf {
     outer: bool,
 }
 
+/// Other conditions in its ON.
+#[derive(Default)]
+struct Beside {
+    /// About the left rows that are joined.
+    left: Vec<Expr>,
+    /// About the right rows to choose from.
+    right: Vec<Expr>,
+    /// About what was found.
+    found: Vec<Expr>,
+}
+
 impl AsOf {
     fn join_type(&self) -> JoinType {
         match self.outer {
@@ -179,7 +194,7 @@ fn refuse<T>(message: impl Into<String>) -> Result<T> {
 pub fn explicit(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Join(join) => match taken(&join)? {
-            Some(as_of) => made(&join, as_of, purpose).map(Transformed::yes),
+            Some((as_of, beside)) => made(&join, as_of, beside, purpose).map(Transformed::yes),
             None => Ok(Transformed::no(LogicalPlan::Join(join))),
         },
         other => Ok(Transformed::no(other)),
@@ -210,7 +225,7 @@ fn marker(expr: &Expr) -> Option<(Moment, &[Expr])> {
 }
 
 /// What makes a join one as of a moment, if it is one.
-fn taken(join: &Join) -> Result<Option<AsOf>> {
+fn taken(join: &Join) -> Result<Option<(AsOf, Beside)>> {
     let parts = split_conjunction_owned(join.filter.clone().unwrap_or_else(|| lit(true)));
     let (markers, others): (Vec<Expr>, Vec<Expr>) = parts.into_iter().partition(|part| marker(part).is_some());
     let Some((moment, args)) = markers.first().and_then(marker) else {
@@ -227,30 +242,70 @@ fn taken(join: &Join) -> Result<Option<AsOf>> {
     let keys = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
     let on: Vec<Expr> = keys.chain(others).filter(|part| *part != lit(true)).collect();
     let sides = (join.left.schema().as_ref(), join.right.schema().as_ref());
-    if moment != Moment::Now
-        && !on
-            .iter()
-            .all(|part| sides_of(part, sides).is_some_and(|(_, op, _)| op == Operator::Eq))
-    {
-        return refuse(
-            "the ON of such a join compares the two sides for equality, and nothing else: other conditions stand in WHERE, or \
-             in a query in parentheses in the place of the right relation",
-        );
-    }
+    let versions = upsert_key(&join.right).filter(|_| moment == Moment::Version);
+    let is_key = |part: &Expr| match sides_of(part, sides) {
+        Some((_, Operator::Eq, right)) => versions
+            .as_ref()
+            .is_none_or(|key| super::query::column_of(right, sides.1).is_some_and(|place| key.contains(&place))),
+        _ => moment == Moment::Now,
+    };
+    let (on, others): (Vec<Expr>, Vec<Expr>) = on.into_iter().partition(is_key);
+    let beside = match moment {
+        Moment::Nearest => one_sided(others, sides)?,
+        _ => Beside {
+            found: others,
+            ..Beside::default()
+        },
+    };
     let nearest = match moment {
         Moment::Nearest => Some(compared(args, sides)?),
+        Moment::Version if on.len() < versions.as_ref().map_or(0, Vec::len) => {
+            let name = |place: &usize| sides.1.field(*place).name().as_str();
+            let key: Vec<&str> = versions.iter().flatten().map(name).collect();
+            return refuse(format!(
+                "the versions of an UPSERT source are those of its key: the ON of the join compares all of it ({})",
+                key.join(", ")
+            ));
+        }
         Moment::Version if on.is_empty() => {
             return refuse("a join FOR SYSTEM_TIME AS OF needs an equality in its ON: versions are those of a key");
         }
         Moment::Version => Some(valid_at(args, join, sides)?),
         Moment::Now => None,
     };
-    Ok(Some(AsOf {
+    let as_of = AsOf {
         on,
         nearest,
         moment,
         outer,
-    }))
+    };
+    Ok(Some((as_of, beside)))
+}
+
+/// Conditions of an ASOF JOIN beside its equalities: each is about the rows of one side.
+fn one_sided(conditions: Vec<Expr>, (left, right): (&DFSchema, &DFSchema)) -> Result<Beside> {
+    let mut beside = Beside::default();
+    for condition in conditions {
+        let columns = condition.column_refs();
+        let of = |schema: &DFSchema| columns.iter().all(|column| schema.has_column(column));
+        if super::subquery::has_subquery(&condition) {
+            return refuse(
+                "a subquery in the ON of an ASOF JOIN stands in a query in parentheses in the place of the relation that it \
+                 is about",
+            );
+        }
+        match (of(left), of(right)) {
+            (true, _) => beside.left.push(condition),
+            (_, true) => beside.right.push(condition),
+            _ => {
+                return refuse(
+                    "beside equalities, a condition in the ON of an ASOF JOIN is about one of its sides: it says which rows \
+                     there are to choose from; one about both stands in WHERE, and filters what was found",
+                );
+            }
+        }
+    }
+    Ok(beside)
 }
 
 /// The comparison in a MATCH_CONDITION.
@@ -315,6 +370,22 @@ fn event_time(plan: &LogicalPlan) -> Option<usize> {
     }
 }
 
+/// The key of an UPSERT source whose rows a plan is: its columns' places.
+fn upsert_key(plan: &LogicalPlan) -> Option<Vec<usize>> {
+    match plan {
+        LogicalPlan::SubqueryAlias(alias) => upsert_key(&alias.input),
+        LogicalPlan::TableScan(scan) if is_upsert(plan) => {
+            let source = scan.source.downcast_ref::<RelationSource>()?;
+            let key = source.relation.key.as_ref()?.iter();
+            match &scan.projection {
+                None => Some(key.copied().collect()),
+                Some(columns) => key.map(|key| columns.iter().position(|column| column == key)).collect(),
+            }
+        }
+        _ => None,
+    }
+}
+
 /// Whether rows are those of an UPSERT source: a filter or projection of them says nothing of versions.
 fn is_upsert(plan: &LogicalPlan) -> bool {
     let mut found = false;
@@ -349,19 +420,63 @@ pub fn sides_of<'a>(expr: &'a Expr, (left, right): (&DFSchema, &DFSchema)) -> Op
     }
 }
 
-fn made(join: &Join, as_of: AsOf, purpose: Use) -> Result<LogicalPlan> {
-    let (left, right) = (join.left.as_ref().clone(), join.right.as_ref().clone());
-    if purpose == Use::Kept {
-        let node = AsOfNode::new(left, right, as_of)?;
-        return Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }));
+fn made(join: &Join, mut as_of: AsOf, beside: Beside, purpose: Use) -> Result<LogicalPlan> {
+    let (mut left, mut right) = (join.left.as_ref().clone(), join.right.as_ref().clone());
+    if let Some(condition) = conjunction(beside.right) {
+        right = LogicalPlanBuilder::from(right).filter(condition)?.build()?;
     }
-    let Some(nearest) = as_of.nearest.clone() else {
+    match conjunction(beside.left) {
+        None => {}
+        Some(condition) if !as_of.outer => left = LogicalPlanBuilder::from(left).filter(condition)?.build()?,
+        // A left row without a key finds nothing.
+        Some(condition) => {
+            let sides = (left.schema().as_ref(), right.schema().as_ref());
+            let Some(first) = as_of.on.first_mut() else {
+                return refuse(
+                    "a condition on the left rows in the ON of an ASOF LEFT JOIN stands beside an equality of the two sides",
+                );
+            };
+            let Some((key, _, other)) = sides_of(first, sides) else {
+                return internal_err!("an as-of join compares its sides");
+            };
+            *first = when(condition, key.clone()).end()?.eq(other.clone());
+        }
+    }
+    let outer = as_of.outer;
+    let plan = match (purpose, as_of.nearest.clone()) {
+        (Use::Kept, _) => {
+            let node = AsOfNode::new(left, right, as_of)?;
+            LogicalPlan::Extension(Extension { node: Arc::new(node) })
+        }
         // The rows that are there now are those that a query reads.
-        return LogicalPlanBuilder::from(left)
+        (Use::Read, None) => LogicalPlanBuilder::from(left)
             .join_on(right, as_of.join_type(), as_of.on)?
-            .build();
+            .build()?,
+        (Use::Read, Some(nearest)) => read_once(join, left, right, as_of, nearest)?,
     };
-    read_once(join, left, right, as_of, nearest)
+    match conjunction(beside.found) {
+        None => Ok(plan),
+        Some(condition) if !outer => LogicalPlanBuilder::from(plan).filter(condition)?.build(),
+        Some(condition) => met(join, plan, condition),
+    }
+}
+
+/// What an outer join has found, where it meets a condition.
+fn met(join: &Join, plan: LogicalPlan, condition: Expr) -> Result<LogicalPlan> {
+    let width = join.left.schema().fields().len();
+    let columns = plan.schema().columns();
+    let all = columns.iter().cloned().map(Expr::Column);
+    let judged: Vec<Expr> = all.chain([condition.alias(MET)]).collect();
+    let shown = columns.iter().enumerate().map(|(place, column)| {
+        let value = Expr::Column(column.clone());
+        if place < width {
+            return Ok(value);
+        }
+        let met = when(Expr::Column(MET.into()), value).end()?;
+        Ok(met.alias_qualified(column.relation.clone(), &column.name))
+    });
+    let shown = shown.collect::<Result<Vec<_>>>()?;
+    LogicalPlanBuilder::from(plan).project(judged)?.project(shown)?.build()
 }
 
 /// An as-of join as plain SQL: the rows that may be meant, numbered from the nearest one on for each left

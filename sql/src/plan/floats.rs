@@ -1,12 +1,19 @@
 //! A DOUBLE or REAL beside a DECIMAL: as in PostgreSQL both are DOUBLEs then. DataFusion would make both
 //! DECIMALs, which have no room for most DOUBLEs.
 
+use std::ops::ControlFlow;
+
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Union, cast};
 
+use sqlparser::ast;
+
 use super::kinds::is_comparison;
+use super::{numbers, session};
+use crate::catalog::Catalog;
+use crate::walk::{Flow, Visitor, walk};
 
 /// Functions whose arguments have one type, which is the result's or is compared.
 const ALIKE: [&str; 6] = ["coalesce", "greatest", "least", "nullif", "nvl", "nvl2"];
@@ -85,6 +92,74 @@ fn doubles(plan: LogicalPlan, wanted: &[bool]) -> Result<LogicalPlan> {
     });
     let columns: Vec<Expr> = columns.collect();
     LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// Makes DECIMALs in VALUES DOUBLEs where a float is in their column. This is done to the text: the planner
+/// makes values fit as it plans them.
+pub fn in_values(query: &mut ast::Query, catalog: &Catalog) {
+    let _ = walk(query, &mut InValues { catalog });
+}
+
+struct InValues<'a> {
+    catalog: &'a Catalog,
+}
+
+impl Visitor for InValues<'_> {
+    fn enter_query(&mut self, query: &mut ast::Query) -> Flow {
+        self.body(&mut query.body);
+        ControlFlow::Continue(())
+    }
+}
+
+impl InValues<'_> {
+    fn body(&self, body: &mut ast::SetExpr) {
+        match body {
+            ast::SetExpr::Values(values) => {
+                let width = values.rows.iter().map(|row| row.content.len()).max().unwrap_or(0);
+                (0..width).for_each(|column| self.column(values, column));
+            }
+            ast::SetExpr::SetOperation { left, right, .. } => {
+                self.body(left);
+                self.body(right);
+            }
+            _ => {}
+        }
+    }
+
+    fn column(&self, values: &mut ast::Values, column: usize) {
+        let mut cells: Vec<&mut ast::Expr> = values
+            .rows
+            .iter_mut()
+            .filter_map(|row| row.content.get_mut(column))
+            .collect();
+        // A float is no plain number ([`numbers`]).
+        if cells.iter().all(|cell| matches!(cell, ast::Expr::Value(_))) {
+            return;
+        }
+        let kinds: Vec<DataType> = cells.iter().map(|cell| self.kind(cell)).collect();
+        if !are_mixed(kinds.iter()) {
+            return;
+        }
+        for (cell, kind) in cells.iter_mut().zip(&kinds) {
+            if kind.is_decimal() {
+                **cell = numbers::double(cell.clone());
+            }
+        }
+    }
+
+    /// What a cell is, as far as that matters here.
+    fn kind(&self, cell: &ast::Expr) -> DataType {
+        if let ast::Expr::Value(value) = cell {
+            return match &value.value {
+                ast::Value::Number(number, _) if number.contains('.') => DataType::Decimal128(38, 10),
+                _ => DataType::Null,
+            };
+        }
+        let nothing = DFSchema::empty();
+        let planned = session::scalar(cell, &nothing, self.catalog);
+        let kind = planned.ok().and_then(|planned| planned.get_type(&nothing).ok());
+        kind.unwrap_or(DataType::Null)
+    }
 }
 
 /// Columns of one type in a UNION, and keys of a join.

@@ -116,6 +116,28 @@ fn fitted(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
+/// A string that stands in the query beside a number, as one: `'5' + 3`.
+pub fn beside_number(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let number = |expr: &Expr| expr.get_type(schema).ok().filter(DataType::is_numeric);
+    match (is_untyped(&left), number(&left), number(&right)) {
+        (true, _, Some(other)) => Ok((as_short(spelled(left, &other)?), right)),
+        (false, Some(other), _) => Ok((left, as_short(spelled(right, &other)?))),
+        _ => Ok((left, right)),
+    }
+}
+
+/// A DECIMAL with no more digits than it needs, so that there is room in what is computed with it.
+fn as_short(literal: Expr) -> Expr {
+    match literal {
+        Expr::Literal(ScalarValue::Decimal128(Some(value), _, scale), metadata) => {
+            let digits = value.unsigned_abs().to_string().len();
+            let digits = u8::try_from(digits).unwrap_or(38).max(scale.unsigned_abs()).min(38);
+            Expr::Literal(ScalarValue::Decimal128(Some(value), digits, scale), metadata)
+        }
+        other => other,
+    }
+}
+
 /// Whether an operator compares.
 pub fn is_comparison(op: Operator) -> bool {
     use Operator::*;

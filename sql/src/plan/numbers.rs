@@ -16,16 +16,21 @@ pub fn typed<V: VisitMut>(node: &mut V) {
             && is_double(number)
         {
             let text = ast::Value::SingleQuotedString(number.to_string());
-            *expr = ast::Expr::Cast {
-                kind: ast::CastKind::Cast,
-                expr: Box::new(ast::Expr::Value(text.with_span(value.span))),
-                data_type: ast::DataType::Double(ast::ExactNumberInfo::None),
-                array: false,
-                format: None,
-            };
+            *expr = double(ast::Expr::Value(text.with_span(value.span)));
         }
         ControlFlow::<()>::Continue(())
     });
+}
+
+/// `CAST(expr AS DOUBLE)`
+pub fn double(expr: ast::Expr) -> ast::Expr {
+    ast::Expr::Cast {
+        kind: ast::CastKind::Cast,
+        expr: Box::new(expr),
+        data_type: ast::DataType::Double(ast::ExactNumberInfo::None),
+        array: false,
+        format: None,
+    }
 }
 
 fn is_double(number: &str) -> bool {

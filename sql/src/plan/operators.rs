@@ -2,7 +2,9 @@
 //!
 //! - `x = ANY (array)` and `x <> ALL (array)` are calls of our own ([`super::scalars::quantified`]), which
 //!   know what a NULL in the array means.
+//! - Rows are compared by their values ([`row_values`]).
 //! - `x SIMILAR TO 'pattern'` is `x ~ 'regular expression'` ([`similar`]).
+//! - `'5' + 3` is a sum of numbers.
 //! - An array's element is NULL where its number is below 1, and a slice `a[m:n]` is cut to what there is.
 
 use std::ops::ControlFlow;
@@ -11,11 +13,11 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
 use datafusion::functions_nested::expr_fn::{array_element, array_slice};
 use datafusion::logical_expr::expr::Case;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable, GetFieldAccess, lit};
 use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr, Subscript, VisitMut};
 
-use super::{kinds, similar};
+use super::{kinds, row_values, similar};
 use crate::walk::{Flow, Visitor, walk};
 use crate::{Error, Result};
 
@@ -39,6 +41,10 @@ impl Visitor for Operators {
 }
 
 fn replace(expr: &mut Expr) -> Result<()> {
+    if let Some(replaced) = row_values::taken_apart(expr)? {
+        *expr = replaced;
+        return Ok(());
+    }
     let replaced = match expr {
         Expr::AnyOp {
             left,
@@ -171,11 +177,21 @@ fn call(function: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
-/// Plans elements and slices of arrays by numbers from 1 on.
+/// Plans elements and slices of arrays by numbers from 1 on, and strings beside numbers as such.
 #[derive(Debug)]
-pub struct Subscripts;
+pub struct Meanings;
 
-impl ExprPlanner for Subscripts {
+impl ExprPlanner for Meanings {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
+        use BinaryOperator::{Divide, Minus, Modulo, Multiply, Plus};
+        let RawBinaryExpr { op, left, right } = expr;
+        let (left, right) = match op {
+            Plus | Minus | Multiply | Divide | Modulo => kinds::beside_number(left, right, schema)?,
+            _ => (left, right),
+        };
+        Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
+    }
+
     fn plan_field_access(
         &self,
         access: RawFieldAccessExpr,

@@ -128,16 +128,16 @@ pub fn null_aware() -> Error {
 /// The error for a subquery that looks at rows outside from where nothing gets them.
 pub fn dependent() -> Error {
     Error::new(
-        "this subquery can't be turned into a join: it looks at rows outside from within a query of its own, a \
-         recursion, a window in FROM, or by a LIMIT or OFFSET that is no number; write the JOIN",
+        "this subquery can't be turned into a join: it looks at rows outside from within a recursion, a window in FROM, a \
+         join as of a time, or by a LIMIT or OFFSET that is no number; write the JOIN",
     )
 }
 
 /// The error for a subquery that looks at rows whose values would be made anew for it.
 pub fn made_anew() -> Error {
     Error::new(
-        "a subquery can't look from within a LIMIT, an aggregate or the like at rows with values of now(), random() or \
-         uuid(); keep those rows in a materialized view, and read that",
+        "a subquery can't look from within a LIMIT, an aggregate, a subquery of its own or the like at rows with values of \
+         now(), random() or uuid(); keep those rows in a materialized view, and read that",
     )
 }
 
@@ -202,8 +202,9 @@ pub fn no_close(has_watermark: bool) -> Error {
          window_end of a window over the column that the source's WATERMARK is for, by date_trunc or date_bin of it, or \
          keep that column"
     } else {
-        "EMIT ON WINDOW CLOSE needs a watermark: declare WATERMARK FOR column AS column - INTERVAL '5' SECOND on the \
-         source; or leave it out to get every change"
+        "EMIT ON WINDOW CLOSE needs a watermark, and nothing that this query reads has one. A source has it if it says \
+         WATERMARK FOR column AS column - INTERVAL '5' SECOND. A table has none, for its rows may change at any time: \
+         leave EMIT ON WINDOW CLOSE out, and the view has every change"
     })
 }
 

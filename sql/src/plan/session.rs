@@ -43,12 +43,12 @@ use super::guarded::FilteredArguments;
 use super::intervals::Intervals;
 use super::kinds::{self, Kinds};
 use super::never::NeverOverOneGroup;
-use super::operators::{self, Subscripts};
+use super::operators::{self, Meanings};
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
-    as_of, clock, drawn, errors, extremes, fetch, first_rows, hidden, json, multiset, named_windows, names, now,
-    numbers, one_group, percentiles, refuse, rounds, sums, unnest, using, window,
+    as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, json, multiset, named_windows, names,
+    now, numbers, one_group, percentiles, qualify, refuse, rounds, row_values, sums, unnest, using, window,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -105,7 +105,7 @@ pub fn state() -> &'static SessionState {
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             // The first of several that plans something has planned it.
-            .with_expr_planners(vec![Arc::new(Subscripts)])
+            .with_expr_planners(vec![Arc::new(Meanings)])
             .with_default_features()
             .with_optimizer_rules(rules)
             .with_analyzer_rules(analyzing)
@@ -119,6 +119,7 @@ pub fn state() -> &'static SessionState {
             as_of::functions(),
             json::functions().to_vec(),
             clock::functions(),
+            vec![row_values::function()],
         ];
         for function in own.into_iter().flatten() {
             state.register_udf(function).expect("functions can be registered");
@@ -213,7 +214,9 @@ fn statement(query: &ast::Query, catalog: &Catalog) -> datafusion::common::Resul
     one_group::spelled_out(&mut query);
     hidden::renamed(&mut query);
     operators::as_meant(&mut query)
+        .map(|()| floats::in_values(&mut query, catalog))
         .and_then(|()| named_windows::written_out(&mut query))
+        .map(|()| qualify::spelled_out(&mut query))
         .and_then(|()| using::spelled_out(&mut query, catalog))
         .and_then(|()| fetch::as_limits(&mut query))
         .map_err(|error| DataFusionError::External(Box::new(error)))?;

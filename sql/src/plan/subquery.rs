@@ -9,7 +9,7 @@
 //!   `NOT EXISTS (S with y = x) AND NOT EXISTS (S with y IS NULL) AND NOT EXISTS (S if x IS NULL)`.
 //! - IN where it matters whether it is false or unknown: `CASE WHEN EXISTS (S with y = x) THEN true
 //!   WHEN … unknown … THEN NULL ELSE false END`.
-//! - ANY and ALL likewise.
+//! - ANY and ALL likewise, and IN of rows ([`row_in`]).
 //! - EXISTS and IN in a SELECT list: EXISTS as a scalar subquery that counts.
 //! - EXISTS and IN over an aggregate without GROUP BY, which has a row over no rows: as a scalar
 //!   subquery, for which the rules see to that.
@@ -17,7 +17,8 @@
 //!   at when the value is needed: more than one is an error then, as in PostgreSQL.
 //! - Subqueries in GROUP BY, ORDER BY, aggregates and the ON of inner joins: as columns and filters ([`hoist`]).
 //! - One that looks at the rows outside from where no rule reaches ([`reach`]), also in FROM ([`lateral`]):
-//!   computed for all values that it looks at, beside the rows outside ([`dependent`]).
+//!   computed for all values that it looks at, beside the rows outside ([`dependent`]). Whatever queries within
+//!   it look at is among them, so that each looks at the rows right around it in the end ([`renamed`]).
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -40,6 +41,8 @@ mod hoist;
 mod lateral;
 mod only_row;
 mod reach;
+mod renamed;
+mod row_in;
 
 use dependent::Dependent;
 pub use only_row::only_row;
@@ -62,28 +65,33 @@ pub enum Use {
 
 /// The plan with its subqueries in forms that can become joins.
 pub fn explicit(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
-    let numbers = Cell::new(0);
-    let plan = hoist::hoisted(plan)?;
-    plan.transform_up_with_subqueries(|node| match node {
+    let plan = hoist::hoisted(lateral::marked(plan, &[])?)?;
+    inward(plan, purpose, &Cell::new(0))
+}
+
+/// From the outermost query to the innermost ones: what one looks at several levels out has come to be columns
+/// of the rows around it when it is its turn.
+fn inward(plan: LogicalPlan, purpose: Use, numbers: &Cell<usize>) -> Result<LogicalPlan> {
+    match plan {
         LogicalPlan::Filter(filter) if has_subquery(&filter.predicate) => {
-            let outer = Outer::new(&filter.input, purpose, true, &numbers);
+            let outer = Outer::new(&filter.input, purpose, true, numbers);
             let parts = split_conjunction_owned(filter.predicate);
             let parts = parts.into_iter().map(|part| outer.condition(part));
             let predicate = conjunction(parts.collect::<Result<Vec<_>>>()?).unwrap_or_else(|| lit(true));
-            match outer.beside() {
-                None => Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(
-                    predicate,
-                    filter.input,
-                )?))),
-                Some(joined) => LogicalPlanBuilder::from(joined)
-                    .filter(predicate)?
+            let joined = outer.beside().map(Arc::new);
+            let wider = joined.is_some();
+            let input = joined.unwrap_or_else(|| filter.input.clone());
+            let done = LogicalPlan::Filter(Filter::try_new(predicate, input)?);
+            let done = within(done, purpose, numbers)?;
+            match wider {
+                false => Ok(done),
+                true => LogicalPlanBuilder::from(done)
                     .project(filter.input.schema().columns().into_iter().map(Expr::Column))?
-                    .build()
-                    .map(Transformed::yes),
+                    .build(),
             }
         }
         LogicalPlan::Projection(projection) if projection.expr.iter().any(has_subquery) => {
-            let outer = Outer::new(&projection.input, purpose, false, &numbers);
+            let outer = Outer::new(&projection.input, purpose, false, numbers);
             let names = NamePreserver::new_for_projection();
             let exprs = projection.expr.into_iter().map(|expr| {
                 let name = names.save(&expr);
@@ -91,20 +99,26 @@ pub fn explicit(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
             });
             let exprs = exprs.collect::<Result<Vec<_>>>()?;
             let input = outer.beside().map_or(projection.input.clone(), Arc::new);
-            Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(
-                exprs, input,
-            )?)))
+            let done = LogicalPlan::Projection(Projection::try_new(exprs, input)?);
+            within(done, purpose, numbers)
         }
-        LogicalPlan::Join(join) => match lateral::joined(&join, purpose, &numbers)? {
-            Some(plan) => Ok(Transformed::yes(plan)),
-            None => Ok(Transformed::no(LogicalPlan::Join(join))),
+        LogicalPlan::Join(join) => match lateral::joined(&join, purpose, numbers)? {
+            Some(plan) => inward(plan, purpose, numbers),
+            None => within(LogicalPlan::Join(join), purpose, numbers),
         },
-        other => Ok(Transformed::no(other)),
-    })
-    .map(|done| done.data)
+        other => within(other, purpose, numbers),
+    }
 }
 
-fn has_subquery(expr: &Expr) -> bool {
+/// The same for all that is within a node: the queries of its expressions, and its inputs.
+fn within(node: LogicalPlan, purpose: Use, numbers: &Cell<usize>) -> Result<LogicalPlan> {
+    let further = |plan| inward(plan, purpose, numbers).map(Transformed::yes);
+    let node = node.map_subqueries(further)?.data;
+    node.map_children(further).map(|done| done.data)
+}
+
+/// Whether there is a subquery in an expression.
+pub fn has_subquery(expr: &Expr) -> bool {
     expr.exists(|expr| Ok(is_subquery(expr))).unwrap_or(false)
 }
 
@@ -234,6 +248,9 @@ impl<'a> Outer<'a> {
         match expr {
             Expr::InSubquery(found) if !found.negated => {
                 let x = self.value(*found.expr)?;
+                if let Some(row) = row_in::of(&x, &found.subquery.subquery) {
+                    return self.row_member(row, false);
+                }
                 match self.in_aggregate(&x, &found.subquery.subquery, false)? {
                     Some(found) => Ok(found),
                     None => self.equal_exists(&x, &found.subquery.subquery),
@@ -259,11 +276,15 @@ impl<'a> Outer<'a> {
             negated,
         } = found;
         let x = self.value(*expr)?;
+        if let Some(row) = row_in::of(&x, &subquery.subquery) {
+            return self.row_member(row, negated);
+        }
         if let Some(found) = self.in_aggregate(&x, &subquery.subquery, negated)? {
             return Ok(found);
         }
         let rows = self.reachable(&subquery.subquery)?;
         let subquery = Subquery {
+            outer_ref_columns: rows.all_out_ref_exprs(),
             subquery: rows.clone(),
             ..subquery
         };
@@ -294,9 +315,12 @@ impl<'a> Outer<'a> {
                 subquery,
                 negated,
             }) => {
-                let found = match self.in_aggregate(&expr, &subquery.subquery, false)? {
-                    Some(found) => found,
-                    None => self.three_valued(&expr, &subquery.subquery)?,
+                let found = match row_in::of(&expr, &subquery.subquery) {
+                    Some(row) => self.row_value(row)?,
+                    None => match self.in_aggregate(&expr, &subquery.subquery, false)? {
+                        Some(found) => found,
+                        None => self.three_valued(&expr, &subquery.subquery)?,
+                    },
                 };
                 Ok(Transformed::yes(if negated { not(found) } else { found }))
             }
@@ -335,8 +359,7 @@ impl<'a> Outer<'a> {
         let Some(open) = open.into_iter().reduce(Expr::or) else {
             return Ok(found);
         };
-        let unknown = Expr::Literal(ScalarValue::Boolean(None), None);
-        when(found, lit(true)).when(open, unknown).otherwise(lit(false))
+        unless_known(found, open)
     }
 
     fn equal_exists(&self, x: &Expr, rows: &Arc<LogicalPlan>) -> Result<Expr> {
@@ -366,8 +389,7 @@ impl<'a> Outer<'a> {
         };
         let decided = self.exists(&filtered(rows, |y| decides(compare(&seen, y)))?)?;
         let open = self.exists(&filtered(rows, |y| compare(&seen, y).is_null())?)?;
-        let unknown = Expr::Literal(ScalarValue::Boolean(None), None);
-        when(decided, lit(!all)).when(open, unknown).otherwise(lit(all))
+        when(decided, lit(!all)).when(open, unknown()).otherwise(lit(all))
     }
 
     /// `EXISTS (S)`.
@@ -454,6 +476,15 @@ impl<'a> Outer<'a> {
         });
         seen.map(|done| done.data)
     }
+}
+
+fn unknown() -> Expr {
+    Expr::Literal(ScalarValue::Boolean(None), None)
+}
+
+/// True, unknown or false.
+fn unless_known(found: Expr, open: Expr) -> Result<Expr> {
+    when(found, lit(true)).when(open, unknown()).otherwise(lit(false))
 }
 
 /// Whether an expression means the same within a subquery.

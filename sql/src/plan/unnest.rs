@@ -31,14 +31,17 @@ impl Visitor for Ordinals {
     }
 
     fn enter_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
-        if let TableFactor::UNNEST {
+        beside_by_itself(factor);
+        let TableFactor::UNNEST {
             array_exprs,
             with_ordinality,
             alias,
             ..
         } = factor
-            && std::mem::take(with_ordinality)
-        {
+        else {
+            return ControlFlow::Continue(());
+        };
+        if std::mem::take(with_ordinality) {
             let lengths: Vec<ast::Expr> = array_exprs.iter().map(length).collect();
             let longest = match &lengths[..] {
                 [only] => only.clone(),
@@ -46,8 +49,40 @@ impl Visitor for Ordinals {
             };
             array_exprs.push(call("generate_series", vec![one(), longest]));
             name_columns(alias, array_exprs.len());
+        } else if let (Some(alias), [_]) = (alias, &array_exprs[..])
+            && alias.columns.is_empty()
+        {
+            alias.columns.push(column(alias.name.clone()));
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `LATERAL UNNEST(…)`, which the parser takes for any function: without the word it means the same.
+fn beside_by_itself(factor: &mut TableFactor) {
+    if let TableFactor::Function {
+        lateral: true,
+        name,
+        args,
+        with_ordinality,
+        alias,
+    } = factor
+        && name.to_string().eq_ignore_ascii_case("unnest")
+    {
+        let array = |arg: &ast::FunctionArg| match arg {
+            ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(array)) => Some(array.clone()),
+            _ => None,
+        };
+        let Some(array_exprs) = args.iter().map(array).collect() else {
+            return;
+        };
+        *factor = TableFactor::UNNEST {
+            alias: alias.take(),
+            array_exprs,
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: *with_ordinality,
+        };
     }
 }
 
@@ -59,13 +94,16 @@ fn name_columns(alias: &mut Option<ast::TableAlias>, columns: usize) {
         columns: Vec::new(),
         at: None,
     });
-    let named = |name: ast::Ident| ast::TableAliasColumnDef { name, data_type: None };
     if alias.columns.is_empty() && columns == 2 {
-        alias.columns.push(named(alias.name.clone()));
+        alias.columns.push(column(alias.name.clone()));
     }
     if alias.columns.len() + 1 == columns {
-        alias.columns.push(named(ast::Ident::new("ordinality")));
+        alias.columns.push(column(ast::Ident::new("ordinality")));
     }
+}
+
+fn column(name: ast::Ident) -> ast::TableAliasColumnDef {
+    ast::TableAliasColumnDef { name, data_type: None }
 }
 
 fn one() -> ast::Expr {

@@ -18,7 +18,7 @@ use sqlparser::ast::{
 
 use super::names::{self, folded, relation_name};
 use crate::catalog::Catalog;
-use crate::parse::syntax::{call, select};
+use crate::parse::syntax::{USING, call, select};
 use crate::walk::{Flow, Visitor, walk};
 use crate::{Error, Result};
 
@@ -62,11 +62,10 @@ impl Visitor for JoinsByName {
 }
 
 fn has_join_by_name(item: &TableWithJoins) -> bool {
-    let by_name = |operator: &JoinOperator| {
-        matches!(
-            constraint(&mut operator.clone()),
-            Some((JoinConstraint::Using(_) | JoinConstraint::Natural, _))
-        )
+    let by_name = |operator: &JoinOperator| match constraint(&mut operator.clone()) {
+        Some((JoinConstraint::Using(_) | JoinConstraint::Natural, _)) => true,
+        Some((JoinConstraint::On(on), _)) => named_in(on).is_some(),
+        _ => false,
     };
     item.joins.iter().any(|join| by_name(&join.join_operator))
 }
@@ -95,6 +94,29 @@ fn constraint(operator: &mut JoinOperator) -> Option<(&mut JoinConstraint, Kept)
         Op::AsOf { .. } | Op::CrossApply | Op::OuterApply => return None,
         Op::ArrayJoin | Op::LeftArrayJoin | Op::InnerArrayJoin => return None,
     })
+}
+
+/// The columns in the USING of a join as of a time, which stands behind what says of which ([`crate::parse`]).
+fn named_in(on: &Expr) -> Option<Vec<Ident>> {
+    let Expr::BinaryOp {
+        op: BinaryOperator::And,
+        right,
+        ..
+    } = on
+    else {
+        return None;
+    };
+    let Expr::Function(function) = right.as_ref() else {
+        return None;
+    };
+    let ast::FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let name = |arg: &ast::FunctionArg| match arg {
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(Expr::Identifier(name))) => Some(name.clone()),
+        _ => None,
+    };
+    (function.name.to_string() == USING).then(|| list.args.iter().map(name).collect())?
 }
 
 struct Writer<'a> {
@@ -179,18 +201,24 @@ impl Writer<'_> {
                 left.extend(right);
                 continue;
             };
+            let mut condition: Option<Expr> = None;
             let shared: Vec<Ident> = match constraint {
                 JoinConstraint::Using(names) => names.iter().map(simple).collect::<Result<_>>()?,
                 JoinConstraint::Natural => left.in_common(&right)?,
                 JoinConstraint::On(on) => {
+                    let names = named_in(on);
                     let mut both = left.clone();
                     both.extend(right.clone());
                     self.scopes.push(both);
                     let done = self.expressions(on);
                     self.scopes.pop();
                     done?;
-                    left = side_by_side(kept, left, right);
-                    continue;
+                    let (Some(names), Expr::BinaryOp { left: moment, .. }) = (names, on) else {
+                        left = side_by_side(kept, left, right);
+                        continue;
+                    };
+                    condition = Some(moment.as_ref().clone());
+                    names
                 }
                 JoinConstraint::None => {
                     left = side_by_side(kept, left, right);
@@ -198,7 +226,6 @@ impl Writer<'_> {
                 }
             };
             let mut both = Scope::default();
-            let mut condition: Option<Expr> = None;
             for name in &shared {
                 let (l, r) = (left.take(name, "left")?, right.take(name, "right")?);
                 let equal = binary(l.clone(), BinaryOperator::Eq, r.clone());

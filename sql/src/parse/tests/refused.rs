@@ -19,8 +19,8 @@ fn joins_as_of_a_time() {
         refuse(query, "behind the right relation of a JOIN");
     }
     refuse(
-        "SELECT * FROM o JOIN r FOR SYSTEM_TIME AS OF o.ts ¦USING (c)",
-        "takes ON a.key = b.key",
+        "SELECT * FROM o JOIN r FOR SYSTEM_TIME AS OF o.ts ¦USING c",
+        "expected columns in parentheses",
     );
     refuse(
         "SELECT * FROM a ¦ASOF LEFT JOIN b ON a.k = b.k",
@@ -32,8 +32,8 @@ fn joins_as_of_a_time() {
         "in parentheses",
     );
     refuse(
-        "SELECT * FROM a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ¦USING (k)",
-        "takes ON a.key = b.key",
+        "SELECT * FROM a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ¦USING ()",
+        "expected columns in parentheses",
     );
     refuse("SELECT * FROM a ¦ASOF FULL JOIN b", "ASOF LEFT JOIN");
 }

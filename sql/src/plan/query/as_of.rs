@@ -280,7 +280,7 @@ fn check_key(relation: &Relation, compared: impl Iterator<Item = usize>) -> Resu
     }
     let names: Vec<&str> = key.iter().map(|c| relation.schema.field(*c).name().as_str()).collect();
     Err(Error::new(format!(
-        "the versions of '{}' are those of its key: the ON of the join compares {}, and nothing else",
+        "the versions of '{}' are those of its key: the ON of the join compares all of it ({})",
         relation.name,
         names.join(", ")
     )))

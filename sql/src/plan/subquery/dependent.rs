@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
     Projection, SortExpr, SubqueryAlias, Union, Unnest, Window, WindowFrame, binary_expr, lit, when,
 };
 
+use super::renamed::{Names, not_of, renamed, with_query};
 use super::{Use, reach};
 use crate::plan::drawn::DrawNode;
 use crate::plan::multiset::RepeatNode;
@@ -159,15 +160,24 @@ impl Dependent {
         DFSchema::new_with_metadata(fields.collect(), Default::default())
     }
 
+    /// What a query within the subquery calls the columns outside.
+    fn names(&self) -> Names {
+        let inside = self.inside.iter().zip(self.values.schema().fields());
+        let inside = inside.map(|(column, field)| Expr::OuterReferenceColumn(field.clone(), column.clone()));
+        self.outside.iter().cloned().zip(inside).collect()
+    }
+
     /// An expression of a node of the subquery with the values in the place of the columns outside.
     fn seen(&self, expr: &Expr, node: &LogicalPlan) -> Result<Expr> {
         let seen = expr.clone().transform_up(|expr| {
-            // A query within the subquery must not look past it.
+            // A query within the subquery finds them in the rows around it then.
             if let Some(query) = reach::query_of(&expr) {
                 let past = reach::passing(query, node)?;
-                return match past.iter().any(|column| self.outside.contains(column)) {
-                    true => Err(refused()),
-                    false => Ok(Transformed::no(expr)),
+                let mut names = self.names();
+                names.retain(|(column, _)| past.contains(column));
+                return match names.is_empty() {
+                    true => Ok(Transformed::no(expr)),
+                    false => with_query(expr, |query| renamed(query.clone(), &names)).map(Transformed::yes),
                 };
             }
             let Expr::OuterReferenceColumn(_, column) = &expr else {
@@ -390,12 +400,12 @@ impl Dependent {
 
     fn join(&self, join: &Join, node: &LogicalPlan) -> Result<LogicalPlan> {
         use JoinType as Kind;
+        if reach::is_lateral(&join.right) {
+            return self.lateral(join, node);
+        }
         let outer = self.outer_schema()?;
         let looks = |plan: &LogicalPlan| reach::looked_at(plan, &outer).map(|found| !found.is_empty());
         let (left, right) = (looks(&join.left)?, looks(&join.right)?);
-        if right && reach::is_lateral(&join.right) {
-            return Err(refused());
-        }
         let (left, right) = match join.join_type {
             Kind::Inner => (left || !right, right),
             Kind::Left | Kind::LeftSemi | Kind::LeftAnti => (true, right),
@@ -461,6 +471,27 @@ impl Dependent {
         LogicalPlanBuilder::from(joined)
             .project(exprs.collect::<Result<Vec<_>>>()?)?
             .build()
+    }
+
+    /// The query on the right finds the values in the rows on the left.
+    fn lateral(&self, join: &Join, node: &LogicalPlan) -> Result<LogicalPlan> {
+        if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
+            return Err(refused());
+        }
+        let names = not_of(&self.names(), join.left.schema());
+        let right = renamed(join.right.as_ref().clone(), &names)?;
+        let filter = join.filter.as_ref().map(|filter| self.seen(filter, node)).transpose()?;
+        let joined = LogicalPlan::Join(Join::try_new(
+            self.rows(&join.left)?.into(),
+            right.into(),
+            join.on.clone(),
+            filter,
+            join.join_type,
+            join.join_constraint,
+            join.null_equality,
+            join.null_aware,
+        )?);
+        self.shown(joined, own(&join.schema))
     }
 
     /// How often a row is there stays its last column.

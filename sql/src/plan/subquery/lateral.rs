@@ -4,11 +4,12 @@
 //! any other joins by the values that it looks at.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, JoinType, Result, ScalarValue};
+use datafusion::common::{Column, DFSchemaRef, JoinType, Result, ScalarValue, Spans};
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, Subquery, SubqueryAlias};
 
 use super::Use;
 use super::dependent::Dependent;
@@ -54,6 +55,57 @@ pub fn joined(join: &Join, purpose: Use, numbers: &Cell<usize>) -> Result<Option
         .project(join.schema.columns().into_iter().map(Expr::Column).collect::<Vec<_>>())?
         .build()
         .map(Some)
+}
+
+/// Marks LATERAL where the planner leaves it out: it looks for columns outside in a query's own expressions,
+/// and not in the queries within these. `around` are the rows further out.
+pub fn marked(plan: LogicalPlan, around: &[DFSchemaRef]) -> Result<LogicalPlan> {
+    let beside = |rows: &[DFSchemaRef]| [around, rows].concat();
+    let inputs: Vec<DFSchemaRef> = plan.inputs().iter().map(|input| input.schema().clone()).collect();
+    let within = beside(&inputs);
+    let plan = plan
+        .map_subqueries(|query| marked(query, &within).map(Transformed::yes))?
+        .data;
+    let LogicalPlan::Join(mut join) = plan else {
+        let plan = plan.map_children(|input| marked(input, around).map(Transformed::yes))?;
+        return Ok(plan.data);
+    };
+    if lateral(&join.right).is_none() && is_unmarked(&join, around)? {
+        join.right = Arc::new(match join.right.as_ref() {
+            LogicalPlan::SubqueryAlias(alias) => {
+                let query = as_query(alias.input.as_ref().clone());
+                LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(query.into(), alias.alias.clone())?)
+            }
+            plan => as_query(plan.clone()),
+        });
+    }
+    let right = match lateral(&join.right) {
+        Some(_) => marked(join.right.as_ref().clone(), &beside(&[join.left.schema().clone()]))?,
+        None => marked(join.right.as_ref().clone(), around)?,
+    };
+    join.left = Arc::new(marked(join.left.as_ref().clone(), around)?);
+    join.right = Arc::new(right);
+    Ok(LogicalPlan::Join(join))
+}
+
+fn is_unmarked(join: &Join, around: &[DFSchemaRef]) -> Result<bool> {
+    let columns = reach::looked_at(&join.right, join.left.schema())?;
+    let twice = |column: &&Column| around.iter().any(|rows| rows.has_column(column));
+    match columns.iter().find(twice) {
+        Some(column) => datafusion::common::plan_err!(
+            "a query in FROM names {column}, which may be a column beside it or one further out; give one of the two \
+             relations another name with AS"
+        ),
+        None => Ok(!columns.is_empty()),
+    }
+}
+
+fn as_query(plan: LogicalPlan) -> LogicalPlan {
+    LogicalPlan::Subquery(Subquery {
+        outer_ref_columns: plan.all_out_ref_exprs(),
+        subquery: Arc::new(plan),
+        spans: Spans::new(),
+    })
 }
 
 fn lateral(plan: &LogicalPlan) -> Option<&LogicalPlan> {

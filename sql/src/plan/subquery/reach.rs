@@ -124,6 +124,42 @@ impl Simple<'_> {
         Ok(past)
     }
 
+    /// Whether the rows below a node look outside, and a query in its expressions will be computed for all
+    /// values of these rows: it looks further out then, too.
+    fn is_copied(&self, node: &LogicalPlan) -> Result<bool> {
+        let inputs = node.inputs();
+        if !inputs
+            .iter()
+            .map(|input| self.looks(input))
+            .collect::<Result<Vec<_>>>()?
+            .contains(&true)
+        {
+            return Ok(false);
+        }
+        let in_filter = matches!(node, LogicalPlan::Filter(_));
+        let mut is = false;
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                let Some(query) = query_of(expr) else {
+                    return Ok(TreeNodeRecursion::Continue);
+                };
+                let mut columns = Vec::new();
+                for input in &inputs {
+                    columns.extend(looked_at(query, input.schema())?);
+                }
+                let stays = match expr {
+                    _ if columns.is_empty() => true,
+                    Expr::ScalarSubquery(_) => is_simple(query, &columns, Asked::Value)?,
+                    Expr::Exists(_) => in_filter && is_simple(query, &columns, Asked::Whether)?,
+                    _ => in_filter && !is_over_aggregate(query) && is_simple(query, &columns, Asked::Whether)?,
+                };
+                is |= !stays;
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+        Ok(is)
+    }
+
     fn is(&self, plan: &LogicalPlan, under_aggregate: bool) -> Result<bool> {
         if !self.looks(plan)? {
             return Ok(true);
@@ -135,7 +171,7 @@ impl Simple<'_> {
             past |= self.look_past(expr, plan)?;
             Ok(TreeNodeRecursion::Continue)
         })?;
-        if past {
+        if past || self.is_copied(plan)? {
             return Ok(false);
         }
         match plan {
@@ -166,6 +202,10 @@ impl Simple<'_> {
     /// A condition may be taken out of a side whose rows the join only passes on or leaves out.
     fn is_join(&self, join: &Join, under_aggregate: bool) -> Result<bool> {
         use JoinType as Kind;
+        // A query beside rows is computed for all values of them.
+        if is_lateral(&join.right) && self.looks(&join.left)? {
+            return Ok(false);
+        }
         let (left, right) = match join.join_type {
             Kind::Inner => (true, true),
             Kind::Left => (true, false),
