@@ -116,7 +116,7 @@ pub fn rows(
             let from = format!("FROM {} o WHERE {correlation}", other.name);
             let equal = equal(&format!("o.c{b}"), &format!("o.c{d}"));
             match ours {
-                true => format!("{row} {not}IN (SELECT o.c{b}, o.c{d} {from})"),
+                true => format!("{row} {not}IN (SELECT o.c{b}, o.c{d} AS d {from})"),
                 false => format!(
                     "{not}CASE WHEN EXISTS (SELECT 1 {from} AND {equal}) THEN true WHEN EXISTS (SELECT 1 {from} AND {equal} IS \
                      NULL) THEN NULL ELSE false END"
