@@ -98,6 +98,8 @@ pub struct EngineOptions {
     /// Bytes of changes that may wait for a client that follows a view or a query. One that is
     /// further behind is told so, and its subscription ends.
     pub changelog_limit: u64,
+    /// What a new view begins with is written in parts of about so many bytes while it is loaded.
+    pub load_bytes: usize,
     /// What `now()` is.
     pub clock: Clock,
 }
@@ -110,6 +112,7 @@ impl Default for EngineOptions {
             step_rows: 50_000,
             entry_budget: None,
             changelog_limit: 256 << 20,
+            load_bytes: size::FULL_BYTES,
             clock: Clock::default(),
         }
     }

@@ -37,6 +37,7 @@ pub(crate) const DML_TRIMMED: &[u8] = b"dml/trimmed";
 const PIPELINE: &[u8] = b"pipeline/";
 const FOLLOWER: &[u8] = b"follower/";
 const LOG_TRIMMED: &[u8] = b"log/trimmed/";
+const UNBORN: &[u8] = b"unborn/";
 
 // ---- State ---------------------------------------------------------------------------------
 
@@ -213,6 +214,10 @@ pub(crate) fn followers_of_range(relation: RelationId) -> Range<Vec<u8>> {
 
 pub(crate) fn log_trimmed_key(relation: RelationId) -> Vec<u8> {
     [LOG_TRIMMED, &relation.0.to_be_bytes()].concat()
+}
+
+pub(crate) fn unborn_key(view: RelationId) -> Vec<u8> {
+    [UNBORN, &view.0.to_be_bytes()].concat()
 }
 
 // ---- Parts ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ mod log_entry;
 pub mod pipelines;
 mod sequence;
 mod store;
+pub mod unborn;
 
 pub use error::{Error, Result};
 pub use ids::{DmlCommit, Epoch, ParseIdError, PipelineId, RelationId, Shard, TableId};

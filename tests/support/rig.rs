@@ -220,13 +220,16 @@ impl Rig {
             let life = self.settings.lives.get(self.lives).copied();
             self.lives += 1;
             self.store = MortalStore::new(self.beneath.clone(), life);
+            let usual = EngineOptions::default();
             let engine = EngineOptions {
                 tasks: self.settings.tasks,
                 step_rows: self.settings.step_rows,
+                // Where steps are small, each step of a load is a part of its own.
+                load_bytes: if self.settings.step_rows < usual.step_rows { 1 } else { usual.load_bytes },
                 entry_budget: self.settings.entry_budget,
                 checkpoint_interval: self.settings.checkpoint_interval,
                 clock: self.settings.clock.clone(),
-                ..EngineOptions::default()
+                ..usual
             };
             let options = InstanceOptions {
                 engine,

@@ -30,8 +30,10 @@ pub struct CommitJob {
     pub now_us: i64,
     /// Whose epoch it is.
     pub pipeline: PipelineId,
-    /// What is published once it is durable.
-    pub news: News,
+    /// Its number.
+    pub epoch: Epoch,
+    /// What is published once it is durable; `None` for what nobody may see.
+    pub news: Option<News>,
     /// Changes for volatile sinks, by the relation that they follow.
     pub changes: HashMap<RelationId, Vec<ChangeBatch>>,
     /// Where the outcome goes.
@@ -40,11 +42,35 @@ pub struct CommitJob {
     pub bell: Bell,
 }
 
+impl CommitJob {
+    /// A batch that is no epoch, and of which nobody is told but who asked.
+    pub fn unseen(
+        store: Arc<dyn Store>,
+        batch: WriteBatch,
+        (pipeline, epoch): (PipelineId, Epoch),
+        done: Sender<(Epoch, Result<(), Error>)>,
+        bell: Bell,
+    ) -> CommitJob {
+        CommitJob {
+            store,
+            batch,
+            passed: PassedRows::default(),
+            now_us: 0,
+            pipeline,
+            epoch,
+            news: None,
+            changes: HashMap::new(),
+            done,
+            bell,
+        }
+    }
+}
+
 /// Runs until all senders are gone.
 pub fn run(jobs: &Receiver<CommitJob>, publication: &Publication, sinks: &VolatileSinks) {
     let mut errors = ErrorLog::default();
     for mut job in jobs {
-        let epoch = job.news.epoch;
+        let epoch = job.epoch;
         let noted = Noted {
             epoch,
             pipeline: job.pipeline,
@@ -65,7 +91,9 @@ pub fn run(jobs: &Receiver<CommitJob>, publication: &Publication, sinks: &Volati
                 }
             }
             drop(sinks);
-            publication.publish(job.pipeline, job.news);
+            if let Some(news) = job.news {
+                publication.publish(job.pipeline, news);
+            }
         }
         // A pipeline that was stopped meanwhile no longer listens.
         let _ = job.done.send((epoch, outcome));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use weir_state::changelog::{self, Follower};
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{Epoch, Keyspace, RelationId, WriteBatch, keys};
+use weir_state::{Epoch, RelationId, WriteBatch, unborn};
 
 use super::delivery::{self, DeliveryHandle, SinkRun};
 use super::errors;
@@ -234,10 +234,7 @@ impl Engine {
 
     fn delete_data(&self, relation: RelationId) -> Result<()> {
         let mut batch = WriteBatch::new();
-        let state = keys::relation_state_range(relation);
-        batch.delete_range(Keyspace::State, &state.start, &state.end);
-        let rows = keys::view_range(relation);
-        batch.delete_range(Keyspace::View, &rows.start, &rows.end);
+        unborn::clear(&mut batch, relation);
         changelog::remove(&mut batch, relation);
         errors::remove(&mut batch, relation);
         Ok(self.shared.store.commit(batch)?)

@@ -29,6 +29,7 @@ mod checkpoint;
 mod intake;
 mod open;
 mod orders;
+mod parts;
 mod telling;
 mod views;
 
@@ -174,6 +175,8 @@ pub struct Runtime {
     /// Something moved since the last checkpoint.
     dirty: bool,
     last_epoch: Epoch,
+    /// The last part of a first epoch.
+    last_part: Option<Epoch>,
     /// The last right epoch of each view that had one.
     right: BTreeMap<RelationId, Epoch>,
     last_record: Option<PipelineRecord>,
@@ -232,6 +235,7 @@ impl Runtime {
             began_dml: shared.publication.dml(),
             dirty: false,
             last_epoch: record.as_ref().map_or(Epoch::ZERO, |record| record.epoch),
+            last_part: None,
             right: record.as_ref().map(record::rights).unwrap_or_default(),
             last_record: record,
             last_checkpoint: Instant::now(),
@@ -272,7 +276,7 @@ impl Runtime {
                 return self.end_empty();
             }
             let views = self.dataflow.views().keys().copied();
-            self.shared.publication.logged(views, self.last_epoch);
+            self.shared.publication.logged(views, self.logged_from());
             if self.is_abandoned() {
                 return self.stop(&bounded(1).0);
             }

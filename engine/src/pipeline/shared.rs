@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Sender, bounded, unbounded};
 use parking_lot::{Mutex, RwLock};
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{DmlCommit, Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch};
+use weir_state::{DmlCommit, Epoch, Instance, PipelineId, PipelineIds, RelationId, Store, WriteBatch, unborn};
 
 use super::EngineOptions;
 use super::committer::{CommitJob, VolatileSinks};
@@ -190,6 +190,18 @@ impl Shared {
         } else {
             Err(Error::State("the engine has stopped".to_string()))
         }
+    }
+
+    /// Deletes what is stored of views that have no epoch, behind whatever an earlier life of theirs has
+    /// yet to commit.
+    pub fn clear_unborn(&self, views: &BTreeSet<RelationId>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        views.iter().for_each(|view| unborn::clear(&mut batch, *view));
+        let (done, outcome) = bounded(1);
+        let nobody = (PipelineId(0), Epoch::ZERO);
+        let job = CommitJob::unseen(self.store.clone(), batch, nobody, done, self.supervisor.clone());
+        self.commit(job)?;
+        outcome.recv().map_err(Error::internal)?.1
     }
 
     pub fn pipeline(&self, id: PipelineId) -> Option<PipelineHandle> {

@@ -6,7 +6,7 @@
 //! each row taken in, as at the checkpoints before.
 
 /// A checkpoint that is likely to write this much is due.
-const FULL_BYTES: f64 = (24 << 20) as f64;
+pub const FULL_BYTES: usize = 24 << 20;
 /// Taken for a row's share until something is known.
 const FIRST_GUESS: f64 = 256.0;
 /// Of fewer rows nothing is learned: what a closing window writes is no row's share.
@@ -34,7 +34,12 @@ impl Size {
 
     /// Whether it is time for a checkpoint.
     pub fn is_full(&self) -> bool {
-        self.rows as f64 * self.row_bytes >= FULL_BYTES
+        self.reaches(FULL_BYTES)
+    }
+
+    /// Whether it would write so many bytes.
+    pub fn reaches(&self, bytes: usize) -> bool {
+        self.rows as f64 * self.row_bytes >= bytes as f64
     }
 
     /// A checkpoint wrote all there was. A larger share counts at once, a smaller one by half.
@@ -75,7 +80,7 @@ mod tests {
             let last = written(|_| row_bytes, 20).pop().unwrap() as f64;
             let step = (10_000 * row_bytes) as f64;
             assert!(
-                (FULL_BYTES - step..FULL_BYTES * 1.1 + step).contains(&last),
+                (FULL_BYTES as f64 - step..FULL_BYTES as f64 * 1.1 + step).contains(&last),
                 "{row_bytes}: {last}"
             );
         }
@@ -85,7 +90,7 @@ mod tests {
     fn one_large_checkpoint_is_followed_by_small_ones() {
         let grows = |taken| if taken < 2_000_000 { 50 } else { 1000 };
         let written = written(grows, 30);
-        let large = written.iter().filter(|bytes| **bytes as f64 > FULL_BYTES * 1.5).count();
+        let large = written.iter().filter(|bytes| **bytes as f64 > FULL_BYTES as f64 * 1.5).count();
         assert_eq!(large, 1, "{written:?}");
     }
 

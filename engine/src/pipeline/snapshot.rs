@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
-use weir_state::{DmlCommit, Keyspace, Reader, RelationId, decode_counter, dml, keys, pipelines};
+use weir_state::{DmlCommit, Keyspace, Reader, RelationId, decode_counter, dml, keys, pipelines, unborn};
 
 use crate::change::{self, ChangeBatch};
 use crate::relation::{Storage, StoredRelation};
@@ -72,6 +72,9 @@ impl Snapshot {
 
     /// All rows of a view or table; a row of weight n comes n times.
     pub fn scan(&self, relation: &StoredRelation, columns: &[usize]) -> Result<Batches> {
+        if unborn::is_unborn(self.reader(), relation.relation)? {
+            return Ok(Box::new(std::iter::empty()));
+        }
         let scan = match relation.storage {
             Storage::Append => self.chunks(relation, columns),
             Storage::Keyed(_) => self.rows(relation, columns, false)?,
@@ -88,6 +91,9 @@ impl Snapshot {
         let Storage::Keyed(key) = &relation.storage else {
             return Err(Error::internal("a point read needs a keyed relation"));
         };
+        if unborn::is_unborn(self.reader(), relation.relation)? {
+            return Ok(Vec::new());
+        }
         let codec = super::output::key_codec(&relation.schema, key)?;
         let count = keys_columns.first().map_or(0, |column| column.len());
         let encoded = codec.encode(keys_columns, count)?;

@@ -225,6 +225,7 @@ fn restart(shared: &Arc<Shared>, group: &BTreeSet<RelationId>, startable: &BTree
         )
     };
     let Some(record) = record else {
+        shared.clear_unborn(startable)?;
         shared.start_pipeline(shared.allocate_pipeline()?, specs, None, None)?;
         return Ok(true);
     };

@@ -27,24 +27,36 @@ pub struct Push {
     waiting: Vec<String>,
 }
 
+/// How the engine runs, unless a test needs it otherwise.
+fn usual() -> EngineOptions {
+    EngineOptions {
+        checkpoint_interval: Duration::from_millis(20),
+        changelog_limit: 512 << 10,
+        ..EngineOptions::default()
+    }
+}
+
 impl Rig {
     pub fn new() -> Rig {
+        Rig::on(Arc::new(MemoryStore::new()), |_| {})
+    }
+
+    /// Over a store, with other options of the engine.
+    pub fn on(store: Arc<dyn Store>, change: impl FnOnce(&mut EngineOptions)) -> Rig {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        Rig::over(Arc::new(runtime), Arc::new(MemoryStore::new()))
+        let mut engine = usual();
+        change(&mut engine);
+        Rig::over(Arc::new(runtime), store, engine)
     }
 
-    fn over(runtime: Arc<Runtime>, store: Arc<dyn Store>) -> Rig {
+    fn over(runtime: Arc<Runtime>, store: Arc<dyn Store>, engine: EngineOptions) -> Rig {
         let durable = weir_state::Instance::on(store.clone()).unwrap();
         let options = InstanceOptions {
-            engine: EngineOptions {
-                checkpoint_interval: Duration::from_millis(20),
-                changelog_limit: 512 << 10,
-                ..EngineOptions::default()
-            },
+            engine,
             ..InstanceOptions::default()
         };
         let instance = Instance::on(durable, options).unwrap();
@@ -68,7 +80,7 @@ impl Rig {
         let (runtime, store) = (self.runtime.clone(), self.store.clone());
         drop(self);
         between(store.as_ref());
-        Rig::over(runtime, store)
+        Rig::over(runtime, store, usual())
     }
 
     /// Stops as in a crash, and starts again on the same store.
@@ -76,7 +88,7 @@ impl Rig {
         self.instance.crash();
         let (runtime, store) = (self.runtime.clone(), self.store.clone());
         drop(self);
-        Rig::over(runtime, store)
+        Rig::over(runtime, store, usual())
     }
 
     /// Runs a statement in another session.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{DmlCommit, Epoch, RelationId, WriteBatch, changelog};
+use weir_state::{DmlCommit, Epoch, RelationId, WriteBatch, changelog, unborn};
 
-use super::{CHECKPOINT_PAUSE, Mode, Runtime};
+use super::{CHECKPOINT_PAUSE, Runtime};
 use crate::pipeline::committer::CommitJob;
 use crate::pipeline::errors::PassedRows;
 use crate::pipeline::publication::{NO_TABLES, News};
@@ -15,8 +15,11 @@ use crate::{Error, Result};
 
 impl Runtime {
     pub(super) fn checkpoint_if_due(&mut self, idle: bool) -> Result<()> {
-        if self.committing.is_some() || !self.may_checkpoint() {
+        if self.committing.is_some() {
             return Ok(());
+        }
+        if !self.may_checkpoint() {
+            return self.write_part_if_due();
         }
         if self.may_be_corrected() {
             return Ok(());
@@ -29,11 +32,11 @@ impl Runtime {
 
     /// Something that was read can't be computed, and a view would fail for it; but what is yet to be
     /// read may correct it. So a pipeline that catches up makes no epoch before it has, as long as
-    /// that fits into one.
+    /// that fits into one; nor while it is held for a cut, which ends, or is given up, without one.
     fn may_be_corrected(&mut self) -> bool {
         let is_in = self.sources.values().all(SourceInput::at_end) && self.tables_upto() >= self.began_dml;
         self.catching_up &= !is_in;
-        self.catching_up && matches!(self.mode, Mode::Running) && !self.is_full() && self.dataflow.would_fail()
+        self.catching_up && !self.is_full() && self.dataflow.would_fail()
     }
 
     /// What the epoch can't have computed is passed over, or its view fails here.
@@ -62,7 +65,7 @@ impl Runtime {
         }
         let epoch = self.shared.next_epoch();
         let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
-        let logged = self.shared.publication.logged(views.iter().copied(), self.last_epoch);
+        let logged = self.shared.publication.logged(views.iter().copied(), self.logged_from());
         let volatile = self.shared.sinks.lock();
         let wanted: BTreeSet<RelationId> = volatile.keys().copied().filter(|view| views.contains(view)).collect();
         drop(volatile);
@@ -86,6 +89,9 @@ impl Runtime {
         if self.start.durable {
             self.write_records(&record, &mut batch);
         }
+        if self.last_part.take().is_some() {
+            views.iter().for_each(|view| unborn::unmark(&mut batch, *view));
+        }
         self.size.wrote(batch.bytes());
         let passed = std::mem::take(&mut self.skipped);
         self.last_record = Some(record);
@@ -103,7 +109,8 @@ impl Runtime {
             passed: if self.start.durable { passed } else { PassedRows::default() },
             now_us: self.clock_us(),
             pipeline: self.start.id,
-            news,
+            epoch,
+            news: Some(news),
             changes,
             done: self.outcomes.0.clone(),
             bell: self.start.bell.clone(),
