@@ -225,7 +225,11 @@ impl Rig {
                 tasks: self.settings.tasks,
                 step_rows: self.settings.step_rows,
                 // Where steps are small, each step of a load is a part of its own.
-                load_bytes: if self.settings.step_rows < usual.step_rows { 1 } else { usual.load_bytes },
+                load_bytes: if self.settings.step_rows < usual.step_rows {
+                    1
+                } else {
+                    usual.load_bytes
+                },
                 entry_budget: self.settings.entry_budget,
                 checkpoint_interval: self.settings.checkpoint_interval,
                 clock: self.settings.clock.clone(),

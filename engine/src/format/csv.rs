@@ -359,7 +359,12 @@ mod tests {
         let (rows, errors) = decode(&given, &columns, &["\\N\t", "'\\N'\t'it''s'"]);
         assert!(errors.is_empty());
         assert_eq!(rows, [["NULL", ""], ["\\N", "it's"]]);
-        let refused = |given| decoder(&options(given), &columns, &columns, Others::Passed).err().unwrap().to_string();
+        let refused = |given| {
+            decoder(&options(given), &columns, &columns, Others::Passed)
+                .err()
+                .unwrap()
+                .to_string()
+        };
         assert_eq!(
             refused(&[("separator", ",")]),
             "unknown option 'separator' of ENCODE CSV; known: delimiter, quote, null, header, timestamp.unit"

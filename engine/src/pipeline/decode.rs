@@ -295,7 +295,10 @@ impl SourceDecoder {
                 Arc::new(bytes.iter().map(|value| value.and_then(text)).collect::<StringArray>())
             }
             _ => compute::cast(array, field.data_type()).map_err(|error| {
-                Error::Config(format!("source '{}', metadata column '{name}': {error}", self.spec.name))
+                Error::Config(format!(
+                    "source '{}', metadata column '{name}': {error}",
+                    self.spec.name
+                ))
             })?,
         };
         if cast.null_count() > array.null_count() {

@@ -409,9 +409,19 @@ mod tests {
             partition: 1,
             ..record("s", offset)
         };
-        commit(&mut log, &store, 1, [(1, vec![record("s", 3), elsewhere(1), record("s", 5)])]);
+        commit(
+            &mut log,
+            &store,
+            1,
+            [(1, vec![record("s", 3), elsewhere(1), record("s", 5)])],
+        );
         // By another pipeline, which has come further.
-        commit(&mut log, &store, 2, [(1, vec![record("s", 3), record("s", 5), record("s", 9)])]);
+        commit(
+            &mut log,
+            &store,
+            2,
+            [(1, vec![record("s", 3), record("s", 5), record("s", 9)])],
+        );
         assert_eq!(kept(&store, "s"), 4);
         // After a restart, and where nothing is new.
         log = ErrorLog::default();
@@ -427,7 +437,12 @@ mod tests {
         };
         log.write(&*store, rows, noted, &mut WriteBatch::new()).unwrap();
         log.forget_stored();
-        commit(&mut log, &store, 5, [(1, vec![record("s", 10)]), (2, vec![record("t", 10)])]);
+        commit(
+            &mut log,
+            &store,
+            5,
+            [(1, vec![record("s", 10)]), (2, vec![record("t", 10)])],
+        );
         assert_eq!((kept(&store, "s"), kept(&store, "t")), (5, 1));
         // A dropped source leaves nothing, and others as they were.
         let mut batch = WriteBatch::new();

@@ -90,7 +90,10 @@ mod tests {
     fn one_large_checkpoint_is_followed_by_small_ones() {
         let grows = |taken| if taken < 2_000_000 { 50 } else { 1000 };
         let written = written(grows, 30);
-        let large = written.iter().filter(|bytes| **bytes as f64 > FULL_BYTES as f64 * 1.5).count();
+        let large = written
+            .iter()
+            .filter(|bytes| **bytes as f64 > FULL_BYTES as f64 * 1.5)
+            .count();
         assert_eq!(large, 1, "{written:?}");
     }
 

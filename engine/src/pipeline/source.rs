@@ -366,7 +366,11 @@ impl SourceInput {
                 let (faulty, error) = *fault;
                 self.faulty = faulty;
                 // Those of a split are in one task, in their order.
-                taken.into_iter().flatten().rev().for_each(|read| self.pending.push_front(read));
+                taken
+                    .into_iter()
+                    .flatten()
+                    .rev()
+                    .for_each(|read| self.pending.push_front(read));
                 return Err(error);
             }
         };

@@ -37,7 +37,10 @@ fn stopping(beneath: Arc<dyn Store>) -> (Arc<dyn Store>, Receiver<()>, Sender<bo
 }
 
 fn has_unborn(store: &dyn Reader) -> bool {
-    store.scan(Keyspace::Meta, b"unborn/", Some(b"unborn0")).next().is_some()
+    store
+        .scan(Keyspace::Meta, b"unborn/", Some(b"unborn0"))
+        .next()
+        .is_some()
 }
 
 #[test]

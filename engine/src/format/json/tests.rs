@@ -388,7 +388,12 @@ fn bad_utf_8_is_found() {
 fn options_are_known_or_refused() {
     let columns = schema(&[("a", DataType::Int64)]);
     let with = |name: &str, value: &str| Options::from([(name.to_owned(), value.to_owned())]);
-    let error = |options: &Options| json::decoder(options, &columns, &columns, Others::Passed).err().unwrap().to_string();
+    let error = |options: &Options| {
+        json::decoder(options, &columns, &columns, Others::Passed)
+            .err()
+            .unwrap()
+            .to_string()
+    };
     assert_eq!(
         error(&with("delimiter", ",")),
         "unknown option 'delimiter' of ENCODE JSON; known: timestamp.unit"

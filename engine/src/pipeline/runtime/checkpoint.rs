@@ -65,7 +65,10 @@ impl Runtime {
         }
         let epoch = self.shared.next_epoch();
         let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
-        let logged = self.shared.publication.logged(views.iter().copied(), self.logged_from());
+        let logged = self
+            .shared
+            .publication
+            .logged(views.iter().copied(), self.logged_from());
         let volatile = self.shared.sinks.lock();
         let wanted: BTreeSet<RelationId> = volatile.keys().copied().filter(|view| views.contains(view)).collect();
         drop(volatile);
@@ -106,7 +109,11 @@ impl Runtime {
         self.shared.commit(CommitJob {
             store: self.start.home.clone(),
             batch,
-            passed: if self.start.durable { passed } else { PassedRows::default() },
+            passed: if self.start.durable {
+                passed
+            } else {
+                PassedRows::default()
+            },
             now_us: self.clock_us(),
             pipeline: self.start.id,
             epoch,

@@ -28,7 +28,10 @@ impl Runtime {
         if self.shared.sinks.lock().keys().any(|view| views.contains(view)) {
             return Ok(());
         }
-        let logged = self.shared.publication.logged(views.iter().copied(), self.logged_from());
+        let logged = self
+            .shared
+            .publication
+            .logged(views.iter().copied(), self.logged_from());
         let epoch = self.shared.next_epoch();
         let written = self.dataflow.checkpoint(epoch, &logged, &BTreeSet::new())?;
         let mut batch = written.batch;
