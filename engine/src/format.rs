@@ -13,7 +13,7 @@ use crate::change::ChangeBatch;
 
 mod base64;
 pub mod bytes;
-pub(crate) mod calendar;
+pub mod calendar;
 pub(crate) mod column;
 pub mod csv;
 pub mod json;

@@ -60,6 +60,7 @@ pub(crate) mod scalars;
 pub(crate) mod session;
 mod similar;
 pub mod sorted;
+mod spelled;
 mod subquery;
 mod sums;
 mod templates;

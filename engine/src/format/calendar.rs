@@ -160,7 +160,10 @@ fn offset(text: &[u8]) -> Option<i64> {
 }
 
 /// Reads a DATE: days since the epoch.
-pub(crate) fn date(text: &[u8]) -> Result<i32, Why> {
+///
+/// # Errors
+/// Says what a date looks like.
+pub fn date(text: &[u8]) -> Result<i32, Why> {
     match leading_date(text) {
         Some((days, [])) => i32::try_from(days).map_err(|_| OUT_OF_RANGE),
         _ => Err(NO_DATE),
@@ -168,7 +171,10 @@ pub(crate) fn date(text: &[u8]) -> Result<i32, Why> {
 }
 
 /// Reads a TIME: microseconds since midnight.
-pub(crate) fn time(text: &[u8]) -> Result<i64, Why> {
+///
+/// # Errors
+/// Says what a time looks like.
+pub fn time(text: &[u8]) -> Result<i64, Why> {
     match leading_time(text) {
         Some((us, [])) if us < US_PER_DAY => Ok(us),
         _ => Err(NO_TIME),
@@ -177,7 +183,10 @@ pub(crate) fn time(text: &[u8]) -> Result<i64, Why> {
 
 /// Reads a TIMESTAMP: microseconds since the epoch, in UTC where an offset is given. The time may
 /// be left out (midnight), the date may not.
-pub(crate) fn timestamp(text: &[u8]) -> Result<i64, Why> {
+///
+/// # Errors
+/// Says what a timestamp looks like.
+pub fn timestamp(text: &[u8]) -> Result<i64, Why> {
     let (days, rest) = leading_date(text).ok_or(NO_TIMESTAMP)?;
     let (time_us, rest) = match rest {
         [] => (0, rest),

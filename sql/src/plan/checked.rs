@@ -22,6 +22,7 @@ mod bytes;
 mod casts;
 mod expr;
 mod function;
+mod moments;
 mod operation;
 mod quotients;
 

@@ -104,7 +104,10 @@ fn is_name(expr: &Expr) -> bool {
 fn text(expr: &Expr) -> String {
     let mut expr = expr.clone();
     let _ = walk(&mut expr, &mut LowerFunctions);
-    expr.to_string()
+    // The parser has written out how many digits a time has.
+    let text = expr.to_string();
+    text.replace("TIMESTAMP(6) WITH TIME ZONE", "TIMESTAMPTZ")
+        .replace("TIMESTAMP(6)", "TIMESTAMP")
 }
 
 struct LowerFunctions;

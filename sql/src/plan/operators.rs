@@ -155,11 +155,13 @@ fn number(value: i32) -> Expr {
     Expr::Value(ast::Value::Number(value.to_string(), false).into())
 }
 
-fn string(text: &str) -> Expr {
+/// A string constant.
+pub(super) fn string(text: &str) -> Expr {
     Expr::Value(ast::Value::SingleQuotedString(text.to_string()).into())
 }
 
-fn call(function: &str, args: Vec<Expr>) -> Expr {
+/// A call of a function.
+pub(super) fn call(function: &str, args: Vec<Expr>) -> Expr {
     let arg = |arg| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg));
     Expr::Function(ast::Function {
         name: ast::ObjectName::from(vec![ast::Ident::new(function)]),

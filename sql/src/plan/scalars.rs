@@ -28,9 +28,12 @@ mod floats;
 mod quantified;
 mod random_uuid;
 pub mod size;
+mod spans;
 mod templated;
+mod texts;
 
 use size::Growth;
+pub use spans::Scaled;
 
 /// Puts what is around functions in their place.
 pub fn register(state: &mut SessionState) -> Result<()> {
@@ -43,7 +46,8 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     }
     wrap(state, "round", Around::EvenFloats)?;
     wrap(state, "date_trunc", Around::Millis)?;
-    for own in templated::functions(state)?.into_iter().chain(quantified::functions()) {
+    let own = templated::functions(state)?.into_iter().chain(quantified::functions());
+    for own in own.chain(spans::functions()).chain(texts::functions()) {
         state.register_udf(own)?;
     }
     Ok(())

@@ -48,7 +48,7 @@ use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
     as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, json, multiset, named_windows, names,
-    now, numbers, one_group, percentiles, qualify, refuse, rounds, row_values, sums, unnest, using, window,
+    now, numbers, one_group, percentiles, qualify, refuse, rounds, row_values, spelled, sums, unnest, using, window,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -113,6 +113,9 @@ pub fn state() -> &'static SessionState {
             .build();
         state
             .register_expr_planner(Arc::new(json::Operators))
+            .expect("operators can be registered");
+        state
+            .register_expr_planner(Arc::new(scalars::Scaled))
             .expect("operators can be registered");
         let own = [
             window::functions(),
@@ -210,6 +213,7 @@ fn statement(query: &ast::Query, catalog: &Catalog) -> datafusion::common::Resul
     let mut query = query.clone();
     names::as_written(&mut query);
     numbers::typed(&mut query);
+    spelled::out(&mut query).map_err(|error| DataFusionError::External(Box::new(error)))?;
     unnest::numbered(&mut query);
     one_group::spelled_out(&mut query);
     hidden::renamed(&mut query);
@@ -351,6 +355,7 @@ pub fn scalar(expr: &ast::Expr, schema: &DFSchema, catalog: &Catalog) -> Result<
     let planner = SqlToRel::new_with_options(&provider, parser_options());
     let mut expr = expr.clone();
     numbers::typed(&mut expr);
+    spelled::out(&mut expr)?;
     operators::as_meant(&mut expr)?;
     planner
         .sql_to_expr(expr, schema, &mut PlannerContext::new())

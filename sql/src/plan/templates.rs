@@ -4,7 +4,7 @@
 //! A template is taken apart once ([`parse`]) into fields and the text between them; [`show`] writes a
 //! time by it, and [`read`] reads one.
 
-mod calendar;
+pub(super) mod calendar;
 pub mod read;
 pub mod show;
 

@@ -5,6 +5,7 @@
 //! - A float becomes a DECIMAL by the digits that it is sure to have (15, or 6 of a REAL), rounded.
 //! - A DECIMAL becomes the float that is nearest.
 //! - Text becomes BYTEA by PostgreSQL's spelling, `\x00ff` or with octal escapes ([`bytes`]).
+//! - Text becomes a date or time as in records ([`moments`]).
 //! - Text and floats become each other as PostgreSQL spells them, and a number that its type comes
 //!   only infinitely near is an error.
 
@@ -22,6 +23,7 @@ use weir_engine::format::uuid::{self, UUID};
 use weir_engine::{decimal, float};
 
 use super::bytes;
+use super::moments;
 use super::operation::is_float;
 use crate::plan::templates;
 use crate::plan::templates::show::{self, Kind};
@@ -35,7 +37,7 @@ pub(super) const STRICT: CastOptions<'static> = CastOptions {
 pub fn is_ours(from: &DataType, to: &DataType) -> bool {
     match from {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            is_float(to) || *to == DataType::Binary || *to == UUID
+            is_float(to) || moments::is_read(to) || *to == DataType::Binary || *to == UUID
         }
         DataType::FixedSizeBinary(16) => *to == DataType::Utf8,
         from if is_float(from) => {
@@ -68,6 +70,7 @@ pub fn converted(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError
         (DataType::FixedSizeBinary(_), _) => Ok(uuids_as_text(value)),
         (_, DataType::FixedSizeBinary(_)) => text_as_uuids(value, to),
         (_, DataType::Binary) => bytes::read(value),
+        (from, to) if from.is_string() && moments::is_read(to) => moments::read(value, to),
         (from, to) if from.is_floating() && to.is_decimal() => floats_as_decimals(value, to),
         (from, to) if from.is_floating() => whole(value, to),
         (DataType::Decimal128(_, scale), DataType::Float64) => decimals_as_floats(value, *scale),

@@ -54,6 +54,18 @@ fn clauses(text: &str) -> Option<String> {
             "a window function can't stand inside another, or in an aggregate: compute it in a query below".into(),
         );
     }
+    for before in ["Unsupported Value ", "Unsupported value "] {
+        if let Some(value) = text.strip_prefix(before) {
+            let kind = value.trim_matches('\'').split(['(', ' ']).next()?;
+            return Some(format!(
+                "there is no constant of this kind ({kind}); there are numbers, 'text', E'…', $$…$$, X'…', TRUE, FALSE and NULL"
+            ));
+        }
+    }
+    if let Some(node) = text.strip_prefix("Unsupported ast node in sqltorel: ") {
+        let name = node.split(['(', ' ', '{']).next()?;
+        return Some(format!("expressions of this kind ({name}) are not there"));
+    }
     if text.starts_with("Placeholder '") {
         return Some("a continuous query has no parameters: it is kept for everyone; write the value".to_string());
     }
