@@ -19,7 +19,7 @@
 //! - [`snapshot`], [`subscription`], [`delivery`], [`tables`], [`scan`]: who reads and writes;
 //!   [`errors`]: what was passed over
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -205,9 +205,14 @@ impl Engine {
     pub fn wait_for(&self, view: RelationId, commit: DmlCommit, patience: Duration) -> bool {
         let ready = |publication: &Publication| {
             let host = publication.host(view)?;
-            (host.attached && host.epoch > Epoch::ZERO && host.dml >= commit).then_some(())
+            (host.answers() && host.dml >= commit).then_some(())
         };
         self.shared.publication.wait(Instant::now() + patience, ready).is_some()
+    }
+
+    /// The views that are attached now, and the DML commit up to which tables are in each.
+    pub fn attached(&self) -> BTreeMap<RelationId, DmlCommit> {
+        self.shared.publication.attached()
     }
 
     /// The DML commit up to which tables are in a view as its pipeline's record has it. That may be

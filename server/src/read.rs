@@ -27,7 +27,7 @@ mod rows;
 mod wait;
 
 pub use rows::SnapshotRows;
-pub use wait::until_ready;
+pub use wait::{Moment, until_ready};
 
 /// Batches that may wait for a slow client.
 const WAITING_BATCHES: usize = 2;

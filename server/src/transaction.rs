@@ -6,10 +6,14 @@
 //! changed by others meanwhile. So nobody is held up by a transaction that is open, and what was
 //! checked when its statements ran holds when it commits.
 //!
+//! A view that had no answer yet at that moment is waited for, as by any query, and then the
+//! transaction moves on to the present: as if it had begun now, which nobody can tell, since all that
+//! it has read is as it was.
+//!
 //! Before its first change a transaction is nothing: drivers keep one open all the time where
 //! autocommit is off, and whoever only looks wants to see the present.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -18,11 +22,11 @@ use weir_engine::pipeline::{Pending, Snapshot};
 use weir_engine::relation::RelationId;
 use weir_sql::catalog::Definition;
 use weir_sql::dml::Dml;
+use weir_state::Epoch;
 
 use crate::answer::Answer;
 use crate::error::ErrorKind;
-use crate::instance::Known;
-use crate::read::SnapshotRows;
+use crate::read::{Moment, SnapshotRows};
 use crate::session::Context;
 use crate::{Error, Result};
 
@@ -30,10 +34,12 @@ use crate::{Error, Result};
 #[derive(Default)]
 pub struct Transaction {
     /// What was committed before its first change.
-    snapshot: Option<Snapshot>,
+    moment: Option<Moment>,
     changes: Pending,
     /// Tables that it has read or changed since.
     touched: BTreeSet<RelationId>,
+    /// Views that it has read since, as of which epoch.
+    seen: BTreeMap<RelationId, Epoch>,
     /// One of its changes has failed, so it can only be rolled back.
     failed: bool,
 }
@@ -60,7 +66,7 @@ pub fn commit(context: &Context) -> Result<Answer> {
             "one of the transaction's changes had failed, so it was rolled back: nothing was changed",
         ));
     }
-    let Some(snapshot) = &transaction.snapshot else {
+    let Some(moment) = &transaction.moment else {
         return Ok(Answer::done("COMMIT"));
     };
     let write = context.instance.engine().begin_write();
@@ -76,7 +82,7 @@ pub fn commit(context: &Context) -> Result<Answer> {
         let Some(table) = table.filter(|relation| matches!(relation.definition, Definition::Table(_))) else {
             return Err(rolled_back("a table of the transaction was dropped".to_string()));
         };
-        if write.last_change(*id) > snapshot.dml() {
+        if write.last_change(*id) > moment.snapshot.dml() {
             return Err(rolled_back(format!(
                 "another session has changed table '{}'",
                 table.name
@@ -109,7 +115,7 @@ const NONE: &str = "there was no transaction";
 /// Refuses a statement that can't be part of a transaction, while one has changed something.
 pub fn refuse_within(context: &Context, what: &str) -> Result<()> {
     match &*context.state.transaction.lock() {
-        Some(transaction) if transaction.snapshot.is_some() => Err(Error::invalid(format!(
+        Some(transaction) if transaction.moment.is_some() => Err(Error::invalid(format!(
             "{what} can't be part of a transaction, which takes SELECT, INSERT, UPDATE and DELETE: COMMIT or ROLLBACK \
              it first"
         ))),
@@ -118,19 +124,17 @@ pub fn refuse_within(context: &Context, what: &str) -> Result<()> {
 }
 
 /// What a query of `reads` sees in the session's transaction; `None` without one that has changed
-/// something.
+/// something. They have been waited for.
 pub fn snapshot(context: &Context, reads: &[RelationId]) -> Result<Option<Snapshot>> {
     let mut open = context.state.transaction.lock();
     let Some(transaction) = open.as_mut() else {
         return Ok(None);
     };
     transaction.check()?;
-    let Some(snapshot) = &transaction.snapshot else {
+    if transaction.moment.is_none() {
         return Ok(None);
-    };
-    let present = snapshot.with_pending(transaction.changes.clone());
-    transaction.touch(&context.instance.known(), reads);
-    Ok(Some(present))
+    }
+    transaction.read(context, reads).map(Some)
 }
 
 impl Transaction {
@@ -143,28 +147,55 @@ impl Transaction {
         }
     }
 
-    fn touch(&mut self, known: &Known, reads: &[RelationId]) {
-        let tables = reads.iter().filter(|id| {
-            let relation = known.catalog.by_id(**id);
-            relation.is_some_and(|relation| matches!(relation.definition, Definition::Table(_)))
-        });
-        self.touched.extend(tables);
+    /// The transaction's moment with its own changes on top, for reading `reads`.
+    fn read(&mut self, context: &Context, reads: &[RelationId]) -> Result<Snapshot> {
+        let other = match &self.moment {
+            None => Some(Moment::now(context)?),
+            Some(moment) => match moment.lacks(context, reads)? {
+                Some(view) => Some(self.later(context, &moment.snapshot, &view)?),
+                None => None,
+            },
+        };
+        let moment = other.or_else(|| self.moment.take());
+        let moment = self.moment.insert(moment.ok_or_else(|| Error::internal("a transaction without a moment"))?);
+        let known = context.instance.known();
+        for id in reads {
+            match known.catalog.by_id(*id).map(|relation| &relation.definition) {
+                Some(Definition::Table(_)) => _ = self.touched.insert(*id),
+                Some(Definition::MaterializedView(_)) => _ = self.seen.insert(*id, epoch_in(&moment.snapshot, *id)?),
+                _ => {}
+            }
+        }
+        Ok(moment.snapshot.with_pending(self.changes.clone()))
     }
 
-    /// Takes in what a statement changes; how many rows those are, and what is to be said besides.
+    /// The present, for a transaction that reads a view which has its answer only now; if all that it
+    /// has read since its first change is still as it was.
+    fn later(&self, context: &Context, from: &Snapshot, view: &str) -> Result<Moment> {
+        // Nobody changes a table while it is held.
+        let write = context.instance.engine().begin_write();
+        let present = Moment::now(context)?;
+        let mut same = self.touched.iter().all(|table| write.last_change(*table) <= from.dml());
+        for (seen, epoch) in &self.seen {
+            same &= epoch_in(&present.snapshot, *seen)? == *epoch;
+        }
+        match same {
+            true => Ok(present),
+            false => Err(Error::conflict(format!(
+                "view '{view}' had no answer yet when the transaction made its first change, and something else that \
+                 the transaction has read has changed since: ROLLBACK, and run it again"
+            ))),
+        }
+    }
+
+    /// Takes in what a statement changes; how many rows those are, and what is to be said besides. What
+    /// it reads has been waited for.
     pub fn change(&mut self, context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<(u64, Vec<String>)> {
         self.check()?;
         let table = plan.table();
-        let known = context.instance.known();
-        self.touch(&known, &plan.reads());
-        self.touched.insert(table.id);
-        let snapshot = match self.snapshot.take() {
-            Some(snapshot) => snapshot,
-            None => context.instance.engine().snapshot()?,
-        };
-        let rows = SnapshotRows::present(context, snapshot.with_pending(self.changes.clone()));
-        let rows = Arc::new(rows);
-        self.snapshot = Some(snapshot);
+        let mut reads = plan.reads();
+        reads.push(table.id);
+        let rows = Arc::new(SnapshotRows::present(context, self.read(context, &reads)?));
         match handle.block_on(plan.changes(rows.clone())) {
             Ok((changes, count)) => {
                 if !changes.is_empty() {
@@ -178,4 +209,9 @@ impl Transaction {
             }
         }
     }
+}
+
+/// The epoch that a view has in a snapshot; zero where it has none.
+fn epoch_in(snapshot: &Snapshot, view: RelationId) -> Result<Epoch> {
+    Ok(snapshot.pipeline_of(view)?.map_or(Epoch::ZERO, |record| record.epoch))
 }

@@ -82,6 +82,13 @@ pub struct Host {
     pub attached: bool,
 }
 
+impl Host {
+    /// Whether what the view holds is an answer that others may be shown.
+    pub fn answers(&self) -> bool {
+        self.attached && self.epoch > Epoch::ZERO
+    }
+}
+
 /// Who reads a changelog.
 struct Follower {
     /// The epoch that they have for good.
@@ -317,6 +324,13 @@ impl Publication {
         let state = self.state.lock();
         let hosts = views.filter_map(|view| Some((view, state.host(view)?))).collect();
         (hosts, state.dml)
+    }
+
+    /// The views that are attached and have an epoch, and the DML commit up to which tables are in each.
+    pub fn attached(&self) -> BTreeMap<RelationId, DmlCommit> {
+        let state = self.state.lock();
+        let host = |view: &RelationId| state.host(*view).filter(Host::answers).map(|host| (*view, host.dml));
+        state.hosts.keys().filter_map(host).collect()
     }
 
     /// Waits until `ready` gives something, at most until `deadline`. Whatever else `ready` looks

@@ -1,8 +1,12 @@
 //! Waiting before a read: for views that are catching up, and for the session's own writes.
+//!
+//! Whether a view answers is asked of a [`Moment`]: of the present, until it does, and of the one
+//! that a transaction reads from.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use weir_engine::pipeline::ViewState;
+use weir_engine::pipeline::{Snapshot, ViewState};
 use weir_engine::relation::RelationId;
 use weir_sql::catalog::Definition;
 use weir_state::DmlCommit;
@@ -20,8 +24,46 @@ const OUT_OF_REACH: Duration = Duration::from_secs(10);
 /// Asked while waiting: true if the client has gone.
 type Gone<'a> = &'a dyn Fn() -> bool;
 
+/// What is committed at one moment, and which views answered then.
+pub struct Moment {
+    /// What is committed.
+    pub snapshot: Snapshot,
+    /// The views that were attached, and the DML commit up to which tables were in each.
+    attached: BTreeMap<RelationId, DmlCommit>,
+}
+
+impl Moment {
+    /// The present.
+    pub fn now(context: &Context) -> Result<Moment> {
+        let engine = context.instance.engine();
+        // First, so that the snapshot holds no less than is said of it.
+        let attached = engine.attached();
+        Ok(Moment {
+            snapshot: engine.snapshot()?,
+            attached,
+        })
+    }
+
+    /// The first of `reads` that had no answer yet at this moment, or lacked what the session had
+    /// written, and may have it by now: its name. A view that is stopped is read as it is.
+    pub fn lacks(&self, context: &Context, reads: &[RelationId]) -> Result<Option<String>> {
+        let known = context.instance.known();
+        if !context.state.settings.lock().wait {
+            return Ok(None);
+        }
+        for id in reads {
+            let view = View::new(context, &known, *id);
+            let runs = view.state().is_some() && view.stopped().is_none();
+            if runs && !view.answers(self, &mut CatchUp::default())? {
+                return Ok(Some(view.name));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// Waits until the views among `reads` can be read. A stopped view is not waited for: it is read
-/// at its last epoch, with a notice, unless it lacks what the session itself wrote.
+/// at its last epoch, with a notice.
 pub fn until_ready(context: &Context, reads: &[RelationId], gone: Gone<'_>) -> Result<Vec<String>> {
     let known = context.instance.known();
     let wait = context.state.settings.lock().wait;
@@ -182,11 +224,11 @@ impl<'a> View<'a> {
         // Not a relation that a pipeline keeps: nothing to wait for.
         while self.state().is_some() {
             if let Some(stopped) = self.stopped() {
-                return self.stopped_read(&stopped, "RESUME it, or ").map(Some);
+                return self.stopped_read(&stopped).map(Some);
             }
             let engine = self.context.instance.engine();
             if engine.wait_for(self.id, self.written, LOOK) {
-                if catch_up.is_done(&engine.snapshot()?, self.known, self.id)? {
+                if self.answers(&Moment::now(self.context)?, &mut catch_up)? {
                     break;
                 }
                 std::thread::sleep(LOOK / 10);
@@ -194,7 +236,7 @@ impl<'a> View<'a> {
             leave_if(self.context, gone)?;
             if let Some(trouble) = self.trouble() {
                 if trouble_since.get_or_insert_with(Instant::now).elapsed() >= OUT_OF_REACH {
-                    return self.stopped_read(&format!("waits ({trouble})"), "").map(Some);
+                    return self.stopped_read(&format!("waits ({trouble})")).map(Some);
                 }
                 waiting.tell(format!("view '{}': {trouble}", self.name));
             } else {
@@ -225,20 +267,25 @@ impl<'a> View<'a> {
         format!("view '{}': {behind} records behind", self.name)
     }
 
-    /// A view that stands still can be read, but never in place of what this session wrote.
-    fn stopped_read(&self, stopped: &str, remedy: &str) -> Result<String> {
+    /// Whether the view has its first answer at a moment, and what the session had written.
+    fn answers(&self, moment: &Moment, catch_up: &mut CatchUp) -> Result<bool> {
+        match moment.attached.get(&self.id) {
+            Some(holds) if *holds >= self.written => catch_up.is_done(&moment.snapshot, self.known, self.id),
+            _ => Ok(false),
+        }
+    }
+
+    /// What is said of a view that stands still, and is read as it is.
+    fn stopped_read(&self, stopped: &str) -> Result<String> {
         let engine = self.context.instance.engine();
         let record = engine.snapshot()?.pipeline_of(self.id)?;
         let holds = record.map_or(DmlCommit::ZERO, |record| engine.dml_in(self.id, &record));
-        if holds < self.written {
-            return Err(Error::unavailable(format!(
-                "view '{}' {stopped}, and does not hold what this session has written; {remedy}SET wait = 'off' to \
-                 read it as of its last epoch",
-                self.name
-            )));
-        }
+        let lacking = match holds < self.written {
+            true => ", which lacks what this session has written",
+            false => "",
+        };
         Ok(format!(
-            "view '{}' {stopped}: its rows are those of its last epoch",
+            "view '{}' {stopped}: its rows are those of its last epoch{lacking}",
             self.name
         ))
     }
