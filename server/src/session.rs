@@ -139,6 +139,11 @@ impl Session {
         self.state.waiting.lock().clone()
     }
 
+    /// Whether a transaction is open.
+    pub fn in_transaction(&self) -> bool {
+        self.state.transaction.lock().is_some()
+    }
+
     /// The statement under the present catalog.
     async fn fresh(&self, prepared: &Prepared) -> Result<Prepared> {
         let known = self.instance.known();

@@ -67,6 +67,24 @@ pub(crate) fn count_statements(text: &str) -> Result<usize> {
 }
 
 fn statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement> {
+    let statement = any_statement(source, tokens)?;
+    let takes_parameters = match &statement {
+        Statement::Query(query) => query.emit.is_none(),
+        Statement::Dml(_) | Statement::Explain(_) => true,
+        _ => false,
+    };
+    let parameter = tokens.iter().find(|token| matches!(token.token, Token::Placeholder(_)));
+    match parameter {
+        Some(parameter) if !takes_parameters => Err(error_at(
+            "parameters stand in SELECT, INSERT, UPDATE and DELETE; what is kept or keeps running has none: write the \
+             value itself",
+            parameter,
+        )),
+        _ => Ok(statement),
+    }
+}
+
+fn any_statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement> {
     let mut cursor = Cursor::new(source, tokens, None);
     let Some(first) = tokens.first() else {
         return Err(Error::new("there is no statement"));

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::datasource::provider_as_source;
@@ -24,7 +26,7 @@ use weir_engine::relation::RelationId;
 use crate::catalog::{Catalog, Relation};
 use crate::opaque::Opaque;
 use crate::plan::session::{self, RelationSource};
-use crate::plan::{errors, guarded, names, using};
+use crate::plan::{checked, errors, guarded, names, parameters, using};
 use crate::statement::Query;
 use crate::{Error, Result};
 
@@ -78,7 +80,15 @@ pub fn plan(query: &Query, catalog: &Catalog) -> Result<ReadPlan> {
     let mut ast = query.ast.clone();
     using::spelled_out(&mut ast, catalog)?;
     let (ast, repeated) = names::unique(&ast);
-    ReadPlan::new(session::read_plan(&ast, catalog)?, repeated)
+    let plan = parameters::shown_as_text(session::read_plan(&ast, catalog)?).map_err(error)?;
+    ReadPlan::new(plan, repeated)
+}
+
+/// A column's values as another type, converted as CAST does it; `None` where there is no such cast.
+pub fn column_as(values: &ArrayRef, to: &DataType) -> Option<std::result::Result<ArrayRef, ArrowError>> {
+    let from = values.data_type();
+    let there_is = checked::is_ours(from, to) || can_cast_types(from, to);
+    there_is.then(|| checked::column_as(values, to))
 }
 
 /// A planner's or a running query's error in the dialect's words.

@@ -103,6 +103,49 @@ def prepared(connection):
         assert schema.names == ["id", "name"], schema
 
 
+def typed(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT ?", ("word",))
+        assert cursor.fetchall() == [("word",)]
+        cursor.execute("SELECT CAST(? AS TEXT[]) AS words", (["a", None],))
+        assert cursor.fetchall() == [(["a", None],)]
+        cursor.execute("SELECT id FROM people WHERE name = ANY(?) ORDER BY id", (["Bo", "Ada", "Cy"],))
+        assert cursor.fetchall() == [(1,), (2,)]
+        cursor.execute("CREATE TABLE tokens (id UUID PRIMARY KEY, word TEXT)")
+        uuid = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
+        cursor.execute("INSERT INTO tokens VALUES (?, 'x')", (uuid,))
+        cursor.execute("SELECT word FROM tokens WHERE id = ?", (uuid.upper(),))
+        assert cursor.fetchall() == [("x",)]
+        expect_error(cursor, flightsql.Error, ["$1", "UUID"], "SELECT word FROM tokens WHERE id = ?", ("x",))
+        expect_error(cursor, flightsql.Error, ["parameters stand in SELECT"], "CREATE VIEW w AS SELECT ? AS a", ("x",))
+        # Again, since the schema of another answer must not stick.
+        cursor.execute("SELECT ?", ("other",))
+        assert cursor.fetchall() == [("other",)]
+
+
+def conflicts(address):
+    with flightsql.connect(address) as one, flightsql.connect(address, autocommit=True) as two:
+        with one.cursor() as cursor, two.cursor() as other:
+            other.execute("CREATE TABLE stock (id BIGINT PRIMARY KEY, n BIGINT)")
+            other.execute("INSERT INTO stock VALUES (1, 0)")
+            for roll_back in [True, False]:
+                cursor.execute("UPDATE stock SET n = n + 1")
+                other.execute("UPDATE stock SET n = n + 10")
+                try:
+                    one.commit()
+                except flightsql.Error as error:
+                    assert "run it again" in str(error), error
+                else:
+                    raise AssertionError("two have changed a row")
+                if roll_back:
+                    one.rollback()
+                # The transaction is over, and the connection goes on.
+                cursor.execute("UPDATE stock SET n = n + 1")
+                one.commit()
+            cursor.execute("SELECT n FROM stock")
+            assert cursor.fetchall() == [(22,)]
+
+
 def views(connection):
     with connection.cursor() as cursor:
         cursor.execute("CREATE MATERIALIZED VIEW sums AS SELECT active, count(*) AS n FROM people GROUP BY active")
@@ -134,8 +177,10 @@ with flightsql.connect(sys.argv[1], autocommit=True) as connection:
     many(connection)
     arrow(connection)
     prepared(connection)
+    typed(connection)
     views(connection)
     errors(connection)
+conflicts(sys.argv[1])
 # Name and password may be given; there is nothing yet that they would open.
 with flightsql.connect(sys.argv[1], db_kwargs={"username": "ada", "password": "x"}, autocommit=True) as connection:
     with connection.cursor() as cursor:

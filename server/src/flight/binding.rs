@@ -1,12 +1,14 @@
 //! Parameters that a client binds: Arrow rows, made the types that the statement expects.
 //!
 //! A driver sends what its language has, a Python integer as BIGINT for example. A value is cast to
-//! its parameter's type where nothing of it gets lost, and refused otherwise.
+//! its parameter's type where nothing of it gets lost, and refused otherwise. Text is read as the SQL of
+//! a CAST reads it.
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
 use arrow::datatypes::{DataType, Field};
+use arrow::error::ArrowError;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::server::PeekableFlightDataStream;
@@ -15,6 +17,7 @@ use futures::TryStreamExt;
 use futures::future::ready;
 use tonic::Status;
 use weir_engine::format::sql_type;
+use weir_sql::read::column_as;
 
 use super::metadata::internal;
 
@@ -80,20 +83,28 @@ fn cast(column: &ArrayRef, to: &DataType, number: usize, before: usize) -> Resul
     if from == to {
         return Ok(column.clone());
     }
-    if !can_cast_types(from, to) {
-        return Err(Status::invalid_argument(format!(
-            "parameter ${number} is {}, and {} was bound",
-            sql_type(to),
-            sql_type(from)
-        )));
-    }
     let name = sql_type(to);
-    let cast = cast_with_options(column, to, &STRICT)
-        .map_err(|error| Status::invalid_argument(format!("parameter ${number} is {name}: {error}")))?;
+    let refused = || {
+        let bound = sql_type(from);
+        Status::invalid_argument(format!("parameter ${number} is {name}, and {bound} was bound"))
+    };
+    if from.is_nested() != to.is_nested() {
+        return Err(refused());
+    }
+    let failed = |error: ArrowError| {
+        let why = weir_sql::read::error(error.into()).message;
+        Status::invalid_argument(format!("parameter ${number} is {name}: {why}"))
+    };
+    if from.is_string() {
+        return column_as(column, to).ok_or_else(refused)?.map_err(failed);
+    }
+    if !can_cast_types(from, to) {
+        return Err(refused());
+    }
+    let cast = cast_with_options(column, to, &STRICT).map_err(failed)?;
     if loses(from, to) {
         let back = cast_with_options(&cast, from, &STRICT).map_err(internal)?;
-        let same: BooleanArray = not_distinct(column, &back).map_err(internal)?;
-        if let Some(row) = same.iter().position(|same| same != Some(true)) {
+        if let Some(row) = first_other(column, &back)? {
             let value = ScalarValue::try_from_array(column, row).map_err(internal)?;
             return Err(Status::invalid_argument(format!(
                 "parameter ${number} is {name}, and {value} in row {} does not fit",
@@ -104,10 +115,21 @@ fn cast(column: &ArrayRef, to: &DataType, number: usize, before: usize) -> Resul
     Ok(cast)
 }
 
+/// The first row in which two columns of a type differ.
+fn first_other(one: &ArrayRef, other: &ArrayRef) -> Result<Option<usize>, Status> {
+    if one.data_type().is_nested() {
+        let differs = |row: &usize| one.slice(*row, 1) != other.slice(*row, 1);
+        return Ok((0..one.len()).find(differs));
+    }
+    let same: BooleanArray = not_distinct(one, other).map_err(internal)?;
+    Ok(same.iter().position(|same| same != Some(true)))
+}
+
 /// Whether a cast between these types may succeed and yet change a value: it is then tried backwards.
 fn loses(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (DataType::Timestamp(_, from), DataType::Timestamp(_, to)) => from == to,
+        (DataType::List(from), DataType::List(to)) => loses(from.data_type(), to.data_type()),
         _ => from.is_numeric() && to.is_numeric() && !(from.is_floating() && to.is_floating()),
     }
 }
@@ -116,8 +138,8 @@ fn loses(from: &DataType, to: &DataType) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
-    use arrow::datatypes::TimeUnit;
+    use arrow::array::{Float64Array, Int64Array, ListArray, StringArray, TimestampNanosecondArray};
+    use arrow::datatypes::{Float64Type, TimeUnit};
 
     use super::*;
 
@@ -145,6 +167,33 @@ mod tests {
             bind(price, DataType::Decimal128(10, 2)).unwrap(),
             [ScalarValue::Decimal128(Some(110), 10, 2)]
         );
+    }
+
+    #[test]
+    fn text_is_read_as_a_cast_reads_it() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["{A0EEBC999C0B4EF8BB6D6BB9BD380A11}"]));
+        let [ScalarValue::FixedSizeBinary(16, Some(uuid))] = &bind(text, DataType::FixedSizeBinary(16)).unwrap()[..] else {
+            panic!("no uuid");
+        };
+        assert_eq!(uuid[..4], [0xa0, 0xee, 0xbc, 0x99]);
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["\\x00ff"]));
+        let bytes = ScalarValue::Binary(Some(vec![0, 255]));
+        assert_eq!(bind(text, DataType::Binary).unwrap(), [bytes]);
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["a0eebc99"]));
+        let message = bind(text, DataType::FixedSizeBinary(16)).unwrap_err();
+        assert!(message.starts_with("parameter $1 is UUID: 'a0eebc99' is no UUID"), "{message}");
+    }
+
+    #[test]
+    fn lists_are_bound_and_lose_nothing() {
+        let list = |values: Vec<Option<f64>>| -> ArrayRef {
+            Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([Some(values), None]))
+        };
+        let wanted = DataType::List(Arc::new(Field::new_list_field(DataType::Int64, true)));
+        let bound = bind(list(vec![Some(1.0), None]), wanted.clone()).unwrap();
+        assert_eq!((bound.len(), bound[0].data_type()), (2, wanted.clone()));
+        let message = bind(list(vec![Some(1.5)]), wanted).unwrap_err();
+        assert!(message.starts_with("parameter $1 is BIGINT[], and [1.5] in row 1"), "{message}");
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl FlightSqlService for SqlService {
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
         let connection = self.connection(&request)?;
-        transactions::check(&connection, &command.transaction_id)?;
+        transactions::join(&connection, &command.transaction_id).await?;
         let prepared = statements::prepare(&connection, command.query).await?;
         let info = statements::info(&connection, prepared, &[]).await?;
         Ok(Response::new(info.with_descriptor(request.into_inner())))
@@ -208,7 +208,7 @@ impl FlightSqlService for SqlService {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let connection = self.connection(&request)?;
-        transactions::check(&connection, &command.transaction_id)?;
+        transactions::join(&connection, &command.transaction_id).await?;
         let prepared = statements::prepare(&connection, command.query).await?;
         update(&connection, &prepared, &[]).await
     }
@@ -251,7 +251,7 @@ impl FlightSqlService for SqlService {
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let connection = self.connection(&request)?;
-        transactions::check(&connection, &command.transaction_id)?;
+        transactions::join(&connection, &command.transaction_id).await?;
         let prepared = statements::prepare(&connection, command.query).await?;
         let dataset_schema = dataset_schema(&prepared)
             .map(|schema| ipc_schema(&schema))

@@ -20,6 +20,7 @@ use futures::{StreamExt, TryStreamExt};
 use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use weir_engine::format::sql_type;
 
 use super::connection::Connections;
 use super::{KIND_METADATA, NOTICES_METADATA, ROWS_METADATA, TAG_METADATA};
@@ -279,6 +280,71 @@ async fn a_transaction_is_begun_and_ended_by_calls() {
     client.execute_update(insert(3), Some(second.clone())).await.unwrap();
     client.end_transaction(second, EndTransaction::Rollback).await.unwrap();
     assert_eq!(number(&mut client, count).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_fails_leaves_the_connection_good() {
+    let server = Server::start();
+    let (mut client, mut other) = (server.client().await, server.client().await);
+    info(&mut client, "CREATE TABLE t (id BIGINT PRIMARY KEY)").await;
+    let insert = |id: i64| format!("INSERT INTO t VALUES ({id})");
+    // As drivers go on: one begins a new transaction, one rolls back, one runs its next statement.
+    for (round, id) in [(0, 10), (1, 20), (2, 30)] {
+        let transaction = client.begin_transaction().await.unwrap();
+        client.execute_update(insert(id), Some(transaction.clone())).await.unwrap();
+        other.execute_update(insert(id + 1), None).await.unwrap();
+        let failed = client.end_transaction(transaction.clone(), EndTransaction::Commit).await;
+        let failed = failed.err().map(tonic_status).unwrap();
+        assert_eq!(failed.code(), Code::FailedPrecondition);
+        assert!(failed.message().contains("run it again"), "{failed}");
+        let transaction = match round {
+            0 => client.begin_transaction().await.unwrap(),
+            1 => {
+                client.end_transaction(transaction, EndTransaction::Rollback).await.unwrap();
+                client.begin_transaction().await.unwrap()
+            }
+            _ => transaction,
+        };
+        client.execute_update(insert(id), Some(transaction.clone())).await.unwrap();
+        client.end_transaction(transaction, EndTransaction::Commit).await.unwrap();
+    }
+    assert_eq!(number(&mut other, "SELECT sum(id) AS s FROM t").await, 2 * 60 + 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_have_the_types_that_their_places_tell() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    info(&mut client, "CREATE TABLE t (code TEXT PRIMARY KEY, id UUID)").await;
+    for (sql, types, columns) in [
+        ("SELECT $1", "TEXT", "TEXT"),
+        ("SELECT $1 AS a UNION ALL SELECT $2", "TEXT, TEXT", "TEXT"),
+        ("SELECT * FROM (VALUES ($1, 1)) AS v (a, b)", "TEXT", "TEXT, BIGINT"),
+        ("SELECT CAST($1 AS TEXT[]) AS a", "TEXT[]", "TEXT[]"),
+        ("SELECT $1::DATE AS a", "DATE", "DATE"),
+        ("SELECT id FROM t WHERE code = ANY ($1)", "TEXT[]", "UUID"),
+        ("SELECT id FROM t WHERE id <> ALL ($1) AND $2 = ANY (ARRAY[1, 2])", "UUID[], BIGINT", "UUID"),
+        ("SELECT code FROM t WHERE id = $1", "UUID", "TEXT"),
+        ("INSERT INTO t VALUES (CAST($1 AS TEXT), $2)", "TEXT, UUID", ""),
+    ] {
+        let prepared = client.prepare(sql.to_string(), None).await.unwrap();
+        let names = |schema: &Schema| {
+            let fields = schema.fields().iter().map(|field| sql_type(field.data_type()));
+            fields.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(names(prepared.parameter_schema().unwrap()), types, "{sql}");
+        assert_eq!(names(prepared.dataset_schema().unwrap()), columns, "{sql}");
+    }
+    for sql in [
+        "CREATE MATERIALIZED VIEW v AS SELECT code FROM t WHERE code = $1",
+        "CREATE TABLE u (a TEXT DEFAULT $1)",
+        "SELECT code FROM t WHERE code = ? EMIT CHANGES",
+    ] {
+        let refused = client.prepare(sql.to_string(), None).await.err().map(tonic_status).unwrap();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().starts_with("parameters stand in SELECT, INSERT,"), "{refused}");
+        assert!(refused.message().ends_with('^'), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

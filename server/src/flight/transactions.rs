@@ -2,6 +2,10 @@
 //!
 //! A connection is a session, and a session has one transaction at a time: BEGIN and COMMIT as
 //! statements are the same as these calls.
+//!
+//! A driver takes an id for the transaction's until a COMMIT or ROLLBACK of it succeeds. A COMMIT that
+//! fails ends the transaction all the same. So the id stays good, for the next one: it begins with the
+//! next statement, and a ROLLBACK before that has nothing to do.
 
 use arrow_flight::sql::EndTransaction;
 use bytes::Bytes;
@@ -26,16 +30,26 @@ pub async fn end(connection: &Connection, id: &Bytes, action: i32) -> Result<(),
         Ok(EndTransaction::Rollback) => "ROLLBACK",
         _ => return Err(Status::invalid_argument("a transaction ends by a commit or a rollback")),
     };
-    check(connection, &Some(id.clone()))?;
+    known(connection, id)?;
+    connection.session.run(statement).await.map_err(status)?;
     *connection.transaction.lock() = None;
-    connection.session.run(statement).await.map(drop).map_err(status)
+    Ok(())
 }
 
-/// Refuses a statement of a transaction that isn't the connection's.
-pub fn check(connection: &Connection, id: &Option<Bytes>) -> Result<(), Status> {
+/// Has a statement be part of the transaction of this id, if it names one.
+pub async fn join(connection: &Connection, id: &Option<Bytes>) -> Result<(), Status> {
     let Some(id) = id.as_ref().filter(|id| !id.is_empty()) else {
         return Ok(());
     };
+    known(connection, id)?;
+    if !connection.session.in_transaction() {
+        connection.session.run("BEGIN").await.map_err(status)?;
+    }
+    Ok(())
+}
+
+/// Refuses the id of a transaction that isn't the connection's.
+fn known(connection: &Connection, id: &Bytes) -> Result<(), Status> {
     if connection.transaction.lock().as_ref() == Some(id) {
         return Ok(());
     }

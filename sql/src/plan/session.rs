@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DataFusionError, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::FunctionRegistry;
@@ -48,7 +48,8 @@ use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
     as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, json, multiset, named_windows, names,
-    now, numbers, one_group, percentiles, qualify, refuse, rounds, row_values, spelled, sums, unnest, using, window,
+    now, numbers, one_group, parameters, percentiles, qualify, refuse, rounds, row_values, spelled, sums, unnest, using,
+    window,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -359,6 +360,8 @@ pub fn scalar(expr: &ast::Expr, schema: &DFSchema, catalog: &Catalog) -> Result<
     operators::as_meant(&mut expr)?;
     planner
         .sql_to_expr(expr, schema, &mut PlannerContext::new())
+        .and_then(|expr| expr.transform_up(|expr| parameters::told_in(expr, schema)))
+        .map(|done| done.data)
         .map_err(errors::translate)
 }
 
@@ -441,6 +444,7 @@ fn raw_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
         .and_then(|statement| provider.plan(statement))
         .and_then(rounds::may_be_null)
         .and_then(unnest::beside_rows)
+        .and_then(parameters::told)
         .map_err(errors::translate)
         .map_err(|error| errors::placed(error, query))?;
     refuse::misplaced(&plan)?;
