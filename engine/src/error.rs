@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::format::sql_words;
+
 /// Shorthand for results of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -138,12 +140,12 @@ impl From<weir_state::Error> for Error {
 
 impl From<arrow::error::ArrowError> for Error {
     fn from(error: arrow::error::ArrowError) -> Self {
-        Error::Data(error.to_string())
+        Error::Data(sql_words(&error.to_string()))
     }
 }
 
 impl From<datafusion::error::DataFusionError> for Error {
     fn from(error: datafusion::error::DataFusionError) -> Self {
-        Error::Data(error.strip_backtrace())
+        Error::Data(sql_words(&error.strip_backtrace()))
     }
 }

@@ -24,9 +24,17 @@ mod samples;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod types;
 pub mod uuid;
 
-pub use column::sql_type;
+pub use types::{sql_type, sql_words};
+
+/// Microseconds since the epoch as PostgreSQL writes a TIMESTAMP, or a TIMESTAMPTZ in UTC.
+pub fn sql_timestamp(us: i64, is_moment: bool) -> String {
+    let mut text = Vec::with_capacity(32);
+    calendar::push_sql_timestamp(&mut text, us, is_moment);
+    text.into_iter().map(char::from).collect()
+}
 
 /// How an encoding reads or writes one side (key or value) of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,19 @@
 
 /// The candidate nearest to `word`, if one is near: a third of the letters may differ.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1);
+    nearest_within((word.chars().count() / 3).max(1), word, candidates)
+}
+
+/// The same of a function's name. There are so many short ones that one is near to any word: a quarter of
+/// the letters may differ, and of less than five none.
+pub fn nearest_function<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    match word.chars().count() {
+        0..=4 => None,
+        letters => nearest_within(letters / 4, word, candidates),
+    }
+}
+
+fn nearest_within<'a>(limit: usize, word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distances = candidates.into_iter().map(|other| (distance(word, other), other));
     let near = distances.filter(|(distance, _)| *distance <= limit).min();
     near.map(|(_, other)| other)
@@ -71,6 +83,21 @@ mod tests {
             assert_eq!(nearest(word, names), meant, "{word}");
         }
         assert_eq!(distance("Ärger", "Arger"), 1);
+    }
+
+    #[test]
+    fn a_function_is_meant_if_little_differs() {
+        let names = ["ln", "mod", "rank", "date_part", "upper"];
+        for (word, meant) in [
+            ("len", None),
+            ("mode", None),
+            ("rand", None),
+            ("datepart", Some("date_part")),
+            ("uper", None),
+            ("uppers", Some("upper")),
+        ] {
+            assert_eq!(nearest_function(word, names), meant, "{word}");
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ use arrow::array::{Array, ArrayRef};
 use arrow::compute;
 use arrow::datatypes::{DataType, Schema};
 
+use crate::format::sql_type;
 use crate::{Error, Result};
 
 mod bytes;
@@ -515,8 +516,8 @@ impl Rows {
 
 fn unsupported(data_type: &DataType) -> Error {
     Error::Config(format!(
-        "a value of type {data_type} can't be kept in state; cast it to a number, text, bytes, \
-         time, list, map or struct"
+        "a value of type {} can't be kept in state; cast it to a number, text, bytes, time, list, map or struct",
+        sql_type(data_type)
     ))
 }
 

@@ -119,7 +119,7 @@ fn kind(options: &BTreeMap<String, String>, declared: &SchemaRef) -> Result<Kind
 }
 
 fn sql(field: &arrow::datatypes::Field) -> String {
-    crate::format::column::sql_type(field.data_type())
+    crate::format::sql_type(field.data_type())
 }
 
 /// All tables with their columns, for errors.

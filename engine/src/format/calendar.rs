@@ -320,6 +320,16 @@ pub(crate) fn push_timestamp(out: &mut Vec<u8>, us: i64) {
     out.push(b'Z');
 }
 
+/// Writes a TIMESTAMP, or a TIMESTAMPTZ in UTC, as PostgreSQL does: `2024-01-01 12:30:00.5+00`.
+pub(crate) fn push_sql_timestamp(out: &mut Vec<u8>, us: i64, is_moment: bool) {
+    push_date(out, us.div_euclid(US_PER_DAY));
+    out.push(b' ');
+    push_time(out, us.rem_euclid(US_PER_DAY));
+    if is_moment {
+        out.extend_from_slice(b"+00");
+    }
+}
+
 /// Writes an INTERVAL as an ISO 8601 duration; `PT0S` for none.
 pub(crate) fn push_interval(out: &mut Vec<u8>, interval: IntervalMonthDayNano) {
     let (months, days, ns) = (

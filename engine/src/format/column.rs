@@ -21,6 +21,7 @@ use arrow::datatypes::{
 use super::json::keys::Keys;
 use super::number::{self, Excess, NOT_A_NUMBER, OUT_OF_RANGE, Why};
 use super::options::EpochUnit;
+use super::types::sql_type;
 use super::{base64, calendar, uuid};
 use crate::{Error, Result};
 
@@ -461,49 +462,4 @@ fn take<T>(values: &mut Vec<T>) -> Vec<T> {
 
 fn primitive<T: ArrowPrimitiveType>(values: &mut Vec<T::Native>, nulls: Option<NullBuffer>) -> ArrayRef {
     Arc::new(PrimitiveArray::<T>::new(take(values).into(), nulls))
-}
-
-/// A type as SQL spells it, for people to read.
-pub fn sql_type(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Int8 => "TINYINT".to_owned(),
-        DataType::Int16 => "SMALLINT".to_owned(),
-        DataType::Int32 => "INT".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::UInt8 => "TINYINT UNSIGNED".to_owned(),
-        DataType::UInt16 => "SMALLINT UNSIGNED".to_owned(),
-        DataType::UInt32 => "INT UNSIGNED".to_owned(),
-        DataType::UInt64 => "BIGINT UNSIGNED".to_owned(),
-        DataType::Float32 => "REAL".to_owned(),
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision},{scale})"),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "TEXT".to_owned(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BYTEA".to_owned(),
-        DataType::FixedSizeBinary(16) => "UUID".to_owned(),
-        DataType::Date32 => "DATE".to_owned(),
-        DataType::Time64(_) | DataType::Time32(_) => "TIME".to_owned(),
-        DataType::Timestamp(_, None) => "TIMESTAMP".to_owned(),
-        DataType::Timestamp(_, Some(_)) => "TIMESTAMPTZ".to_owned(),
-        DataType::Interval(_) => "INTERVAL".to_owned(),
-        DataType::List(item) => format!("{}[]", sql_type(item.data_type())),
-        DataType::Struct(fields) => {
-            let fields: Vec<_> = fields
-                .iter()
-                .map(|f| format!("{} {}", f.name(), sql_type(f.data_type())))
-                .collect();
-            format!("STRUCT({})", fields.join(", "))
-        }
-        DataType::Map(entry, _) => match entry.data_type() {
-            DataType::Struct(pair) if pair.len() == 2 => {
-                format!(
-                    "MAP({}, {})",
-                    sql_type(pair[0].data_type()),
-                    sql_type(pair[1].data_type())
-                )
-            }
-            _ => "MAP".to_owned(),
-        },
-        other => other.to_string().to_uppercase(),
-    }
 }

@@ -263,7 +263,7 @@ impl Encoder for CsvEncoder {
                     out.extend_from_slice(self.style.null.as_bytes());
                 } else {
                     let start = out.len();
-                    cells.push_text(row, out);
+                    cells.push_sql(row, out);
                     self.quote(out, start);
                 }
             }

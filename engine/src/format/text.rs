@@ -45,7 +45,7 @@ pub(super) fn one_column(encode: &str, schema: &SchemaRef, wanted: Option<(&Data
         fields => {
             let have: Vec<_> = fields
                 .iter()
-                .map(|f| format!("{} {}", f.name(), super::column::sql_type(f.data_type())))
+                .map(|f| format!("{} {}", f.name(), super::sql_type(f.data_type())))
                 .collect();
             Err(Error::Config(format!(
                 "ENCODE {encode} is for exactly one {kind}column (the whole record), not for ({}); \

@@ -10,17 +10,18 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, RecordBatch, UInt32Array};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::change::ChangeBatch;
 use crate::error::BadRecord;
+use crate::format::sql_timestamp;
 use crate::row::RowCodec;
 use crate::{Error, Result};
 
-/// Hidden columns begin so.
-const HIDDEN: &str = "weir_";
+/// Hidden columns begin so: ours, and those that DataFusion makes.
+const HIDDEN: [&str; 2] = ["weir_", "__"];
 /// Characters of one value that are shown.
 const VALUE_CHARS: usize = 200;
 
@@ -125,7 +126,7 @@ impl Fault {
 pub fn in_words(rows: &RecordBatch, row: usize) -> String {
     let schema = rows.schema();
     let columns = schema.fields().iter().zip(rows.columns());
-    let shown = columns.filter(|(field, _)| !field.name().starts_with(HIDDEN));
+    let shown = columns.filter(|(field, _)| !HIDDEN.iter().any(|begin| field.name().starts_with(begin)));
     let values = shown.map(|(field, column)| format!("{} = {}", field.name(), value_in_words(column, row)));
     let mut text = values.collect::<Vec<_>>().join(", ");
     if text.len() > BadRecord::MAX_BYTES {
@@ -136,10 +137,11 @@ pub fn in_words(rows: &RecordBatch, row: usize) -> String {
 }
 
 fn value_in_words(column: &dyn Array, row: usize) -> String {
-    let options = FormatOptions::new()
-        .with_null("NULL")
-        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
-        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f%:z"));
+    if let (DataType::Timestamp(TimeUnit::Microsecond, zone), true) = (column.data_type(), column.is_valid(row)) {
+        let us = column.as_primitive::<TimestampMicrosecondType>().value(row);
+        return sql_timestamp(us, zone.is_some());
+    }
+    let options = FormatOptions::new().with_null("NULL");
     let value = ArrayFormatter::try_new(column, &options).and_then(|formatter| formatter.value(row).try_to_string());
     let Ok(value) = value else {
         return "?".to_string();
@@ -219,7 +221,7 @@ impl Sums {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
     use arrow::datatypes::Int64Type;
 
     use super::*;
@@ -312,7 +314,7 @@ mod tests {
         let rows = RecordBatch::try_from_iter(columns).unwrap();
         assert_eq!(
             in_words(&rows, 1),
-            "id = 7, name = 'it's', at = 1970-01-01 00:00:01.500, long = 'üüü'"
+            "id = 7, name = 'it's', at = 1970-01-01 00:00:01.5, long = 'üüü'"
         );
         let first = in_words(&rows, 0);
         assert!(

@@ -18,6 +18,7 @@ use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
 use crate::change::{ChangeBatch, record_batch};
 use crate::float;
+use crate::format::sql_words;
 use crate::graph::MapSpec;
 use crate::operator::fault::{Fault, by_row};
 use crate::operator::{Operator, Step};
@@ -167,11 +168,12 @@ pub(super) fn truth(condition: &Arc<dyn PhysicalExpr>, rows: &RecordBatch) -> Re
 
 fn blame(expr: &Arc<dyn PhysicalExpr>, error: &DataFusionError) -> Error {
     let place = fmt_sql(expr.as_ref());
+    let said = |cause: String| Error::Data(sql_words(&format!("{cause}, in {place}")));
     match error.find_root() {
         DataFusionError::Internal(cause) => Error::internal(format!("{cause}, in {place}")),
-        DataFusionError::ArrowError(cause, _) => Error::Data(format!("{cause}, in {place}")),
-        DataFusionError::Execution(cause) => Error::Data(format!("{cause}, in {place}")),
-        other => Error::Data(format!("{}, in {place}", other.strip_backtrace())),
+        DataFusionError::ArrowError(cause, _) => said(cause.to_string()),
+        DataFusionError::Execution(cause) => said(cause.clone()),
+        other => said(other.strip_backtrace()),
     }
 }
 

@@ -1,13 +1,14 @@
 //! Values as text for eyes.
 //!
-//! Timestamps stand as SQL writes them, bytes as `\x` and their digits, nested values as JSON.
+//! Timestamps stand as PostgreSQL writes them, bytes as `\x` and their digits, nested values as JSON.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions};
-use weir_server::format::json;
+use weir_server::format::{json, sql_timestamp};
 use weir_server::format::uuid::{self, UUID};
 
 /// Text of each value of a column; none for NULL.
@@ -22,13 +23,17 @@ pub fn texts(array: &ArrayRef) -> Result<Vec<Option<String>>, String> {
     {
         return Ok(texts);
     }
+    if let DataType::Timestamp(_, zone) = array.data_type() {
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let times = cast(array, &micros).map_err(|error| error.to_string())?;
+        let times = times.as_primitive::<TimestampMicrosecondType>().iter();
+        return Ok(times.map(|us| us.map(|us| sql_timestamp(us, zone.is_some()))).collect());
+    }
     let prefix = match array.data_type() {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "\\x",
         _ => "",
     };
     let options = FormatOptions::new()
-        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
-        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f%:z"))
         .with_duration_format(DurationFormat::Pretty)
         .with_display_error(false);
     let formatter = ArrayFormatter::try_new(array.as_ref(), &options).map_err(|error| error.to_string())?;
@@ -103,11 +108,11 @@ mod tests {
         let times = vec![Some(1_700_000_000_000_000), Some(1_700_000_000_250_000), None];
         assert_eq!(
             shown(TimestampMicrosecondArray::from(times.clone())),
-            ["2023-11-14 22:13:20", "2023-11-14 22:13:20.250", "-"]
+            ["2023-11-14 22:13:20", "2023-11-14 22:13:20.25", "-"]
         );
         assert_eq!(
             shown(TimestampMicrosecondArray::from(times).with_timezone("UTC"))[0],
-            "2023-11-14 22:13:20+00:00"
+            "2023-11-14 22:13:20+00"
         );
         let price = Decimal128Array::from(vec![10_800]).with_precision_and_scale(38, 4);
         assert_eq!(shown(price.expect("a decimal")), ["1.0800"]);

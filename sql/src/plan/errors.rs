@@ -3,14 +3,16 @@
 use datafusion::common::{DataFusionError, SchemaError};
 use sqlparser::tokenizer::Location;
 
-use weir_engine::near::nearest;
+use weir_engine::format::sql_words;
+use weir_engine::near::{nearest, nearest_function};
 
 use crate::Error;
+use crate::plan::functions;
 
 mod placed;
 mod wording;
 
-pub use placed::placed;
+pub use placed::{placed, placed_in};
 
 /// An error at a token's place, if it has one.
 pub fn at(message: impl Into<String>, place: Location) -> Error {
@@ -26,7 +28,7 @@ pub fn translate(error: DataFusionError) -> Error {
         return own;
     }
     let place = place(&error);
-    let message = message(&error);
+    let message = sql_words(&message(&error));
     Error { message, place }
 }
 
@@ -137,7 +139,7 @@ fn tidy(text: &str) -> String {
         _ => wording::reworded(text)
             .or_else(|| function_message(text))
             .or_else(|| operator_message(text))
-            .unwrap_or_else(|| sql_types(text)),
+            .unwrap_or_else(|| sql_words(text)),
     }
 }
 
@@ -147,21 +149,24 @@ fn function_message(text: &str) -> Option<String> {
         let function = text.split('\'').nth(1)?;
         let mut received = text.split("but received ").filter(|part| part.contains(" (DataType"));
         let given = received.next()?.split(" (").next()?;
-        return Some(sql_types(&format!(
+        return Some(sql_words(&format!(
             "{function}() does not take {given}; CAST it to a type that it takes"
         )));
     }
     if let Some((_, rest)) = text.split_once("Unavailable default cast for native type ") {
         let (taken, given) = rest.split_once(" from physical type ")?;
-        return Some(sql_types(&format!(
+        return Some(sql_words(&format!(
             "a function takes {taken} and is given {given}; CAST it"
         )));
     }
     if let Some(rest) = text.strip_prefix("Invalid function '") {
-        let (name, rest) = rest.split_once('\'')?;
-        let near = rest.split('\'').nth(1);
-        let hint = near.map(|near| format!("; did you mean {near}()?")).unwrap_or_default();
-        return Some(format!("function {name}() does not exist{hint}"));
+        let (name, _) = rest.split_once('\'')?;
+        let known = functions::all();
+        let near = nearest_function(name, known.iter().map(|function| function.name.as_str()));
+        let hint = near.map_or("SHOW FUNCTIONS lists those that do".to_string(), |near| {
+            format!("did you mean {near}()?")
+        });
+        return Some(format!("function {name}() does not exist; {hint}"));
     }
     let (cause, rest) = text.split_once(" No function matches the given name and argument types ")?;
     if let Some((_, own)) = cause.split_once("Error during planning: ") {
@@ -186,8 +191,8 @@ fn function_message(text: &str) -> Option<String> {
     }
     Some(format!(
         "no function fits {}; there is {}",
-        sql_types(called),
-        sql_types(&calls.join(", "))
+        sql_words(called),
+        sql_words(&calls.join(", "))
     ))
 }
 
@@ -197,51 +202,6 @@ fn operator_message(text: &str) -> Option<String> {
     let operation = rest.strip_suffix(" to valid types")?;
     Some(format!(
         "there is no {}; CAST one side to the other's type",
-        sql_types(operation)
+        sql_words(operation)
     ))
-}
-
-/// A message with types as SQL spells them.
-fn sql_types(text: &str) -> String {
-    const TYPES: [(&str, &str); 15] = [
-        ("Interval(MonthDayNano)", "INTERVAL"),
-        ("FixedSizeBinary(16)", "UUID"),
-        ("Int8", "TINYINT"),
-        ("Int16", "SMALLINT"),
-        ("Int32", "INT"),
-        ("Int64", "BIGINT"),
-        ("UInt64", "BIGINT UNSIGNED"),
-        ("Float32", "REAL"),
-        ("Float64", "DOUBLE"),
-        ("Boolean", "BOOLEAN"),
-        ("Utf8", "TEXT"),
-        ("String", "TEXT"),
-        ("Date32", "DATE"),
-        ("Binary", "BYTEA"),
-        ("Timestamp(µs)", "TIMESTAMP"),
-    ];
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let starts_word = !out.ends_with(is_word);
-        let found = TYPES.iter().find(|(name, _)| {
-            starts_word
-                && rest
-                    .strip_prefix(name)
-                    .is_some_and(|behind| !behind.starts_with(is_word))
-        });
-        match (found, rest.chars().next()) {
-            (Some((name, sql)), _) => {
-                out.push_str(sql);
-                rest = &rest[name.len()..];
-            }
-            (None, Some(first)) => {
-                out.push(first);
-                rest = &rest[first.len_utf8()..];
-            }
-            (None, None) => break,
-        }
-    }
-    out
 }

@@ -10,7 +10,8 @@ use arrow::datatypes::{Fields, Schema, SchemaRef};
 use super::keys::Keys;
 use super::scan::{Fault, Reader, Scan, unescape};
 use crate::Result;
-use crate::format::column::{Column, Data, sql_type};
+use crate::format::column::{Column, Data};
+use crate::format::sql_type;
 use crate::format::options::EpochUnit;
 use crate::format::{DecodeError, Decoded, Decoder, Others};
 

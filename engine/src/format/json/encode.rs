@@ -16,7 +16,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, SchemaRef, TimeUnit};
 
 use super::scan::plain_end;
-use crate::format::column::sql_type;
+use crate::format::sql_type;
 use crate::format::{Encoder, base64, calendar, number, uuid};
 use crate::{Error, Result};
 
@@ -191,7 +191,8 @@ enum Values<'a> {
     Uuid(&'a FixedSizeBinaryArray),
     Date(&'a Date32Array),
     Time(&'a Time64MicrosecondArray),
-    Timestamp(&'a TimestampMicrosecondArray),
+    /// And whether it is a moment.
+    Timestamp(&'a TimestampMicrosecondArray, bool),
     Interval(&'a IntervalMonthDayNanoArray),
     List(&'a ListArray, Box<Cells<'a>>),
     Struct(Vec<Vec<u8>>, Vec<Cells<'a>>),
@@ -220,7 +221,7 @@ impl<'a> Cells<'a> {
             DataType::FixedSizeBinary(16) => Values::Uuid(array.as_fixed_size_binary()),
             DataType::Date32 => Values::Date(array.as_primitive()),
             DataType::Time64(TimeUnit::Microsecond) => Values::Time(array.as_primitive()),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(array.as_primitive()),
+            DataType::Timestamp(TimeUnit::Microsecond, zone) => Values::Timestamp(array.as_primitive(), zone.is_some()),
             DataType::Interval(IntervalUnit::MonthDayNano) => Values::Interval(array.as_primitive()),
             DataType::List(_) => {
                 let list = array.as_list();
@@ -268,7 +269,7 @@ impl<'a> Cells<'a> {
             Values::Float32(array) => !array.value(row).is_finite(),
             Values::Float64(array) => !array.value(row).is_finite(),
             Values::Binary(_) | Values::Uuid(_) | Values::Date(_) | Values::Time(_) => true,
-            Values::Timestamp(_) | Values::Interval(_) => true,
+            Values::Timestamp(..) | Values::Interval(_) => true,
             _ => false,
         };
         if in_quotes {
@@ -301,11 +302,19 @@ impl<'a> Cells<'a> {
             Values::Uuid(array) => uuid::push(array.value(row), out),
             Values::Date(array) => calendar::push_date(out, array.value(row).into()),
             Values::Time(array) => calendar::push_time(out, array.value(row)),
-            Values::Timestamp(array) => calendar::push_timestamp(out, array.value(row)),
+            Values::Timestamp(array, _) => calendar::push_timestamp(out, array.value(row)),
             Values::Interval(array) => calendar::push_interval(out, array.value(row)),
             Values::List(array, items) => push_list(array, items, row, out),
             Values::Struct(prefixes, children) => push_object(prefixes, children, row, out),
             Values::Map(array, keys, values) => push_map(array, keys, values, row, out),
+        }
+    }
+
+    /// The same with times as SQL has them, where they stand by themselves.
+    pub(crate) fn push_sql(&self, row: usize, out: &mut Vec<u8>) {
+        match &self.values {
+            Values::Timestamp(array, is_moment) => calendar::push_sql_timestamp(out, array.value(row), *is_moment),
+            _ => self.push_text(row, out),
         }
     }
 }

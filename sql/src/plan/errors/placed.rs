@@ -2,15 +2,16 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{self, Expr};
+use sqlparser::ast::{Expr, Spanned, VisitMut};
 use sqlparser::tokenizer::Location;
 
 use crate::Error;
 use crate::plan::names::folded;
 use crate::walk::{Flow, Visitor, walk};
 
-/// The error with the place of the column or function that it is about, if that stands in the query once.
-pub fn placed(error: Error, query: &ast::Query) -> Error {
+/// The error with the place of the column or function that it is about, if that stands in the query or
+/// expression once.
+pub fn placed<T: VisitMut + Clone>(error: Error, tree: &T) -> Error {
     if error.place.is_some() {
         return error;
     }
@@ -21,10 +22,19 @@ pub fn placed(error: Error, query: &ast::Query) -> Error {
         named,
         found: Vec::new(),
     };
-    let _ = walk(&mut query.clone(), &mut places);
+    let _ = walk(&mut tree.clone(), &mut places);
     match places.found[..] {
         [place] => super::at(error.message, place),
         _ => error,
+    }
+}
+
+/// The same of an expression that stands in a definition; at its beginning where nothing better is known.
+pub fn placed_in(error: Error, expr: &Expr) -> Error {
+    let error = placed(error, expr);
+    match error.place {
+        Some(_) => error,
+        None => super::at(error.message, expr.span().start),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What DataFusion's planner says of statements that are wrong, in the dialect's words: whose fault it is, and
 //! what works instead.
 
-use super::sql_types;
+use weir_engine::format::sql_words;
+
 use crate::plan::{refuse, session};
 
 /// A message of the planner in the dialect's words, if it is one of those that are known.
@@ -9,6 +10,7 @@ pub fn reworded(text: &str) -> Option<String> {
     clauses(text)
         .or_else(|| subqueries(text))
         .or_else(|| names(text))
+        .or_else(|| kinds(text))
         .or_else(|| calls(text))
 }
 
@@ -29,7 +31,7 @@ fn begins(text: &str, beginning: &str, say: &str) -> Option<String> {
 fn clauses(text: &str) -> Option<String> {
     if let Some(rest) = text.strip_prefix("Cannot create filter with non-boolean predicate ") {
         let (condition, kind) = rest.split_once(" returning ")?;
-        let (condition, kind) = (condition.trim_matches('\''), sql_types(kind));
+        let (condition, kind) = (condition.trim_matches('\''), sql_words(kind));
         return Some(format!(
             "a condition is true or false, and {condition} is {kind}; compare it with something"
         ));
@@ -37,14 +39,14 @@ fn clauses(text: &str) -> Option<String> {
     if let Some(kind) = text.strip_prefix("Join condition must be boolean type, but got ") {
         return Some(format!(
             "the condition of a JOIN is true or false, and this one is {}",
-            sql_types(kind)
+            sql_words(kind)
         ));
     }
     if let Some(rest) = text.strip_prefix("Cannot infer common argument type for ") {
         let (_, operation) = rest.split_once(" operation ")?;
         return Some(format!(
             "there is no {}; CAST one side to the other's type",
-            sql_types(operation)
+            sql_words(operation)
         ));
     }
     if text.starts_with("Window function calls cannot be nested")
@@ -76,7 +78,7 @@ fn clauses(text: &str) -> Option<String> {
     }
     if let Some(given) = between(text, " to be an integer or null, but got ", "") {
         let clause = between(text, "Expected ", " to be")?;
-        return Some(format!("{clause} takes a number of rows, and not {}", sql_types(given)));
+        return Some(format!("{clause} takes a number of rows, and not {}", sql_words(given)));
     }
     if let Some(rest) = text.strip_prefix("Order by column out of bounds, specified: ") {
         let (place, columns) = rest.split_once(", max: ")?;
@@ -211,6 +213,30 @@ fn names(text: &str) -> Option<String> {
     begins(text, "SELECT * with no tables specified", "SELECT * needs a FROM")
 }
 
+/// Values of types that don't go together.
+fn kinds(text: &str) -> Option<String> {
+    if let Some((from, to)) = between(text, "Unsupported CAST from ", "").and_then(|rest| rest.split_once(" to ")) {
+        return Some(format!("there is no CAST from {} to {}", sql_words(from), sql_words(to)));
+    }
+    if let Some(rest) = text.strip_prefix("Failed to coerce ")
+        && rest.ends_with(" to common types in CASE WHEN expression")
+    {
+        let branches = rest.trim_end_matches(" to common types in CASE WHEN expression");
+        return Some(format!(
+            "the values of a CASE are of one type, and here there are {}; CAST them to one",
+            sql_words(branches)
+        ));
+    }
+    let rest = text.strip_prefix("Incompatible inputs for Union: Previous inputs were of type ")?;
+    let (one, rest) = rest.split_once(", but got incompatible type ")?;
+    let (other, column) = rest.split_once(" on column ")?;
+    Some(format!(
+        "both sides of UNION have the same types, and {column} is {} on one and {} on the other; CAST one of them",
+        sql_words(one),
+        sql_words(other)
+    ))
+}
+
 /// Calls of functions with what they don't take.
 fn calls(text: &str) -> Option<String> {
     if let Some(name) = between(text, "Function '", "'")
@@ -234,7 +260,7 @@ fn calls(text: &str) -> Option<String> {
             "Null" => format!("{name}() takes a value; * is for count() alone"),
             kind => format!(
                 "{name}() does not take {}; CAST it to a type that it takes",
-                sql_types(kind)
+                sql_words(kind)
             ),
         });
     }
@@ -248,7 +274,7 @@ fn calls(text: &str) -> Option<String> {
         let kind = between(rest, "type ", " is not")?;
         return Some(format!(
             "{} has no fields: a name behind a column and a point is a field of a STRUCT",
-            sql_types(kind)
+            sql_words(kind)
         ));
     }
     if let Some(part) = between(text, "Date part '", "' not supported") {
