@@ -200,6 +200,12 @@ pub trait SourceConnector: Send + Sync {
     /// The splits that exist now. May block up to a few seconds; errors name the place.
     fn splits(&self) -> Result<Vec<Split>>;
 
+    /// The same, asked no longer than about `patience`: for a word on how the source stands.
+    fn look(&self, patience: Duration) -> Result<Vec<Split>> {
+        let _ = patience;
+        self.splits()
+    }
+
     /// Positions for a start mode, for the splits that exist now.
     fn resolve(&self, start: &Start) -> Result<Positions>;
 

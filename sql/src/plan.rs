@@ -49,6 +49,7 @@ mod numbers;
 mod one_group;
 mod operators;
 mod origin;
+pub(crate) mod parameters;
 mod percentiles;
 mod qualify;
 mod query;
@@ -192,7 +193,8 @@ pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result
 
 /// Plans `CREATE MATERIALIZED VIEW`.
 pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result<Relation> {
-    let (mut options, lateness, max_iterations) = view_options(&statement.options)?;
+    let options = view_options(&statement.options);
+    let (mut options, lateness, max_iterations) = options.map_err(|error| statement.option_places.placed(error))?;
     let plan = session::stream_plan(&statement.query.ast, catalog)?;
     let closing = closing(statement.query.emit, lateness);
     let timeout_us = timeout_us(statement.query.emit);

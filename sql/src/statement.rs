@@ -6,6 +6,10 @@ use sqlparser::ast;
 use weir_engine::format::{Encoding, Envelope};
 use weir_engine::relation::Metadata;
 
+mod places;
+
+pub use places::OptionPlaces;
+
 /// An expression of the dialect, as parsed.
 pub type Expression = ast::Expr;
 
@@ -69,6 +73,18 @@ pub enum Statement {
     Commit,
     /// `ROLLBACK`.
     Rollback,
+}
+
+impl Statement {
+    /// Where its options stand, if it can have any.
+    pub fn option_places(&self) -> Option<&OptionPlaces> {
+        match self {
+            Statement::CreateSource(source) => Some(&source.option_places),
+            Statement::CreateMaterializedView(view) => Some(&view.option_places),
+            Statement::CreateSink(sink) => Some(&sink.option_places),
+            _ => None,
+        }
+    }
 }
 
 /// A relation's name as written (folded to lower case unless quoted), and where.
@@ -138,6 +154,8 @@ pub struct CreateSource {
     pub value: Encoding,
     /// `KEY ENCODE`.
     pub key: Option<Encoding>,
+    /// Where all its options stand.
+    pub option_places: OptionPlaces,
     /// The statement as written.
     pub text: String,
 }
@@ -185,6 +203,8 @@ pub struct CreateView {
     pub columns: Vec<ast::Ident>,
     /// `WITH (…)`.
     pub options: BTreeMap<String, String>,
+    /// Where they stand.
+    pub option_places: OptionPlaces,
     /// The query.
     pub query: Query,
     /// The statement as written.
@@ -208,6 +228,8 @@ pub struct CreateSink {
     pub value: Encoding,
     /// `KEY ENCODE`.
     pub key: Option<Encoding>,
+    /// Where all its options stand.
+    pub option_places: OptionPlaces,
     /// The statement as written.
     pub text: String,
 }

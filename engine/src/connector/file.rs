@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
     Bound, ConnectorSpec, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId, Start,
@@ -213,6 +214,16 @@ impl SourceConnector for FileSource {
             lines::check(file, self.follow)?;
         }
         Ok(files.iter().map(|file| split(file)).collect())
+    }
+
+    fn look(&self, _: Duration) -> Result<Vec<Split>> {
+        let splits = self.splits()?;
+        let missing = splits.iter().find(|split| !Path::new(&*split.topic).exists());
+        match (missing, &splits[..]) {
+            (Some(split), _) => Err(at_file(&split.topic, "there is no such file yet")),
+            (None, []) => Err(at_file(&self.path, "no file matches yet")),
+            _ => Ok(splits),
+        }
     }
 
     fn resolve(&self, start: &Start) -> Result<Positions> {

@@ -320,6 +320,10 @@ impl SourceConnector for KafkaSource {
         self.partitions(&self.consumer()?, PATIENCE)
     }
 
+    fn look(&self, patience: Duration) -> Result<Vec<Split>> {
+        self.partitions(&self.consumer()?, patience)
+    }
+
     fn resolve(&self, start: &Start) -> Result<Positions> {
         let consumer = self.consumer()?;
         let splits = self.partitions(&consumer, PATIENCE)?;

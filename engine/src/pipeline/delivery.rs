@@ -59,6 +59,7 @@ pub struct DeliveryHandle {
     stop: Arc<AtomicBool>,
     /// How it stands.
     pub status: Arc<Mutex<SinkStatus>>,
+    hurry: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -67,11 +68,13 @@ impl DeliveryHandle {
     pub fn spawn(shared: Arc<Shared>, run: SinkRun) -> Result<DeliveryHandle> {
         let stop = Arc::new(AtomicBool::new(false));
         let status = Arc::new(Mutex::new(SinkStatus::default()));
+        let hurry = Arc::new(AtomicBool::new(false));
         let work = Work {
             shared: shared.clone(),
             run: run.clone(),
             stop: stop.clone(),
             status: status.clone(),
+            hurry: hurry.clone(),
         };
         let thread = std::thread::Builder::new()
             .name(format!("sink-{}", run.spec.name))
@@ -81,8 +84,14 @@ impl DeliveryHandle {
             shared,
             stop,
             status,
+            hurry,
             thread: Some(thread),
         })
+    }
+
+    /// Has it try again at once if it waits out a failure.
+    pub fn hurry(&self) {
+        self.hurry.store(true, Ordering::Release);
     }
 
     /// Ends it after the delivery at hand.
@@ -131,6 +140,7 @@ struct Work {
     run: SinkRun,
     stop: Arc<AtomicBool>,
     status: Arc<Mutex<SinkStatus>>,
+    hurry: Arc<AtomicBool>,
 }
 
 impl Work {
@@ -150,10 +160,14 @@ impl Work {
                 tracing::warn!(sink = self.run.spec.name, "{text}; trying again");
             }
             let until = Instant::now() + pause;
+            pause = (pause * 2).min(PAUSE.1);
             while Instant::now() < until && !self.stopped() {
+                if self.hurry.swap(false, Ordering::AcqRel) {
+                    pause = PAUSE.0;
+                    break;
+                }
                 std::thread::sleep(Duration::from_millis(25));
             }
-            pause = (pause * 2).min(PAUSE.1);
         }
     }
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+    ArrayRef, AsArray, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use weir_state::{Epoch, Keyspace, PipelineId, Reader, RelationId, Shard, TableId, WriteBatch, keys};
@@ -33,11 +33,48 @@ const LAST: TableId = TableId {
 };
 /// Rows of a source or view that are kept.
 const KEPT: usize = 10_000;
+/// The column of the value's bytes.
+const VALUE: usize = 5;
 /// Columns that chunks had before views passed rows over.
 const FIRST_COLUMNS: usize = 7;
 
-/// `weir.errors` as a relation.
+/// `weir.errors` as a relation: what is stored, the value as text too, its bytes last.
 pub fn errors_relation() -> StoredRelation {
+    let stored = stored_schema();
+    let mut fields = stored.fields().to_vec();
+    let value = fields.remove(VALUE);
+    fields.insert(VALUE, Arc::new(Field::new("text", DataType::Utf8, true)));
+    fields.push(value);
+    StoredRelation {
+        relation: ERRORS,
+        schema: Arc::new(Schema::new(fields)),
+        storage: Storage::Append,
+    }
+}
+
+/// Stored rows as they are shown.
+fn shown(stored: &RecordBatch) -> Result<RecordBatch> {
+    let mut columns = stored.columns().to_vec();
+    let value = columns.remove(VALUE);
+    let texts: StringArray = value.as_binary::<i32>().iter().map(|value| value.and_then(text)).collect();
+    columns.insert(VALUE, Arc::new(texts));
+    columns.push(value);
+    Ok(RecordBatch::try_new(errors_relation().schema, columns)?)
+}
+
+/// A record's first bytes, if they are text. The last character may be cut.
+fn text(value: &[u8]) -> Option<&str> {
+    match str::from_utf8(value) {
+        Ok(text) => Some(text),
+        Err(error) if error.error_len().is_none() && value.len() >= BadRecord::MAX_BYTES => {
+            str::from_utf8(&value[..error.valid_up_to()]).ok()
+        }
+        Err(_) => None,
+    }
+}
+
+/// The columns of a chunk.
+fn stored_schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Microsecond, None);
     let columns = [
         ("source", DataType::Utf8),
@@ -51,11 +88,7 @@ pub fn errors_relation() -> StoredRelation {
         ("operator", DataType::Utf8),
     ];
     let fields = columns.map(|(name, kind)| Field::new(name, kind, true));
-    StoredRelation {
-        relation: ERRORS,
-        schema: Arc::new(Schema::new(fields.to_vec())),
-        storage: Storage::Append,
-    }
+    Arc::new(Schema::new(fields.to_vec()))
 }
 
 /// One of them.
@@ -110,18 +143,19 @@ fn as_rows(passed: &[Passed], seen_us: i64) -> Result<RecordBatch> {
         Arc::new(StringArray::from_iter(by().map(|by| by.map(|(view, _)| view)))),
         Arc::new(StringArray::from_iter(by().map(|by| by.map(|(_, operator)| operator)))),
     ];
-    Ok(RecordBatch::try_new(errors_relation().schema, columns)?)
+    Ok(RecordBatch::try_new(stored_schema(), columns)?)
 }
 
 impl Snapshot {
     /// The rows of `weir.errors`.
     pub fn errors(&self) -> Result<Vec<RecordBatch>> {
         let range = keys::view_range(ERRORS);
-        let schema = errors_relation().schema;
+        let schema = stored_schema();
         let mut rows = Vec::new();
         for entry in self.reader().scan(Keyspace::View, &range.start, Some(&range.end)) {
-            let batches = chunk(&entry?.1, &schema)?;
-            rows.extend(batches.into_iter().map(|batch| batch.into_parts().0));
+            for batch in chunk(&entry?.1, &schema)? {
+                rows.push(shown(batch.rows())?);
+            }
         }
         Ok(rows)
     }

@@ -22,6 +22,9 @@ use crate::{Error, Result};
 /// How long a pipeline may take to let a view go.
 const DETACH: Duration = Duration::from_secs(60);
 
+/// How long a source is asked how it stands.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// True for a sink that is handed each epoch as it is committed, past the changelog: it keeps nothing
 /// outside, and its own query has nothing to show from before it was there.
 fn is_volatile(sink: &SinkRun) -> bool {
@@ -168,6 +171,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Why a source can't be read at present, as far as it tells within a short time.
+    pub fn source_trouble(&self, spec: &SourceSpec) -> Option<String> {
+        let connector = connector::source(&spec.connector, &spec.value_schema());
+        match connector.and_then(|connector| connector.look(LOOK)) {
+            Ok(splits) if splits.is_empty() => Some("nothing is there to be read yet".to_string()),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
     /// Makes a table known.
     pub fn add_table(&self, spec: TableSpec) {
         let mut relations = self.shared.relations.write();
@@ -284,8 +297,10 @@ impl Engine {
         }
     }
 
-    /// Starts a paused or failed view, or a paused sink, again.
+    /// Starts a paused or failed view, or a paused sink, again. One that runs, but waits for a source or
+    /// a sink that is out of reach, tries that again at once.
     pub fn resume(&self, view: RelationId) -> Result<()> {
+        self.hurry(view);
         let mut relations = self.shared.relations.write();
         relations.forgive(view);
         if let Some(entry) = relations.views.get_mut(&view)
@@ -301,6 +316,17 @@ impl Engine {
             self.start_sink(sink)?;
         }
         supervisor::start_stopped(&self.shared)
+    }
+
+    /// Who waits out a failure of what this view or sink needs waits no longer.
+    fn hurry(&self, view: RelationId) {
+        let running = self.shared.relations.read().running(view);
+        if let Some(pipeline) = running.and_then(|id| self.shared.pipeline(id)) {
+            pipeline.bell.hurry();
+        }
+        if let Some(delivery) = self.deliveries.lock().get(&view) {
+            delivery.hurry();
+        }
     }
 
     /// Has a relation go by another name in what is said of it.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,18 +30,28 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 
 /// Wakes a pipeline. Ringing twice is ringing once.
 #[derive(Clone)]
-pub struct Bell(Sender<()>);
+pub struct Bell {
+    rings: Sender<()>,
+    /// How often who waits out a failure was told to try again at once.
+    hurries: Arc<AtomicU64>,
+}
 
 impl Bell {
     /// A bell and the ear that hears it.
     pub fn new() -> (Bell, Receiver<()>) {
-        let (sender, receiver) = bounded(1);
-        (Bell(sender), receiver)
+        let (rings, receiver) = bounded(1);
+        let hurries = Arc::default();
+        (Bell { rings, hurries }, receiver)
     }
 
     /// Rings.
     pub fn ring(&self) {
-        let _ = self.0.try_send(());
+        let _ = self.rings.try_send(());
+    }
+
+    /// Has the pipeline's readers that wait out a failure try again at once.
+    pub fn hurry(&self) {
+        self.hurries.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -382,13 +392,19 @@ fn wait_out(error: &Error, spec: &SourceSpec, pause: &mut Duration, shared: &Sha
         tracing::warn!(source = spec.name, "{text}; trying again");
         bell.ring();
     }
+    let hurries = || bell.hurries.load(Ordering::Acquire);
+    let before = hurries();
     let mut left = *pause;
+    *pause = (*pause * 2).min(PAUSE.1);
     while left > Duration::ZERO && !shared.stop.load(Ordering::Acquire) {
+        if hurries() != before {
+            *pause = PAUSE.0;
+            return;
+        }
         let nap = left.min(Duration::from_millis(50));
         std::thread::sleep(nap);
         left -= nap;
     }
-    *pause = (*pause * 2).min(PAUSE.1);
 }
 
 /// Sends, waiting for room; false when the reader is to stop.

@@ -40,7 +40,7 @@ pub fn pause(instance: &Instance, name: &Name, sql: &str) -> Result<Answer> {
     Ok(answer.with_notices(vec![notice]))
 }
 
-/// RESUME, of a paused relation or one that has failed and waits for it.
+/// RESUME, of a paused relation or one that has failed, and of one that waits to try something again.
 pub fn resume(instance: &Instance, name: &Name, sql: &str) -> Result<Answer> {
     let _held = instance.hold_catalog();
     let known = instance.known();
@@ -54,9 +54,16 @@ pub fn resume(instance: &Instance, name: &Name, sql: &str) -> Result<Answer> {
         Some(_) => None,
     };
     if let (false, Some(runs)) = (relation.paused, runs) {
-        let trouble = system::standing(instance, &known, &relation).detail;
-        let but = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
-        let notice = format!("'{}' is not paused: it {runs}{but}", name.value);
+        let standing = system::standing(instance, &known, &relation);
+        let detail = standing.detail.unwrap_or_default();
+        let notice = match (standing.state, detail.as_str()) {
+            ("WAITING", _) => {
+                engine.resume(relation.id)?;
+                format!("'{}' is not paused: what it waits for is tried again now ({detail})", name.value)
+            }
+            (_, "") => format!("'{}' is not paused: it {runs}", name.value),
+            _ => format!("'{}' is not paused: it {runs} ({detail})", name.value),
+        };
         return Ok(answer.with_notices(vec![notice]));
     }
     change(instance, &relation, |relation| relation.paused = false)?;

@@ -57,6 +57,29 @@ fn plan(statement: &Statement, id: RelationId, catalog: &Catalog) -> weir_sql::R
 
 /// Runs a CREATE statement.
 pub fn create(instance: &Instance, statement: &Statement, sql: &str) -> Result<Answer> {
+    let mut answer = planned_and_started(instance, statement, sql)?;
+    if let Statement::CreateSource(source) = statement
+        && answer.notices.is_empty()
+    {
+        answer.notices.extend(out_of_reach(instance, &source.name));
+    }
+    Ok(answer)
+}
+
+/// What is said of a new source that can't be read at present. Others may change the catalog meanwhile.
+fn out_of_reach(instance: &Instance, name: &Name) -> Option<String> {
+    let known = instance.known();
+    let Definition::Source(source) = &known.catalog.find(&name.value)?.definition else {
+        return None;
+    };
+    let trouble = instance.engine().source_trouble(source)?;
+    Some(format!(
+        "source '{}' is created, and what reads it waits, for at present it can't be read: {trouble}",
+        name.value
+    ))
+}
+
+fn planned_and_started(instance: &Instance, statement: &Statement, sql: &str) -> Result<Answer> {
     let Some(header) = header(statement) else {
         return Err(Error::internal("a CREATE statement was expected"));
     };
@@ -81,11 +104,12 @@ pub fn create(instance: &Instance, statement: &Statement, sql: &str) -> Result<A
     let mut batch = WriteBatch::new();
     let id = ids.allocate(&mut batch)?;
     let mut relation = plan(statement, id, &known.catalog).map_err(place)?;
-    match &mut relation.definition {
-        Definition::Source(source) => instance.engine().fix_start(source)?,
-        Definition::Sink(sink) => instance.engine().check_sink(&sink.sink)?,
-        _ => {}
-    }
+    let checked = match &mut relation.definition {
+        Definition::Source(source) => instance.engine().fix_start(source),
+        Definition::Sink(sink) => instance.engine().check_sink(&sink.sink),
+        _ => Ok(()),
+    };
+    checked.map_err(|error| at_option(statement, error, sql))?;
     journal::put(&mut batch, &relation);
     instance.engine().store().commit(batch)?;
     if let Err(error) = start(instance, &relation) {
@@ -95,6 +119,16 @@ pub fn create(instance: &Instance, statement: &Statement, sql: &str) -> Result<A
     let notices = relation.graph().map(explain::notes).unwrap_or_default();
     instance.publish(|known| known.catalog.insert(relation));
     Ok(Answer::done(tag).with_notices(notices))
+}
+
+/// What the engine says of a source or sink, at the option that it is about.
+fn at_option(statement: &Statement, error: weir_engine::Error, sql: &str) -> Error {
+    let said = weir_sql::Error::new(error.to_string());
+    let placed = match statement.option_places() {
+        Some(places) => places.placed_or_at_connector(said),
+        None => said,
+    };
+    Error::new(Error::from(error).kind, placed.render(sql))
 }
 
 /// A sink that leaves out the present content begins behind it, so that content must be there

@@ -129,6 +129,7 @@ fn create_source(cursor: &mut Cursor) -> Result<CreateSource> {
         envelope: format.envelope,
         value: format.value,
         key: format.key,
+        option_places: std::mem::take(&mut cursor.option_places),
         text: cursor.source.slice(cursor.tokens()).into(),
     })
 }
@@ -477,6 +478,7 @@ fn create_view(cursor: &mut Cursor, place: Place) -> Result<CreateView> {
         or_replace: false,
         columns,
         options,
+        option_places: std::mem::take(&mut cursor.option_places),
         query,
         text: cursor.source.slice(cursor.tokens()).into(),
     })
@@ -506,6 +508,7 @@ fn create_sink(cursor: &mut Cursor) -> Result<CreateSink> {
         envelope: format.envelope,
         value: format.value,
         key: format.key,
+        option_places: std::mem::take(&mut cursor.option_places),
         text: cursor.source.slice(cursor.tokens()).into(),
     })
 }

@@ -9,7 +9,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::source::{Source, error_at, is_word, lower_first, place, shown};
 use crate::error::{Error, Result};
-use crate::statement::Name;
+use crate::statement::{Name, OptionPlaces};
 
 /// Words that are no names unless quoted: PostgreSQL reserves them too, and taking one for a name
 /// hides the mistake.
@@ -55,6 +55,8 @@ pub(super) struct Cursor<'a> {
     parser: Parser<'a>,
     /// What stands behind the tokens, where they are a part of a statement.
     after: Option<&'a TokenWithSpan>,
+    /// Where the options stand that were read.
+    pub(super) option_places: OptionPlaces,
 }
 
 impl<'a> Cursor<'a> {
@@ -67,6 +69,7 @@ impl<'a> Cursor<'a> {
             tokens,
             parser,
             after,
+            option_places: OptionPlaces::default(),
         }
     }
 

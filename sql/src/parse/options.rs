@@ -26,14 +26,15 @@ pub(super) fn with_options(cursor: &mut Cursor) -> Result<Options> {
 pub(super) fn options(cursor: &mut Cursor) -> Result<Options> {
     let mut options = Options::new();
     cursor.list(|cursor| {
-        let before = cursor.here("");
+        let place = cursor.place();
         let key = key(cursor)?;
         cursor.expect_token(&Token::Eq)?;
         let value = value(cursor, &key)?;
         if options.contains_key(&key) {
             let message = format!("the option {key} is given twice");
-            return Err(crate::Error { message, ..before });
+            return Err(Error::at(message, place.0, place.1));
         }
+        cursor.option_places.add(&key, place);
         options.insert(key, value);
         Ok(())
     })?;

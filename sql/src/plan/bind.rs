@@ -6,16 +6,18 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{ExprSchemable, cast};
-use sqlparser::ast;
+use sqlparser::ast::{self, Spanned};
 use weir_engine::connector::{self, Bound, ConnectorSpec, SinkSpec, Start};
 use weir_engine::format::{self, Encoding, EncodingKind, Envelope, Others, SinkFormat, sql_type};
-use weir_engine::relation::{ColumnOrigin, Metadata, OnError, RelationId, SourceSpec, TableSpec, WatermarkSpec};
+use weir_engine::relation::{
+    ColumnOrigin, Metadata, OnError, RelationId, SourceSpec, TableSpec, ViewSpec, WatermarkSpec,
+};
 
 use super::names::folded;
 use super::{errors, expr, origin, session};
 use crate::catalog::{Catalog, Definition, Relation, SinkDefinition, TableDefinition};
 use crate::parse::duration_ms;
-use crate::statement::{CreateSink, CreateSource, CreateTable, RelationKind, SinkInput};
+use crate::statement::{CreateSink, CreateSource, CreateTable, Name, RelationKind, SinkInput, SourceColumn};
 use crate::{Error, Result};
 
 /// How far splits may be apart in event time while history is read, unless an option says otherwise.
@@ -118,44 +120,26 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
     for (index, column) in statement.columns.iter().enumerate() {
         origins.push(match (&column.metadata, &column.generated) {
             (Some(metadata), _) => {
-                as_it_comes(metadata, schema.field(index))?;
+                as_it_comes(metadata, schema.field(index)).map_err(|error| at_column(error, statement))?;
                 ColumnOrigin::Metadata(metadata.clone())
             }
             (None, Some(generated)) => {
-                let planned = session::scalar(generated, &rows, catalog)?;
-                ColumnOrigin::Generated(expr::physical(&session::computed(planned, &rows)?, &rows)?)
+                let planned = session::scalar(generated, &rows, catalog)
+                    .and_then(|planned| session::computed(planned, &rows))
+                    .and_then(|planned| expr::physical(&planned, &rows));
+                ColumnOrigin::Generated(planned.map_err(|error| errors::placed_in(error, generated))?)
             }
             (None, None) if statement.key.is_some() && key.contains(&index) => ColumnOrigin::Key,
             (None, None) => ColumnOrigin::Value,
         });
     }
-    let watermark = match &statement.watermark {
-        None => None,
-        Some((column, bound)) => {
-            let column = find(&schema, column)?;
-            let planned = session::computed(session::scalar(bound, &rows, catalog)?, &rows)?;
-            let bound_type = planned.get_type(&rows).map_err(errors::translate)?;
-            for kind in [schema.field(column).data_type(), &bound_type] {
-                if !matches!(kind, DataType::Timestamp(_, _) | DataType::Date32) {
-                    return Err(Error::new(format!(
-                        "WATERMARK FOR '{}' needs a TIMESTAMP or DATE and a bound of that kind, but found {}; a \
-                         GENERATED column can compute it, for example to_timestamp_millis(number)",
-                        schema.field(column).name(),
-                        sql_type(kind)
-                    )));
-                }
-            }
-            let planned = cast(planned, DataType::Timestamp(TimeUnit::Microsecond, None));
-            Some(WatermarkSpec {
-                column,
-                bound: expr::physical(&planned, &rows)?,
-            })
-        }
-    };
+    let watermark = statement.watermark.as_ref();
+    let watermark = watermark.map(|(column, bound)| watermark_spec(column, bound, &rows, catalog));
     let not_null = (0..statement.columns.len())
         .filter(|i| statement.columns[*i].not_null)
         .collect();
-    let options = SourceOptions::take(&name, statement)?;
+    let at_option = |error: Error| statement.option_places.placed_or_at_connector(error);
+    let options = SourceOptions::take(statement).map_err(at_option)?;
     let spec = SourceSpec {
         relation: id,
         name: name.clone(),
@@ -167,7 +151,7 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
         value_encoding: options.value,
         key_encoding: statement.key.clone(),
         key: key.clone(),
-        watermark,
+        watermark: watermark.transpose()?,
         start: options.start,
         bound: options.bound,
         idle_timeout_ms: options.idle_timeout_ms,
@@ -175,12 +159,14 @@ pub fn source(statement: &CreateSource, id: RelationId, catalog: &Catalog) -> Re
         on_error: options.on_error,
     };
     let values = spec.value_schema();
-    if !connector::source(&spec.connector, &values)?.makes_rows() {
+    let connector = connector::source(&spec.connector, &values).map_err(|error| at_option(error.into()))?;
+    if !connector.makes_rows() {
         // What the encoding has no values for is refused here, not when records come.
-        format::decoder(&spec.value_encoding, &values, &values, Others::Passed)?;
+        let in_values = |error: weir_engine::Error| at_option(at_column(error.into(), statement));
+        format::decoder(&spec.value_encoding, &values, &values, Others::Passed).map_err(in_values)?;
         let keys = spec.key_schema();
         if let Some(encoding) = spec.key_encoding.as_ref().filter(|_| !keys.fields().is_empty()) {
-            format::decoder(encoding, &keys, &keys, Others::Passed)?;
+            format::decoder(encoding, &keys, &keys, Others::Passed).map_err(in_values)?;
         }
     }
     Ok(Relation {
@@ -220,6 +206,47 @@ fn as_it_comes(metadata: &Metadata, field: &Field) -> Result<()> {
     }
 }
 
+/// `WATERMARK FOR column AS bound`.
+fn watermark_spec(
+    column: &ast::Ident,
+    bound: &ast::Expr,
+    rows: &DFSchema,
+    catalog: &Catalog,
+) -> Result<WatermarkSpec> {
+    let in_bound = |error: Error| errors::placed_in(error, bound);
+    let schema = rows.as_arrow();
+    let index = find(schema, column)?;
+    let planned = session::scalar(bound, rows, catalog).and_then(|planned| session::computed(planned, rows));
+    let planned = planned.map_err(in_bound)?;
+    let bound_type = planned.get_type(rows).map_err(errors::translate).map_err(in_bound)?;
+    let column_type = schema.field(index).data_type();
+    for (kind, at) in [(column_type, column.span.start), (&bound_type, bound.span().start)] {
+        if !matches!(kind, DataType::Timestamp(_, _) | DataType::Date32) {
+            let message = format!(
+                "WATERMARK FOR '{}' needs a TIMESTAMP or DATE and a bound of that kind, but found {}; a GENERATED \
+                 column can compute it, for example to_timestamp_millis(number)",
+                schema.field(index).name(),
+                sql_type(kind)
+            );
+            return Err(errors::at(message, at));
+        }
+    }
+    let planned = cast(planned, DataType::Timestamp(TimeUnit::Microsecond, None));
+    Ok(WatermarkSpec {
+        column: index,
+        bound: expr::physical(&planned, rows).map_err(in_bound)?,
+    })
+}
+
+/// The error at the declared column that it names, if it names one.
+fn at_column(error: Error, statement: &CreateSource) -> Error {
+    let names = |column: &&SourceColumn| error.message.starts_with(&format!("column '{}'", folded(&column.name)));
+    match statement.columns.iter().find(names) {
+        Some(column) => errors::at(error.message, column.name.span.start),
+        None => error,
+    }
+}
+
 /// The key of an UPSERT source: its PRIMARY KEY, or its METADATA key column.
 fn source_key(statement: &CreateSource, schema: &Schema) -> Result<Vec<usize>> {
     let declared = statement
@@ -254,12 +281,15 @@ struct SourceOptions {
 }
 
 impl SourceOptions {
-    fn take(name: &str, statement: &CreateSource) -> Result<SourceOptions> {
+    fn take(statement: &CreateSource) -> Result<SourceOptions> {
         let mut options = statement.options.clone();
         let connector = options.remove("connector").ok_or_else(|| {
-            Error::new(format!(
-                "source '{name}' needs WITH (connector = 'kafka' | 'file' | 'datagen' | 'nexmark', …)"
-            ))
+            let Name { value, place } = &statement.name;
+            Error::at(
+                format!("source '{value}' needs WITH (connector = 'kafka' | 'file' | 'datagen' | 'nexmark', …)"),
+                place.0,
+                place.1,
+            )
         })?;
         let start = start(&mut options)?;
         let bound = bound(&mut options)?;
@@ -406,14 +436,31 @@ pub fn table(statement: &CreateTable, id: RelationId, catalog: &Catalog) -> Resu
     })
 }
 
+/// What a sink is given.
+struct Delivered {
+    follow: RelationId,
+    query: Option<ViewSpec>,
+    schema: SchemaRef,
+    /// A key of its rows.
+    unique: Option<Vec<usize>>,
+    append_only: bool,
+    depends_on: Vec<RelationId>,
+}
+
 /// Plans `CREATE SINK`.
 pub fn sink(statement: &CreateSink, id: RelationId, catalog: &Catalog) -> Result<Relation> {
-    let name = statement.name.value.clone();
-    let (follow, query, schema, unique, append_only, depends_on) = match &statement.input {
+    let delivered = match &statement.input {
         SinkInput::As(query) => {
-            let (view, reads) = super::sink_query(query, &name, id, catalog)?;
+            let (view, depends_on) = super::sink_query(query, &statement.name.value, id, catalog)?;
             let output = view.graph.output().clone();
-            (id, Some(view), output.schema, output.key, output.append_only, reads)
+            Delivered {
+                follow: id,
+                query: Some(view),
+                schema: output.schema,
+                unique: output.key,
+                append_only: output.append_only,
+                depends_on,
+            }
         }
         SinkInput::From(view) => {
             let relation = catalog.get(view)?;
@@ -425,16 +472,29 @@ pub fn sink(statement: &CreateSink, id: RelationId, catalog: &Catalog) -> Result
                 );
                 return Err(Error::at(message, line, column));
             }
-            (
-                relation.id,
-                None,
-                relation.schema.clone(),
-                relation.key.clone(),
-                relation.append_only(),
-                vec![relation.id],
-            )
+            Delivered {
+                follow: relation.id,
+                query: None,
+                schema: relation.schema.clone(),
+                unique: relation.key.clone(),
+                append_only: relation.append_only(),
+                depends_on: vec![relation.id],
+            }
         }
     };
+    sink_of(statement, id, catalog, delivered).map_err(|error| statement.option_places.placed(error))
+}
+
+fn sink_of(statement: &CreateSink, id: RelationId, catalog: &Catalog, delivered: Delivered) -> Result<Relation> {
+    let name = statement.name.value.clone();
+    let Delivered {
+        follow,
+        query,
+        schema,
+        unique,
+        append_only,
+        depends_on,
+    } = delivered;
     let mut options = statement.options.clone();
     let connector = options.remove("connector").ok_or_else(|| {
         Error::new(format!(
