@@ -181,6 +181,7 @@ impl FlightSqlService for SqlService {
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
         let (connection, _, statement) = self.prepared(&command.prepared_statement_handle)?;
+        transactions::go_on(&connection).await?;
         let info = statements::info(&connection, statement.prepared, &statement.bound).await?;
         Ok(Response::new(info.with_descriptor(request.into_inner())))
     }
@@ -293,6 +294,7 @@ impl FlightSqlService for SqlService {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let (connection, _, statement) = self.prepared(&command.prepared_statement_handle)?;
+        transactions::go_on(&connection).await?;
         // Rows come with this call, or were bound by one before it.
         match binding::rows(request.into_inner(), statement.prepared.parameters()).await? {
             Some(rows) if rows.is_empty() && !statement.prepared.parameters().is_empty() => Ok(0),

@@ -42,7 +42,15 @@ pub async fn join(connection: &Connection, id: &Option<Bytes>) -> Result<(), Sta
         return Ok(());
     };
     known(connection, id)?;
-    if !connection.session.in_transaction() {
+    go_on(connection).await
+}
+
+/// Has what runs now be part of the transaction that the client has begun by a call, if it has: of the
+/// next one, where a COMMIT has failed. A prepared statement names none, and may outlive the one in which
+/// it was prepared.
+pub async fn go_on(connection: &Connection) -> Result<(), Status> {
+    let begun = connection.transaction.lock().is_some();
+    if begun && !connection.session.in_transaction() {
         connection.session.run("BEGIN").await.map_err(status)?;
     }
     Ok(())
