@@ -157,7 +157,9 @@ impl Transaction {
             },
         };
         let moment = other.or_else(|| self.moment.take());
-        let moment = self.moment.insert(moment.ok_or_else(|| Error::internal("a transaction without a moment"))?);
+        let moment = self
+            .moment
+            .insert(moment.ok_or_else(|| Error::internal("a transaction without a moment"))?);
         let known = context.instance.known();
         for id in reads {
             match known.catalog.by_id(*id).map(|relation| &relation.definition) {

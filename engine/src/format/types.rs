@@ -39,7 +39,9 @@ pub fn sql_type(data_type: &DataType) -> String {
         other => {
             let name = other.to_string();
             let word = name.split('(').next().unwrap_or_default();
-            plain(word).or_else(|| family(word)).map_or(name.to_uppercase(), str::to_owned)
+            plain(word)
+                .or_else(|| family(word))
+                .map_or(name.to_uppercase(), str::to_owned)
         }
     }
 }
@@ -178,7 +180,11 @@ fn word(text: &str) -> Option<(String, usize)> {
         });
     }
     let Some(inner) = inner else {
-        return name.starts_with("Decimal").then(|| family(name)).flatten().map(|kind| (kind.to_string(), end));
+        return name
+            .starts_with("Decimal")
+            .then(|| family(name))
+            .flatten()
+            .map(|kind| (kind.to_string(), end));
     };
     let said = match name {
         "Timestamp" => match inner.contains(['"', '+']) {
@@ -301,11 +307,17 @@ mod tests {
             (DataType::Decimal128(10, 2), "DECIMAL(10,2)"),
             (DataType::Decimal256(76, 10), "DECIMAL(76,10)"),
             (DataType::Timestamp(TimeUnit::Microsecond, None), "TIMESTAMP"),
-            (DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())), "TIMESTAMPTZ"),
+            (
+                DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+                "TIMESTAMPTZ",
+            ),
             (DataType::Duration(TimeUnit::Microsecond), "INTERVAL"),
             (DataType::FixedSizeBinary(16), "UUID"),
             (list(DataType::Utf8), "TEXT[]"),
-            (list(list(DataType::Timestamp(TimeUnit::Microsecond, None))), "TIMESTAMP[][]"),
+            (
+                list(list(DataType::Timestamp(TimeUnit::Microsecond, None))),
+                "TIMESTAMP[][]",
+            ),
         ]
     }
 
@@ -314,7 +326,10 @@ mod tests {
         for (kind, name) in types() {
             assert_eq!(sql_type(&kind), name);
             assert_eq!(sql_words(&format!("a {kind} there")), format!("a {name} there"));
-            assert_eq!(sql_words(&format!("CAST(a AS {kind:?}) + 1")), format!("CAST(a AS {name}) + 1"));
+            assert_eq!(
+                sql_words(&format!("CAST(a AS {kind:?}) + 1")),
+                format!("CAST(a AS {name}) + 1")
+            );
         }
     }
 
@@ -324,15 +339,30 @@ mod tests {
             ("Int64(5) + Utf8(\"a(b\")", "5 + 'a(b'"),
             ("Decimal128(Some(-5),3,2)", "-0.05"),
             ("Decimal128(None,3,2)", "NULL"),
-            ("too large to store in a Decimal128 of precision 4", "too large to store in a DECIMAL of precision 4"),
+            (
+                "too large to store in a Decimal128 of precision 4",
+                "too large to store in a DECIMAL of precision 4",
+            ),
             ("x + weir_only_row(count(*), min(one.x)), of", "x + (SELECT …), of"),
             ("weir_any(a, make_array(Int64(1)), '=')", "a = ANY (make_array(1))"),
-            ("weir_all(CAST(a AS Int64), [1, 2], <>)", "CAST(a AS BIGINT) <> ALL ([1, 2])"),
-            ("Cannot cast string 'Int64' to value of Int64 type", "Cannot cast string 'Int64' to value of BIGINT type"),
+            (
+                "weir_all(CAST(a AS Int64), [1, 2], <>)",
+                "CAST(a AS BIGINT) <> ALL ([1, 2])",
+            ),
+            (
+                "Cannot cast string 'Int64' to value of Int64 type",
+                "Cannot cast string 'Int64' to value of BIGINT type",
+            ),
             ("it can't be Utf8; it isn't", "it can't be TEXT; it isn't"),
             ("my_Int64 or Int64s", "my_Int64 or Int64s"),
-            ("10 / CAST(b AS Int64) > CAST(id AS Int64)", "10 / CAST(b AS BIGINT) > CAST(id AS BIGINT)"),
-            ("power(Numeric(2)) or lpad(String(1), Int64)", "power(number, number) or lpad(TEXT, BIGINT)"),
+            (
+                "10 / CAST(b AS Int64) > CAST(id AS Int64)",
+                "10 / CAST(b AS BIGINT) > CAST(id AS BIGINT)",
+            ),
+            (
+                "power(Numeric(2)) or lpad(String(1), Int64)",
+                "power(number, number) or lpad(TEXT, BIGINT)",
+            ),
             (
                 "1 / CASE WHEN s.__always_true IS NULL THEN 0 ELSE CASE WHEN a THEN b ELSE c END END + 2",
                 "1 / CASE WHEN a THEN b ELSE c END + 2",

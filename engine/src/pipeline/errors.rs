@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+    ArrayRef, AsArray, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use weir_state::{Epoch, Keyspace, PipelineId, Reader, RelationId, Shard, TableId, WriteBatch, keys};
@@ -56,7 +57,11 @@ pub fn errors_relation() -> StoredRelation {
 fn shown(stored: &RecordBatch) -> Result<RecordBatch> {
     let mut columns = stored.columns().to_vec();
     let value = columns.remove(VALUE);
-    let texts: StringArray = value.as_binary::<i32>().iter().map(|value| value.and_then(text)).collect();
+    let texts: StringArray = value
+        .as_binary::<i32>()
+        .iter()
+        .map(|value| value.and_then(text))
+        .collect();
     columns.insert(VALUE, Arc::new(texts));
     columns.push(value);
     Ok(RecordBatch::try_new(errors_relation().schema, columns)?)

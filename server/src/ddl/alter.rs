@@ -59,7 +59,10 @@ pub fn resume(instance: &Instance, name: &Name, sql: &str) -> Result<Answer> {
         let notice = match (standing.state, detail.as_str()) {
             ("WAITING", _) => {
                 engine.resume(relation.id)?;
-                format!("'{}' is not paused: what it waits for is tried again now ({detail})", name.value)
+                format!(
+                    "'{}' is not paused: what it waits for is tried again now ({detail})",
+                    name.value
+                )
             }
             (_, "") => format!("'{}' is not paused: it {runs}", name.value),
             _ => format!("'{}' is not paused: it {runs} ({detail})", name.value),

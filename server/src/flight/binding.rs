@@ -172,7 +172,8 @@ mod tests {
     #[test]
     fn text_is_read_as_a_cast_reads_it() {
         let text: ArrayRef = Arc::new(StringArray::from(vec!["{A0EEBC999C0B4EF8BB6D6BB9BD380A11}"]));
-        let [ScalarValue::FixedSizeBinary(16, Some(uuid))] = &bind(text, DataType::FixedSizeBinary(16)).unwrap()[..] else {
+        let [ScalarValue::FixedSizeBinary(16, Some(uuid))] = &bind(text, DataType::FixedSizeBinary(16)).unwrap()[..]
+        else {
             panic!("no uuid");
         };
         assert_eq!(uuid[..4], [0xa0, 0xee, 0xbc, 0x99]);
@@ -181,19 +182,28 @@ mod tests {
         assert_eq!(bind(text, DataType::Binary).unwrap(), [bytes]);
         let text: ArrayRef = Arc::new(StringArray::from(vec!["a0eebc99"]));
         let message = bind(text, DataType::FixedSizeBinary(16)).unwrap_err();
-        assert!(message.starts_with("parameter $1 is UUID: 'a0eebc99' is no UUID"), "{message}");
+        assert!(
+            message.starts_with("parameter $1 is UUID: 'a0eebc99' is no UUID"),
+            "{message}"
+        );
     }
 
     #[test]
     fn lists_are_bound_and_lose_nothing() {
         let list = |values: Vec<Option<f64>>| -> ArrayRef {
-            Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([Some(values), None]))
+            Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([
+                Some(values),
+                None,
+            ]))
         };
         let wanted = DataType::List(Arc::new(Field::new_list_field(DataType::Int64, true)));
         let bound = bind(list(vec![Some(1.0), None]), wanted.clone()).unwrap();
         assert_eq!((bound.len(), bound[0].data_type()), (2, wanted.clone()));
         let message = bind(list(vec![Some(1.5)]), wanted).unwrap_err();
-        assert!(message.starts_with("parameter $1 is BIGINT[], and [1.5] in row 1"), "{message}");
+        assert!(
+            message.starts_with("parameter $1 is BIGINT[], and [1.5] in row 1"),
+            "{message}"
+        );
     }
 
     #[test]

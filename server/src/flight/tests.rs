@@ -291,22 +291,36 @@ async fn a_commit_that_fails_leaves_the_connection_good() {
     // As drivers go on: one begins a new transaction, one rolls back, one runs its next statement.
     for (round, id) in [(0, 10), (1, 20), (2, 30)] {
         let transaction = client.begin_transaction().await.unwrap();
-        client.execute_update(insert(id), Some(transaction.clone())).await.unwrap();
+        client
+            .execute_update(insert(id), Some(transaction.clone()))
+            .await
+            .unwrap();
         other.execute_update(insert(id + 1), None).await.unwrap();
-        let failed = client.end_transaction(transaction.clone(), EndTransaction::Commit).await;
+        let failed = client
+            .end_transaction(transaction.clone(), EndTransaction::Commit)
+            .await;
         let failed = failed.err().map(tonic_status).unwrap();
         assert_eq!(failed.code(), Code::FailedPrecondition);
         assert!(failed.message().contains("run it again"), "{failed}");
         let transaction = match round {
             0 => client.begin_transaction().await.unwrap(),
             1 => {
-                client.end_transaction(transaction, EndTransaction::Rollback).await.unwrap();
+                client
+                    .end_transaction(transaction, EndTransaction::Rollback)
+                    .await
+                    .unwrap();
                 client.begin_transaction().await.unwrap()
             }
             _ => transaction,
         };
-        client.execute_update(insert(id), Some(transaction.clone())).await.unwrap();
-        client.end_transaction(transaction, EndTransaction::Commit).await.unwrap();
+        client
+            .execute_update(insert(id), Some(transaction.clone()))
+            .await
+            .unwrap();
+        client
+            .end_transaction(transaction, EndTransaction::Commit)
+            .await
+            .unwrap();
     }
     assert_eq!(number(&mut other, "SELECT sum(id) AS s FROM t").await, 2 * 60 + 3);
 }
@@ -323,7 +337,11 @@ async fn parameters_have_the_types_that_their_places_tell() {
         ("SELECT CAST($1 AS TEXT[]) AS a", "TEXT[]", "TEXT[]"),
         ("SELECT $1::DATE AS a", "DATE", "DATE"),
         ("SELECT id FROM t WHERE code = ANY ($1)", "TEXT[]", "UUID"),
-        ("SELECT id FROM t WHERE id <> ALL ($1) AND $2 = ANY (ARRAY[1, 2])", "UUID[], BIGINT", "UUID"),
+        (
+            "SELECT id FROM t WHERE id <> ALL ($1) AND $2 = ANY (ARRAY[1, 2])",
+            "UUID[], BIGINT",
+            "UUID",
+        ),
         ("SELECT code FROM t WHERE id = $1", "UUID", "TEXT"),
         ("INSERT INTO t VALUES (CAST($1 AS TEXT), $2)", "TEXT, UUID", ""),
     ] {
@@ -340,9 +358,17 @@ async fn parameters_have_the_types_that_their_places_tell() {
         "CREATE TABLE u (a TEXT DEFAULT $1)",
         "SELECT code FROM t WHERE code = ? EMIT CHANGES",
     ] {
-        let refused = client.prepare(sql.to_string(), None).await.err().map(tonic_status).unwrap();
+        let refused = client
+            .prepare(sql.to_string(), None)
+            .await
+            .err()
+            .map(tonic_status)
+            .unwrap();
         assert_eq!(refused.code(), Code::InvalidArgument);
-        assert!(refused.message().starts_with("parameters stand in SELECT, INSERT,"), "{refused}");
+        assert!(
+            refused.message().starts_with("parameters stand in SELECT, INSERT,"),
+            "{refused}"
+        );
         assert!(refused.message().ends_with('^'), "{refused}");
     }
 }

@@ -132,7 +132,10 @@ fn a_failed_view_is_read_as_it_was_whatever_the_session_has_written() {
     let [notice] = &answer.notices[..] else {
         panic!("{:?}", answer.notices);
     };
-    assert!(notice.starts_with("view 'm' has failed (Divide by zero error"), "{notice}");
+    assert!(
+        notice.starts_with("view 'm' has failed (Divide by zero error"),
+        "{notice}"
+    );
     assert!(
         notice.ends_with("its last epoch, which lacks what this session has written"),
         "{notice}"
@@ -182,7 +185,11 @@ fn a_transaction_stays_where_it_is_if_what_it_has_read_has_changed() {
     rig.elsewhere("RESUME m");
     let error = rig.error("SELECT n FROM m");
     assert_eq!(error.kind, ErrorKind::Conflict);
-    assert!(error.message.starts_with("view 'm' had no answer yet"), "{}", error.message);
+    assert!(
+        error.message.starts_with("view 'm' had no answer yet"),
+        "{}",
+        error.message
+    );
     assert_eq!(rig.rows("SELECT count(*) FROM t"), ["1"]);
     rig.done("ROLLBACK");
     assert_eq!(rig.rows("SELECT n FROM m"), ["2"]);

@@ -98,17 +98,22 @@ fn a_pipeline_that_cannot_reach_its_source_is_waited_for_with_its_trouble() {
     rig.until("SELECT state FROM weir.pipelines WHERE name = 'm'", &["WAITING"]);
     assert_eq!(
         rig.notices("RESUME m"),
-        [format!("'m' is not paused: what it waits for is tried again now ({trouble})")]
+        [format!(
+            "'m' is not paused: what it waits for is tried again now ({trouble})"
+        )]
     );
     assert_eq!(
-        rig.notices(&format!("CREATE SOURCE s2 (n BIGINT) WITH (connector = 'memory', topic = '{topic}')")),
+        rig.notices(&format!(
+            "CREATE SOURCE s2 (n BIGINT) WITH (connector = 'memory', topic = '{topic}')"
+        )),
         [format!(
             "source 's2' is created, and what reads it waits, for at present it can't be read: {trouble}"
         )]
     );
     assert!(
-        rig.notices("CREATE SOURCE f (n BIGINT) WITH (connector = 'file', path = '/nowhere/*.json', follow = 'true')")[0]
-            .ends_with("file '/nowhere/*.json': no file matches yet")
+        rig.notices("CREATE SOURCE f (n BIGINT) WITH (connector = 'file', path = '/nowhere/*.json', follow = 'true')")
+            [0]
+        .ends_with("file '/nowhere/*.json': no file matches yet")
     );
     memory::set_away(topic, false);
     assert!(asked.join().unwrap().unwrap().is_empty());

@@ -8,8 +8,8 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions};
-use weir_server::format::{json, sql_timestamp};
 use weir_server::format::uuid::{self, UUID};
+use weir_server::format::{json, sql_timestamp};
 
 /// Text of each value of a column; none for NULL.
 pub fn texts(array: &ArrayRef) -> Result<Vec<Option<String>>, String> {

@@ -207,12 +207,7 @@ fn as_it_comes(metadata: &Metadata, field: &Field) -> Result<()> {
 }
 
 /// `WATERMARK FOR column AS bound`.
-fn watermark_spec(
-    column: &ast::Ident,
-    bound: &ast::Expr,
-    rows: &DFSchema,
-    catalog: &Catalog,
-) -> Result<WatermarkSpec> {
+fn watermark_spec(column: &ast::Ident, bound: &ast::Expr, rows: &DFSchema, catalog: &Catalog) -> Result<WatermarkSpec> {
     let in_bound = |error: Error| errors::placed_in(error, bound);
     let schema = rows.as_arrow();
     let index = find(schema, column)?;

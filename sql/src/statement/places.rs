@@ -17,7 +17,10 @@ impl OptionPlaces {
         if error.place.is_some() {
             return error;
         }
-        let named = self.0.iter().filter_map(|(name, place)| Some((position(&error.message, name)?, *place)));
+        let named = self
+            .0
+            .iter()
+            .filter_map(|(name, place)| Some((position(&error.message, name)?, *place)));
         match named.min() {
             Some((_, (line, column))) => Error::at(error.message, line, column),
             None => error,
@@ -56,13 +59,19 @@ mod tests {
     #[test]
     fn an_error_stands_at_the_option_that_it_names() {
         let mut places = OptionPlaces::default();
-        for (number, name) in ["connector", "topic", "topic.pattern", "scan.startup.mode"].into_iter().enumerate() {
+        for (number, name) in ["connector", "topic", "topic.pattern", "scan.startup.mode"]
+            .into_iter()
+            .enumerate()
+        {
             places.add(name, (1, number as u64));
         }
         for (message, column) in [
             ("unknown option 'topic' of a file source", 1),
             ("topic.pattern = '[' is no regular expression", 2),
-            ("scan.startup.mode is 'earliest', 'timestamp' (with scan.startup.timestamp)", 3),
+            (
+                "scan.startup.mode is 'earliest', 'timestamp' (with scan.startup.timestamp)",
+                3,
+            ),
             ("topics are many, and mytopic none: topic.", 1),
             ("the file connector needs path = '…'", 0),
             ("it needs path = '…'", 0),

@@ -14,9 +14,9 @@ use super::{EventTime, with_nulls};
 use crate::connector::nexmark::random::{below, bits, push_letters, stream};
 use crate::format::calendar;
 use crate::format::column::Column;
-use crate::format::sql_type;
 use crate::format::number::{self, Excess};
 use crate::format::options::EpochUnit;
+use crate::format::sql_type;
 use crate::{Error, Result};
 
 pub(super) const OPTIONS: [&str; 8] = ["kind", "start", "end", "min", "max", "length", "values", "null_rate"];

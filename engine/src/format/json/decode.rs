@@ -11,8 +11,8 @@ use super::keys::Keys;
 use super::scan::{Fault, Reader, Scan, unescape};
 use crate::Result;
 use crate::format::column::{Column, Data};
-use crate::format::sql_type;
 use crate::format::options::EpochUnit;
+use crate::format::sql_type;
 use crate::format::{DecodeError, Decoded, Decoder, Others};
 
 /// Maps this small are searched for equal keys one by one.

@@ -216,7 +216,11 @@ fn names(text: &str) -> Option<String> {
 /// Values of types that don't go together.
 fn kinds(text: &str) -> Option<String> {
     if let Some((from, to)) = between(text, "Unsupported CAST from ", "").and_then(|rest| rest.split_once(" to ")) {
-        return Some(format!("there is no CAST from {} to {}", sql_words(from), sql_words(to)));
+        return Some(format!(
+            "there is no CAST from {} to {}",
+            sql_words(from),
+            sql_words(to)
+        ));
     }
     if let Some(rest) = text.strip_prefix("Failed to coerce ")
         && rest.ends_with(" to common types in CASE WHEN expression")
