@@ -39,9 +39,7 @@ pub fn sql_type(data_type: &DataType) -> String {
         other => {
             let name = other.to_string();
             let word = name.split('(').next().unwrap_or_default();
-            plain(word)
-                .or_else(|| family(word))
-                .map_or(name.to_uppercase(), str::to_owned)
+            plain(word).or_else(|| family(word)).map_or(name.clone(), str::to_owned)
         }
     }
 }
