@@ -51,7 +51,7 @@ fn beside(all: &str, from: &str, (array, first): (&str, usize), next: usize, for
         3 => format!("SELECT u.x AS m FROM UNNEST({array}) AS u(x) ORDER BY u.x DESC LIMIT 1"),
         _ => format!("SELECT DISTINCT u.x AS m FROM UNNEST({array}) AS u(x) WHERE u.x <> q.c{first}"),
     };
-    let (join, on) = if form / 5 % 2 == 0 {
+    let (join, on) = if (form / 5).is_multiple_of(2) {
         ("LEFT JOIN", " ON true")
     } else {
         ("CROSS JOIN", "")
