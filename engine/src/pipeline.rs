@@ -41,6 +41,7 @@ mod dataflow;
 mod decode;
 mod delivery;
 mod errors;
+mod event_time;
 mod inputs;
 mod lifecycle;
 mod logs;

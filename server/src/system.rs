@@ -131,4 +131,4 @@ pub fn columns(name: &str) -> Result<SchemaRef> {
 }
 
 pub use information::{default_of, is_nullable};
-pub use live::{Standing, delivers, standing, standing_among};
+pub use live::{Standing, delivers, standing, standing_among, waits_for};

@@ -35,6 +35,13 @@ impl<'a> Acts<'a> {
         tables.next()
     }
 
+    /// The relation of a number, or the next one, that is a source.
+    fn source(&self, number: u8) -> Option<String> {
+        let count = self.case.relations.len() as u8;
+        let mut all = (0..count).map(|later| self.relation(number.wrapping_add(later)));
+        all.find(|(_, relation)| relation.origin == Origin::Source).map(|(name, _)| name)
+    }
+
     fn act(&mut self, script: &mut String, action: &Action) -> fmt::Result {
         match action {
             Action::Insert { relation: to, rows } => {
@@ -86,6 +93,10 @@ impl<'a> Acts<'a> {
                 column,
                 value,
             } => self.copy(script, *relation, *other, *column, *value),
+            Action::Idle { relation } => match self.source(*relation) {
+                Some(name) => write!(script, "idle {name}\n\n"),
+                None => Ok(()),
+            },
             Action::Verify => write!(script, "verify\n\n"),
             Action::Crash => write!(script, "crash\n\n"),
             Action::Restart { tasks } => write!(script, "tasks {}\n\n", 1 + tasks % 3),

@@ -74,8 +74,9 @@ pub struct View {
     pub at: u8,
     /// In a pipeline of its own.
     pub apart: bool,
-    /// Where its base has event time: instead of the steps, windows that are closed by the watermark.
-    pub closing: Option<u8>,
+    /// Where its base has event time: instead of the steps, something that is closed by the watermark, of which kind
+    /// and which.
+    pub closing: Option<(u8, u8)>,
 }
 
 /// One thing done to rows.
@@ -268,6 +269,10 @@ pub enum Action {
         column: u8,
         value: u8,
     },
+    /// Nothing comes of a source for a while.
+    Idle {
+        relation: u8,
+    },
     Verify,
     Crash,
     Restart {
@@ -360,7 +365,7 @@ fn relation() -> impl Strategy<Value = Relation> {
 }
 
 fn view() -> impl Strategy<Value = View> {
-    let closing = option::weighted(0.2, any::<u8>());
+    let closing = option::weighted(0.2, any::<(u8, u8)>());
     let drawn = (
         any::<u8>(),
         vec(step(), 0..4),
@@ -472,6 +477,7 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|((relation, other), columns, to)| Action::Matched { relation, other, columns, to }),
         1 => any::<(u8, u8, u8, u8)>()
             .prop_map(|(relation, other, column, value)| Action::Copy { relation, other, column, value }),
+        1 => any::<u8>().prop_map(|relation| Action::Idle { relation }),
         3 => Just(Action::Verify),
         1 => Just(Action::Crash),
         1 => (0u8..3).prop_map(|tasks| Action::Restart { tasks }),

@@ -10,6 +10,8 @@ use super::values::{literal, of_kind, predicate, sql_type};
 mod actions;
 #[path = "joins.rs"]
 mod joins;
+#[path = "meetings.rs"]
+mod meetings;
 #[path = "nested.rs"]
 mod nested;
 #[path = "orders.rs"]
@@ -136,7 +138,7 @@ fn create(script: &mut String, name: &str, relation: &Relation, kinds: &[Kind]) 
         Origin::Source => write!(
             script,
             "topic {name} partitions {partitions}\n\nstatement ok\nCREATE SOURCE {name} ({columns})\n\
-             WITH (connector = 'memory', topic = '{name}')\n\n"
+             WITH (connector = 'memory', topic = '{name}', idle_timeout = '1 minute')\n\n"
         ),
         _ => write!(script, "statement ok\nCREATE TABLE {name} ({columns})\n\n"),
     };
@@ -152,10 +154,12 @@ fn create_view(
     let name = format!("v{number}");
     let base = pick(known, view.base);
     let closing = view.closing.zip(base.event_time);
-    let (query, emit, mut with) = match closing {
-        Some((number, column)) => windows::closing(base, column, number),
-        None => (stepped(view, base, known, speech), "", ""),
-    };
+    let closed = closing.map(|((kind, number), column)| match kind % 2 {
+        0 => windows::closing(base, column, number),
+        _ => meetings::closing((base, column), known, kind / 2, number),
+    });
+    let (query, emit, mut with) = closed.unwrap_or_else(|| (stepped(view, base, known, speech), "", ""));
+    let waits = emit.is_empty() && query.sql.contains("FOR SYSTEM_TIME");
     if view.apart && with.is_empty() {
         with = " WITH (pipeline = 'apart')";
     }
@@ -176,7 +180,7 @@ fn create_view(
         name: name.clone(),
         kinds: query.kinds,
         event_time: None,
-        is_late: !emit.is_empty() || reads_late,
+        is_late: !emit.is_empty() || waits || reads_late,
     });
     (name, query.sql)
 }

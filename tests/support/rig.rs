@@ -162,6 +162,8 @@ pub struct Rig {
     /// End offsets of each topic's partitions.
     topics: BTreeMap<String, Vec<i64>>,
     ended: BTreeSet<String>,
+    /// Topics whose partitions are idle, until something comes.
+    idle: BTreeSet<String>,
     /// Topics out of reach.
     away: BTreeSet<String>,
     /// Views that a test saw fail: no others may.
@@ -203,6 +205,7 @@ impl Rig {
             suffix: format!("~{:05}", NEXT.fetch_add(1, Ordering::Relaxed)),
             topics: BTreeMap::new(),
             ended: BTreeSet::new(),
+            idle: BTreeSet::new(),
             away: BTreeSet::new(),
             failed: BTreeSet::new(),
             session_settings: Vec::new(),
@@ -252,7 +255,11 @@ impl Rig {
             }
             let settings = self.session_settings.clone();
             let set = settings.iter().try_for_each(|sql| self.run(sql).map(|_| ()));
-            match set.and_then(|()| self.fail_again()).and_then(|()| self.take_in_dml()) {
+            let went_on = set
+                .and_then(|()| self.fail_again())
+                .and_then(|()| self.take_in_dml())
+                .and_then(|()| self.be_idle());
+            match went_on {
                 Ok(()) => return Ok(()),
                 Err(_) if self.store.is_dead() => self.bury(),
                 Err(trouble) => return Err(format!("a new life: {trouble}")),
@@ -404,6 +411,7 @@ impl Rig {
         if !self.topics.contains_key(topic) {
             self.create_topic(topic, 1);
         }
+        self.idle.remove(topic);
         let local = self.local_topic(topic);
         let ends = self.topics.get_mut(topic).expect("it was just made");
         let end = ends
@@ -418,6 +426,14 @@ impl Rig {
     pub fn end_topic(&mut self, topic: &str) {
         memory::end(&self.local_topic(topic));
         self.ended.insert(topic.to_string());
+    }
+
+    /// Has the partitions of a topic become idle, by the clock; and again in each later life.
+    pub fn idle_topic(&mut self, topic: &str) -> Result<(), Trouble> {
+        self.settle()?;
+        self.idle.insert(topic.to_string());
+        self.be_idle()?;
+        self.settle()
     }
 
     /// Deletes a topic's records below an offset.

@@ -13,6 +13,7 @@
 //! topic bids partitions 2             makes a memory topic
 //! feed bids partition 1               records for it, one a line: [@key=…] [@ts=ms] [@header:k=v] value
 //! end bids                            nothing more comes to it
+//! idle bids                           the clock goes on until its partitions are idle, which it then stays
 //! away bids | back bids               it is out of reach, or back
 //! delete bids partition 0 before 3    deletes records, as retention does
 //! settle                              waits until everything is taken in, committed and delivered
@@ -35,6 +36,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use weir_engine::connector::memory;
+
+/// 2024-01-01.
+const BEGINNING_US: i64 = 1_704_067_200_000_000;
 
 mod entry;
 mod run;
@@ -89,6 +93,8 @@ impl Script {
     pub fn clock_us(&self) -> Option<i64> {
         self.entries.iter().find_map(|entry| match entry.verb {
             Verb::Clock(us) => Some(us),
+            // Any will do, if it stands.
+            Verb::Idle(_) => Some(BEGINNING_US),
             _ => None,
         })
     }

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use futures::TryStreamExt;
@@ -32,6 +33,9 @@ use weir_state::{Instance, MemoryStore, PipelineId, Store};
 use crate::random::Random;
 use crate::rows::{self, Bag, Row};
 use crate::script::{Expect, Script, Verb};
+
+/// How long nothing comes where a topic is idle.
+const REST: Duration = Duration::from_secs(3600);
 
 /// How a script is run by hand.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,6 +173,12 @@ impl Desk {
                 memory::append_all(&self.local(topic), *partition, records.clone());
             }
             Verb::End(topic) => memory::end(&self.local(topic)),
+            // All are idle then that may be within this time.
+            Verb::Idle(_) => {
+                self.settle()?;
+                self.host.iter_mut().for_each(|host| host.rest(REST));
+                self.settle()?;
+            }
             Verb::Crash => self.crash()?,
             Verb::Restart => {
                 self.settle()?;

@@ -21,10 +21,12 @@ use crate::{Error, Result, shard};
 
 mod counts;
 mod faults;
+mod meeting;
 mod quiet;
 mod task;
 
 use faults::Faults;
+use meeting::Meetings;
 pub use faults::{BatchOrigin, Records};
 use quiet::Quiet;
 use task::{Checkpoint, Task};
@@ -47,6 +49,8 @@ pub struct RelationInput {
     pub origins: Vec<Vec<BatchOrigin>>,
     /// Its watermark; `None` where it has no event time.
     pub watermark: Option<Watermark>,
+    /// The same, of a source, as it was before these changes.
+    pub before: Option<Watermark>,
 }
 
 impl RelationInput {
@@ -95,6 +99,8 @@ struct PlanNode {
     watermark: Watermark,
     /// As it was before the present step.
     before: Watermark,
+    /// Of an Input, that of the relation by itself, as it was before the present step.
+    own: Watermark,
     is_output: bool,
     outgoing: Vec<Outgoing>,
 }
@@ -136,6 +142,7 @@ pub struct Dataflow {
     entry_budget: Option<usize>,
     watermarks: HashMap<NodeRef, Watermark>,
     quiet: Quiet,
+    meetings: Meetings,
     faults: Faults,
     /// Tasks run one after the other, on the thread that steps.
     inline: bool,
@@ -155,6 +162,7 @@ impl Dataflow {
             entry_budget,
             watermarks: HashMap::new(),
             quiet: Quiet::default(),
+            meetings: Meetings::default(),
             faults: Faults::default(),
             inline: of == 1,
         }
@@ -273,6 +281,7 @@ impl Dataflow {
         self.levels = plan.iter().map(|node| node.level + 1).max().unwrap_or(1);
         self.plan = plan;
         self.quiet.plan(&self.plan);
+        self.meetings.plan(&self.plan);
         for task in &mut self.tasks {
             task.outputs = vec![Vec::new(); self.plan.len()];
             task.inbox.clear();
@@ -299,6 +308,7 @@ impl Dataflow {
             projection: None,
             watermark: self.watermarks.get(&at).copied().unwrap_or(i64::MIN),
             before: i64::MIN,
+            own: i64::MIN,
             is_output: at.node.0 as usize + 1 == graph.nodes.len(),
             outgoing: Vec::new(),
         };
@@ -430,44 +440,6 @@ impl Dataflow {
         }
         self.collect_failures(&mut failed);
         failed
-    }
-
-    /// Sets each node's watermark for this step; says whose moved.
-    fn move_watermarks(
-        &mut self,
-        inputs: &HashMap<RelationId, RelationInput>,
-        raised: &HashMap<usize, Watermark>,
-    ) -> Vec<bool> {
-        let mut moved = vec![false; self.plan.len()];
-        for (index, moved) in moved.iter_mut().enumerate() {
-            self.plan[index].before = self.plan[index].watermark;
-            let node = &self.plan[index];
-            let bound = match node.relation {
-                Some(relation) => {
-                    let told = inputs.get(&relation).and_then(|input| input.watermark);
-                    told.max(raised.get(&index).copied())
-                }
-                None => node
-                    .inputs
-                    .iter()
-                    .filter(|input| {
-                        self.plan[input.from]
-                            .graph
-                            .node(self.plan[input.from].at.node)
-                            .has_watermark
-                    })
-                    .map(|input| self.plan[input.from].watermark)
-                    .min(),
-            };
-            if let Some(bound) = bound
-                && bound > self.plan[index].watermark
-            {
-                self.plan[index].watermark = bound;
-                self.watermarks.insert(self.plan[index].at, bound);
-                *moved = true;
-            }
-        }
-        moved
     }
 
     /// Moves dealt rows to the tasks that own them.

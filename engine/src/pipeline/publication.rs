@@ -40,6 +40,8 @@ pub struct ViewNews {
     pub right: Epoch,
     /// The result's watermark, if it has event time.
     pub watermark: Option<Watermark>,
+    /// Nothing has come for a while of all that its event time hangs on.
+    pub idle: bool,
     /// All its inputs were bounded and have ended: nothing more will change it.
     pub ended: bool,
 }
@@ -76,6 +78,8 @@ pub struct Host {
     pub dml: DmlCommit,
     /// The view's watermark at the last epoch.
     pub watermark: Option<Watermark>,
+    /// As of now nothing comes of all that its event time hangs on.
+    pub idle: bool,
     /// All inputs of the view were bounded, have ended, and are in its last epoch.
     pub ended: bool,
     /// It agrees with all pipelines that it shares inputs with.
@@ -166,6 +170,7 @@ impl State {
         let ViewNews {
             right,
             watermark,
+            idle,
             ended,
         } = *news.views.get(&view)?;
         Some(Host {
@@ -174,6 +179,7 @@ impl State {
             right,
             dml: news.dml,
             watermark,
+            idle,
             ended,
             attached: self.attached.contains(&pipeline) && right == news.epoch,
         })

@@ -46,6 +46,10 @@ impl Engine {
             watermark_us: status
                 .as_ref()
                 .and_then(|status| status.watermarks.get(&view).copied().flatten()),
+            waits_for: status
+                .as_ref()
+                .and_then(|status| status.waits_for.get(&view).cloned())
+                .unwrap_or_default(),
             last_progress_us: status.as_ref().map_or(0, |status| status.last_progress_us),
             trouble: status.as_ref().and_then(|status| status.trouble.clone()),
         })
@@ -85,6 +89,7 @@ impl Engine {
                         watermark_us: progress.watermark,
                         lag_seconds: progress.watermark.map(behind),
                         waits: progress.waits,
+                        idle: progress.idle,
                         rows: progress.rows,
                         skipped: progress.skipped,
                     });

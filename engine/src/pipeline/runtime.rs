@@ -106,6 +106,8 @@ struct Follow {
     taken: Epoch,
     dml: DmlCommit,
     watermark: Option<Watermark>,
+    /// Nothing has come of all that its event time hangs on.
+    idle: bool,
     ended: bool,
     /// The view's pipeline is one that this one is to be attached to.
     to_meet: bool,
@@ -195,8 +197,8 @@ pub struct Runtime {
     /// Something is to be told, and since when nothing was.
     untold: bool,
     last_status: Instant,
-    /// What was last published of the DML commit and of views that have ended.
-    published: (DmlCommit, BTreeSet<RelationId>),
+    /// What was last published that no row tells.
+    published: telling::Told,
 }
 
 impl Runtime {
@@ -249,7 +251,7 @@ impl Runtime {
             last_progress_us: shared.options.clock.now_us(),
             untold: true,
             last_status: Instant::now(),
-            published: (DmlCommit::ZERO, BTreeSet::new()),
+            published: telling::Told::default(),
             shared,
             start,
         };
@@ -304,7 +306,7 @@ impl Runtime {
                 return Ok(());
             }
         }
-        let now = Instant::now();
+        let now = self.shared.options.clock.instant();
         let timer = self.sources.values().filter_map(SourceInput::next_timer).min();
         let mut nap = timer
             .map_or(NAP, |at| at.saturating_duration_since(now))
@@ -384,6 +386,12 @@ impl Runtime {
             now_us: self.last_progress_us,
             seed: clock::seed(),
         };
+        for (relation, source) in &self.sources {
+            self.dataflow.set_idle(*relation, source.progress.is_idle());
+        }
+        for (relation, follow) in &self.follows {
+            self.dataflow.set_idle(*relation, follow.idle);
+        }
         let failed = self.dataflow.step(moment, inputs, failed);
         if failed.is_empty() {
             Ok(())

@@ -54,6 +54,8 @@ pub struct PipelineStatus {
     pub last_progress_us: i64,
     pub trouble: Option<String>,
     pub watermarks: HashMap<RelationId, Option<i64>>,
+    /// What holds back each view's event time.
+    pub waits_for: HashMap<RelationId, Vec<RelationId>>,
     pub operators: Vec<(NodeRef, &'static str, NodeCounters, OperatorStats)>,
     pub sources: BTreeMap<RelationId, SourceStatus>,
 }

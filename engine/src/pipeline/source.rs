@@ -11,6 +11,7 @@ use weir_state::pipelines::SplitProgress;
 
 use super::dataflow::{BatchOrigin, Records, RelationInput};
 use super::decode::{DecodedRead, Layout, SourceDecoder};
+use super::event_time::{self, Standing};
 use super::reader::{Opening, Place, READ_ROWS, Reader, ReaderEvent};
 use crate::connector::{Bound, Payload, Position, Positions, SplitId, SplitRead, Wanted};
 use crate::error::BadRecord;
@@ -42,7 +43,7 @@ pub struct SplitState {
     /// It is read to its end, as was told since the source could last not be read.
     at_end: bool,
     /// It has been quiet for the idle timeout and doesn't hold the watermark.
-    idle: bool,
+    pub idle: bool,
     /// It was read to its end since the reader was opened: its history is in.
     live: bool,
     /// It waits for others, which are behind in event time.
@@ -63,6 +64,14 @@ impl SplitState {
             idle: false,
             live: false,
             waits: false,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match (self.ended, self.idle) {
+            (true, _) => Standing::Ended,
+            (false, true) => Standing::Idle,
+            (false, false) => Standing::Read,
         }
     }
 }
@@ -130,23 +139,15 @@ impl SourceProgress {
         self.splits.values_mut().for_each(|split| split.at_end = false);
     }
 
+    /// Whether nothing has come of any split for a while.
+    pub fn is_idle(&self) -> bool {
+        event_time::standing(self.splits.values().map(SplitState::standing)) == Some(Standing::Idle)
+    }
+
     /// Moves the source's watermark; true if it rose.
     fn raise(&mut self) -> bool {
-        if self.splits.is_empty() {
-            return false;
-        }
-        let open = || self.splits.values().filter(|split| !split.ended);
-        let known = if self.splits.values().all(|split| split.ended) {
-            Some(i64::MAX)
-        } else if open().any(|split| !split.idle) {
-            open()
-                .filter(|split| !split.idle)
-                .map(|split| split.watermark)
-                .min()
-                .flatten()
-        } else {
-            open().map(|split| split.watermark).max().flatten()
-        };
+        let splits = self.splits.values();
+        let known = event_time::together(splits.map(|split| (split.watermark, split.standing())));
         let rose = known.is_some() && known > self.watermark;
         if rose {
             self.watermark = known;
@@ -285,12 +286,16 @@ impl SourceInput {
             opened,
             ..SourceStep::default()
         };
+        step.input.before = self.progress.watermark;
+        let was_idle = self.progress.is_idle();
         if any {
             self.decode(taken, now, &mut step)?;
         }
         self.rest(now, &ahead);
         let rose = self.progress.raise();
-        step.any |= rose || self.may_go_on(&ahead);
+        // Who reads other inputs beside it doesn't wait for it then.
+        let falls_idle = self.spec.watermark.is_some() && self.progress.is_idle() && !was_idle;
+        step.any |= rose || falls_idle || self.may_go_on(&ahead);
         step.input.watermark = if self.spec.watermark.is_some() {
             self.progress.watermark
         } else {

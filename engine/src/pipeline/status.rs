@@ -60,6 +60,8 @@ pub struct PipelineRow {
     pub ended: bool,
     /// Its result's watermark, microseconds.
     pub watermark_us: Option<i64>,
+    /// The relations that hold it back: others that they meet in the view are further.
+    pub waits_for: Vec<RelationId>,
     /// When it last took in a row or committed, microseconds since the epoch.
     pub last_progress_us: i64,
     /// A source's trouble that does not stop it, but keeps it waiting.
@@ -89,6 +91,8 @@ pub struct LagRow {
     pub lag_seconds: Option<f64>,
     /// It waits for other splits, which are behind in event time.
     pub waits: bool,
+    /// It is read to its end, and quiet for `idle_timeout`: it holds no watermark back.
+    pub idle: bool,
     /// Records taken from the split since start.
     pub rows: u64,
     /// Of these, bad ones that were passed over.

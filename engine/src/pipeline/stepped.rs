@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weir_state::pipelines::{self, PipelineRecord};
 use weir_state::{DmlCommit, Instance, PipelineId, RelationId, Store, WriteBatch, dml};
@@ -70,8 +70,8 @@ pub struct Stepped {
     absorbed: Vec<PipelineId>,
     /// A checkpoint that is not durable yet.
     written: Option<WriteBatch>,
-    /// The only moment that there is by the clock: no split becomes idle.
-    begun: Instant,
+    /// By which splits become idle; it stands unless it is moved.
+    rested: Instant,
 }
 
 impl Stepped {
@@ -104,7 +104,7 @@ impl Stepped {
             loading: Vec::new(),
             absorbed: Vec::new(),
             written: None,
-            begun: Instant::now(),
+            rested: Instant::now(),
         };
         stepped.open_inputs(known, stored)?;
         inputs::plan(&mut stepped.dataflow, &mut stepped.sources, options.step_rows)?;
@@ -160,7 +160,7 @@ impl Stepped {
         let mut inputs = HashMap::new();
         let mut any = self.take_dml(commits, &mut inputs)?;
         for (relation, source) in &mut self.sources {
-            let step = source.step(self.rows, None, self.begun)?;
+            let step = source.step(self.rows, None, self.rested)?;
             self.dataflow.set_at_end(*relation, source.at_end());
             any |= step.any;
             inputs.insert(*relation, step.input);
@@ -170,6 +170,11 @@ impl Stepped {
             self.run(now_us, inputs)?;
         }
         Ok(any)
+    }
+
+    /// So much time passes for splits that are read to their ends: some may be idle with the next step.
+    pub fn rest(&mut self, length: Duration) {
+        self.rested += length;
     }
 
     fn load(&mut self) -> Result<Option<HashMap<RelationId, RelationInput>>> {
@@ -212,6 +217,9 @@ impl Stepped {
         self.steps += 1;
         // Epochs of a later life have higher numbers.
         let seed = u128::from(self.instance.last_epoch().0) << 64 | self.steps;
+        for (relation, source) in &self.sources {
+            self.dataflow.set_idle(*relation, source.progress.is_idle());
+        }
         let failed = self.dataflow.step(Moment { now_us, seed }, inputs, BTreeMap::new());
         let cause = failed.into_values().flatten().next();
         cause.map_or(Ok(()), Err)

@@ -27,6 +27,7 @@ fn view(id: u32, name: &str, standing: Standing) -> ViewRow {
         epoch: Epoch(7),
         ended: false,
         watermark_us: Some(1_700_000_000_500_000),
+        waits_for: Vec::new(),
         last_progress_us: 1_700_000_001_000_000,
         trouble: None,
     };
@@ -46,6 +47,7 @@ fn split(split: &str, end: Option<i64>) -> LagRow {
         lag_seconds: Some(1.25),
         rows: 180,
         waits: false,
+        idle: false,
         skipped: 3,
     }
 }

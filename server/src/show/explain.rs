@@ -58,6 +58,9 @@ pub fn live(context: &Context, known: &Known, name: &Name, sql: &str) -> Result<
         if let Cell::Time(us) = Cell::watermark(row.watermark_us) {
             text.push_str(&format!(" · watermark {}", moment(us)));
         }
+        if let Some(names) = system::waits_for(&row, known) {
+            text.push_str(&format!(" · its event time waits for {names}"));
+        }
     }
     text.push_str(&format!(" · {} bytes stored\n", engine.stored_bytes(relation.id)));
     let operators: BTreeMap<u32, OperatorRow> = engine

@@ -23,6 +23,7 @@ pub const PIPELINES: &[(&str, Kind)] = &[
     ("ended", Kind::Flag),
     ("detail", Kind::Text),
     ("retry_in_ms", Kind::Number),
+    ("waits_for", Kind::Text),
 ];
 
 /// Materialized views and sinks: how each stands.
@@ -52,6 +53,7 @@ pub fn pipelines(context: &Context) -> Vec<Vec<Cell>> {
             row.is_some_and(|row| row.ended).into(),
             standing.detail.into(),
             standing.retry_in_ms.into(),
+            row.and_then(|row| waits_for(row, &known)).into(),
         ]);
     }
     for broken in known.broken.values() {
@@ -63,6 +65,12 @@ pub fn pipelines(context: &Context) -> Vec<Vec<Cell>> {
         cells.push(row);
     }
     cells
+}
+
+/// The names of what holds back a view's event time.
+pub fn waits_for(row: &PipelineRow, known: &Known) -> Option<String> {
+    let names: Vec<&str> = row.waits_for.iter().filter_map(|id| known.name_of(*id)).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn runs(relation: &Relation) -> bool {
@@ -159,6 +167,7 @@ pub const LAG: &[(&str, Kind)] = &[
     ("lag_seconds", Kind::Float),
     ("watermark", Kind::Time),
     ("waits", Kind::Flag),
+    ("idle", Kind::Flag),
     ("rows", Kind::Number),
     ("skipped", Kind::Number),
 ];
@@ -182,6 +191,7 @@ pub fn lag(context: &Context) -> Vec<Vec<Cell>> {
                 row.lag_seconds.filter(|_| !ended).into(),
                 Cell::watermark(row.watermark_us),
                 row.waits.into(),
+                row.idle.into(),
                 row.rows.into(),
                 row.skipped.into(),
             ]

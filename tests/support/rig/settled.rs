@@ -161,6 +161,47 @@ impl Rig {
         topic.is_some_and(|topic| !self.away.contains(&topic))
     }
 
+    /// Moves the clock on until the topics that are to be idle are, and what follows from that is durable.
+    pub(super) fn be_idle(&mut self) -> Result<(), Trouble> {
+        self.wait_until(|| self.is_idle())
+    }
+
+    fn is_idle(&self) -> Result<(), String> {
+        if self.idle.is_empty() {
+            return Ok(());
+        }
+        let engine = self.instance().engine();
+        let (lag, views, catalog) = (engine.lag(), engine.pipelines(), self.instance().catalog());
+        for view in views.iter().filter(|row| !self.is_stopped(row.view)) {
+            let graph = catalog.by_id(view.view).and_then(|relation| relation.graph());
+            for source in graph.map(|graph| graph.relations()).unwrap_or_default() {
+                let Some(topic) = self.topic_of(source).filter(|topic| self.idle.contains(topic)) else {
+                    continue;
+                };
+                let of_view = |row: &&LagRow| row.source == source && Some(row.pipeline) == view.pipeline;
+                let splits = lag.iter().filter(of_view);
+                if splits.clone().count() == 0 || splits.clone().any(|row| !row.idle) {
+                    let timeout_ms = engine.source(source).map_or(0, |spec| spec.idle_timeout_ms);
+                    self.settings.clock.set(self.settings.clock.now_us() + timeout_ms as i64 * 1000);
+                    engine.wake();
+                    return Err(format!("{topic} to be idle for {}", view.name));
+                }
+            }
+        }
+        let records = pipelines::load(self.beneath.as_ref()).map_err(|error| error.to_string())?;
+        let hosts = hosts(&records);
+        for view in &views {
+            let nodes = catalog.by_id(view.view).and_then(|relation| Some(relation.graph()?.nodes.len()));
+            let stored = hosts.get(&view.view).zip(nodes).and_then(|(record, nodes)| {
+                record.extra["watermarks"][format!("{}:{}", view.view, nodes - 1)].as_i64()
+            });
+            if stored < view.watermark_us {
+                return Err(format!("the watermark of {} to be durable", view.name));
+            }
+        }
+        Ok(())
+    }
+
     fn has_taken_all(&self, record: &PipelineRecord, hosts: &Hosts) -> Result<(), String> {
         self.has_taken_dml(record, hosts)?;
         if weir_engine::pipeline::due_us(record).is_some_and(|due_us| due_us <= self.settings.clock.now_us()) {

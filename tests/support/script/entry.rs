@@ -60,6 +60,7 @@ pub enum Verb {
         records: Vec<Record>,
     },
     End(String),
+    Idle(String),
     Away(String, bool),
     Delete {
         topic: String,
@@ -135,6 +136,7 @@ fn word(words: &[&str]) -> Result<Verb, String> {
             partitions: option(rest, "partitions", 1)?,
         },
         ["end", topic] => Verb::End(name(topic)),
+        ["idle", topic] => Verb::Idle(name(topic)),
         ["away", topic] => Verb::Away(name(topic), true),
         ["back", topic] => Verb::Away(name(topic), false),
         ["delete", topic, "partition", partition, "before", offset] => Verb::Delete {

@@ -113,7 +113,7 @@ fn revive(rig: &mut Rig, looks: bool) -> Result<usize, String> {
 
 /// Whether an entry waits until all is taken in.
 fn settles(verb: &Verb) -> bool {
-    matches!(verb, Verb::Settle | Verb::Changes(_) | Verb::Verify(_))
+    matches!(verb, Verb::Settle | Verb::Idle(_) | Verb::Changes(_) | Verb::Verify(_))
 }
 
 /// Whether nothing has to be taken in because of an entry.
@@ -183,6 +183,7 @@ fn act(rig: &mut Rig, verb: &Verb) -> Result<(), String> {
             records,
         } => rig.feed(topic, *partition, records.clone())?,
         Verb::End(topic) => rig.end_topic(topic),
+        Verb::Idle(topic) => rig.idle_topic(topic).map_err(text)?,
         Verb::Away(topic, away) => rig.set_away(topic, *away).map_err(text)?,
         Verb::Delete {
             topic,

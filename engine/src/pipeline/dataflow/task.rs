@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{AsArray, TimestampMicrosecondArray};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{Schema, TimestampMicrosecondType};
 use weir_state::{Epoch, RelationId, WriteBatch};
 
 use super::{NodeCounters, NodeRef, PlanNode};
@@ -15,6 +15,7 @@ use crate::graph::NodeKind;
 use crate::operator::fault::Fault;
 use crate::operator::{Moment, Operator, Step, Watermark};
 use crate::pipeline::output::ViewOutput;
+use crate::relation::WATERMARK_COLUMN;
 use crate::{Error, Result, shard};
 
 /// One task's part: operators, their last outputs, and what other tasks dealt to it.
@@ -130,8 +131,9 @@ impl Task {
             (NodeKind::Input(input), Some(projection)) => {
                 let batches = ports.into_iter().flatten().map(|batch| {
                     let batch = project(batch, projection)?;
-                    match input.timeout_us.is_some() && input.with_watermark {
-                        true => not_below(batch, node.before),
+                    // The view may have closed what the source itself knows nothing of.
+                    match input.with_watermark && node.before > node.own {
+                        true => not_below(batch, &node.graph.node(node.at.node).schema, node.before),
                         false => Ok(batch),
                     }
                 });
@@ -232,19 +234,16 @@ fn project(batch: ChangeBatch, columns: &[usize]) -> Result<ChangeBatch> {
     Ok(batch.with_rows(rows))
 }
 
-/// Rows whose last column is their split's watermark, which is at least that of the view: it may have
-/// closed what the split knows nothing of.
-fn not_below(batch: ChangeBatch, closed: Watermark) -> Result<ChangeBatch> {
+/// Rows whose column of their split's watermark is at least that of the view.
+fn not_below(batch: ChangeBatch, schema: &Schema, closed: Watermark) -> Result<ChangeBatch> {
+    let place = schema.index_of(WATERMARK_COLUMN)?;
     let mut columns = batch.rows().columns().to_vec();
-    let told = columns
-        .pop()
-        .ok_or_else(|| Error::internal("a row without watermark"))?;
-    let told = told.as_primitive::<TimestampMicrosecondType>();
-    if closed == Watermark::MIN || told.iter().all(|told| told >= Some(closed)) {
+    let told = columns[place].as_primitive::<TimestampMicrosecondType>();
+    if told.iter().all(|told| told >= Some(closed)) {
         return Ok(batch);
     }
     let told: TimestampMicrosecondArray = told.iter().map(|told| told.max(Some(closed))).collect();
-    columns.push(Arc::new(told));
+    columns[place] = Arc::new(told);
     let rows = record_batch(batch.schema(), columns, batch.num_rows())?;
     Ok(batch.with_rows(rows))
 }

@@ -103,7 +103,7 @@ impl Runtime {
         self.committing = Some(epoch);
         self.dirty = false;
         self.absorbed.clear();
-        self.published = (news.dml, self.ended());
+        self.published = self.told();
         // Who sees the epoch sees what it did.
         self.tell_status();
         self.shared.commit(CommitJob {

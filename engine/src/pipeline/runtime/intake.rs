@@ -2,7 +2,6 @@
 //! some wait for others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Instant;
 
 use weir_state::{DmlCommit, Epoch, RelationId};
 
@@ -83,7 +82,9 @@ impl Runtime {
             let mut input = inputs::in_task_0(&self.dataflow, batches);
             let follow = self.follows.get_mut(relation).expect("it was there");
             follow.taken = upto;
+            let was_idle = follow.idle;
             if upto == host.epoch {
+                follow.idle = host.idle;
                 follow.dml = host.dml;
                 follow.ended = host.ended;
                 if host.watermark > follow.watermark {
@@ -92,7 +93,7 @@ impl Runtime {
                 }
             }
             // An epoch in which the view did not change is no reason for one here.
-            if input.watermark.is_some() || !input.batches[0].is_empty() {
+            if input.watermark.is_some() || follow.idle != was_idle || !input.batches[0].is_empty() {
                 any = true;
                 inputs.insert(*relation, input);
             }
@@ -128,7 +129,7 @@ impl Runtime {
         failed: &mut BTreeMap<RelationId, Option<Error>>,
     ) -> bool {
         let mut any = false;
-        let now = Instant::now();
+        let now = self.shared.options.clock.instant();
         let waiting = self.waiting();
         for (relation, source) in &mut self.sources {
             if waiting.contains(relation) {

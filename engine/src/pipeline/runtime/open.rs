@@ -77,6 +77,7 @@ impl Runtime {
             taken,
             dml,
             watermark: None,
+            idle: false,
             ended: false,
             to_meet: self.start.durable && same_name,
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_state::{Epoch, RelationId};
+use weir_state::{DmlCommit, Epoch, RelationId};
 
 use super::Runtime;
 use crate::connector;
@@ -16,13 +16,34 @@ use crate::pipeline::source::SourceInput;
 pub(super) const OFTEN: Duration = Duration::from_millis(20);
 const SELDOM: Duration = Duration::from_millis(200);
 
+/// What others are to know though no row has moved.
+#[derive(Default, PartialEq)]
+pub(super) struct Told {
+    /// The DML commit up to which tables are in.
+    dml: DmlCommit,
+    /// Views that have ended.
+    ended: BTreeSet<RelationId>,
+    /// Views whose event time nothing moves at present.
+    idle: BTreeSet<RelationId>,
+}
+
 impl Runtime {
+    pub(super) fn told(&self) -> Told {
+        let views = self.dataflow.views().keys().copied();
+        Told {
+            dml: self.tables_upto(),
+            ended: self.ended(),
+            idle: views.filter(|view| self.dataflow.is_idle(*view)).collect(),
+        }
+    }
+
     pub(super) fn news(&self, epoch: Epoch) -> News {
         let ended = self.ended();
         let view_news = |(view, right)| {
             let news = ViewNews {
                 right,
                 watermark: self.dataflow.watermark(view),
+                idle: self.dataflow.is_idle(view),
                 ended: ended.contains(&view),
             };
             (view, news)
@@ -63,14 +84,14 @@ impl Runtime {
 
     pub(super) fn publish_present(&mut self) {
         let news = self.news(self.last_epoch);
-        self.published = (news.dml, self.ended());
+        self.published = self.told();
         self.shared.publication.publish(self.start.id, news);
     }
 
     /// Says what is new, not more often than is of use.
     pub(super) fn tell(&mut self, idle: bool) {
         let settled = !self.dirty && self.committing.is_none() && self.last_epoch > Epoch::ZERO;
-        if settled && self.published != (self.tables_upto(), self.ended()) {
+        if settled && self.published != self.told() {
             // No row has moved, so there is no epoch that would tell it.
             self.publish_present();
         }
@@ -110,6 +131,11 @@ impl Runtime {
             .views
             .iter()
             .map(|view| (*view, self.dataflow.watermark(*view)))
+            .collect();
+        status.waits_for = status
+            .views
+            .iter()
+            .map(|view| (*view, self.dataflow.waits_for(*view)))
             .collect();
         status.operators = self.dataflow.node_stats();
         status.sources = sources.collect();
