@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use proptest::strategy::{Strategy, ValueTree};
+use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use weir_suite::program;
 use weir_suite::rig::Settings;
@@ -48,7 +48,7 @@ mod render;
 #[path = "oracle/values.rs"]
 mod values;
 
-use case::{Case, cases};
+use case::{Case, cases, timed_cases};
 use render::render;
 
 // A case plans much and keeps little.
@@ -57,7 +57,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Cases by hand of a run without WEIR_ORACLE_CASES.
 const CASES: u32 = 20_000;
-/// Of a hundred such cases, so many more run in an instance, and so many are answered by DuckDB.
+/// Of a hundred such cases, so many more are of sources that meet by event time, so many run in an instance, and so
+/// many are answered by DuckDB.
+const TIMED_PERCENT: u32 = 20;
 const RUNNING_PERCENT: u32 = 6;
 const DUCKDB_PERCENT: u32 = 5;
 /// Failures that are none of the views', and why.
@@ -120,13 +122,22 @@ fn is_passed_over(failure: &str) -> bool {
 enum Way {
     ByHand,
     Running,
+    /// By hand, of sources that meet by event time.
+    Timed,
 }
 
 impl Way {
     fn threads(self) -> u32 {
         match self {
-            Way::ByHand => thread::available_parallelism().map_or(2, |cores| cores.get() as u32),
+            Way::ByHand | Way::Timed => thread::available_parallelism().map_or(2, |cores| cores.get() as u32),
             Way::Running => BESIDE,
+        }
+    }
+
+    fn cases(self) -> BoxedStrategy<Case> {
+        match self {
+            Way::ByHand | Way::Running => cases().boxed(),
+            Way::Timed => timed_cases().boxed(),
         }
     }
 
@@ -134,7 +145,7 @@ impl Way {
     fn run(self, case: &Case, rocks: bool) -> Result<(), String> {
         let script = Script::parse(Path::new("case"), &render(case).script)?;
         match self {
-            Way::ByHand => by_hand(&script, &case.run.pace()),
+            Way::ByHand | Way::Timed => by_hand(&script, &case.run.pace()),
             Way::Running => {
                 let settings = Settings {
                     rocks,
@@ -176,7 +187,7 @@ fn runner(config: Config, seed: u32, thread: u32) -> TestRunner {
 /// whichever thread, the rest is passed over.
 fn draw(way: Way, thread: u32, cases_each: u32, seed: u32, left: &AtomicU32) -> Result<(), String> {
     let (iterations, milliseconds) = match way {
-        Way::ByHand => (4000, 30_000),
+        Way::ByHand | Way::Timed => (4000, 30_000),
         Way::Running => (400, 120_000),
     };
     let config = Config {
@@ -191,7 +202,7 @@ fn draw(way: Way, thread: u32, cases_each: u32, seed: u32, left: &AtomicU32) -> 
     let mut runner = runner(config.clone(), seed, thread + 100 * way as u32);
     while drawn.get() < cases_each && left.load(Ordering::Relaxed) > 0 {
         let shrinking = Cell::new(false);
-        let outcome = runner.run(&cases(), |case| {
+        let outcome = runner.run(&way.cases(), |case| {
             if !shrinking.get() && (left.load(Ordering::Relaxed) == 0 || drawn.get() >= cases_each) {
                 return Ok(());
             }
@@ -267,6 +278,11 @@ fn draw_all(way: Way, cases: u32) {
 #[test]
 fn views_are_what_their_queries_answer() {
     draw_all(Way::ByHand, cases_wanted());
+}
+
+#[test]
+fn what_meets_by_event_time_is_what_its_query_answers() {
+    draw_all(Way::Timed, (cases_wanted() * TIMED_PERCENT).div_ceil(100));
 }
 
 #[test]

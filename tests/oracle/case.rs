@@ -331,6 +331,40 @@ pub fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
+/// Cases of sources with event time and of what they give together, while some of them are idle.
+pub fn timed_cases() -> impl Strategy<Value = Case> {
+    let kind = prop_oneof![2 => Just(Kind::Int), 2 => Just(Kind::Text), 1 => Just(Kind::Time), 1 => Just(Kind::Float)];
+    let relation = vec(kind, 0..3).prop_map(|mut kinds| {
+        kinds.push(Kind::Time);
+        Relation {
+            origin: Origin::Source,
+            kinds,
+            watermark: true,
+        }
+    });
+    let view = (any::<u8>(), 0u8..8, prop::bool::weighted(0.15), any::<(u8, u8)>());
+    let view = view.prop_map(|(base, at, apart, (kind, number))| View {
+        base,
+        steps: Vec::new(),
+        at,
+        apart,
+        closing: Some((kind | 1, number)),
+    });
+    let action = prop_oneof![
+        8 => (any::<u8>(), vec(vec(any::<u8>(), 5), 1..5)).prop_map(|(relation, rows)| Action::Insert { relation, rows }),
+        3 => any::<u8>().prop_map(|relation| Action::Idle { relation }),
+        1 => Just(Action::Verify),
+        1 => Just(Action::Crash),
+        1 => (0u8..3).prop_map(|tasks| Action::Restart { tasks }),
+    ];
+    (vec(relation, 1..3), vec(view, 1..4), vec(action, 2..16), how()).prop_map(|(relations, views, actions, run)| Case {
+        relations,
+        views,
+        actions,
+        run,
+    })
+}
+
 fn relation() -> impl Strategy<Value = Relation> {
     let origin = prop_oneof![
         2 => Just(Origin::KeyedTable),
