@@ -10,11 +10,17 @@ pub struct Acts<'a> {
     case: &'a Case,
     /// Rows that were there so far: the first column of most.
     serial: u64,
+    /// Something was idle: what comes is taken in at once, so that nothing that comes later is late.
+    rested: bool,
 }
 
 impl<'a> Acts<'a> {
     pub fn new(case: &'a Case) -> Acts<'a> {
-        Acts { case, serial: 0 }
+        Acts {
+            case,
+            serial: 0,
+            rested: false,
+        }
     }
 
     pub fn write(&mut self, script: &mut String, action: &Action) {
@@ -94,7 +100,10 @@ impl<'a> Acts<'a> {
                 value,
             } => self.copy(script, *relation, *other, *column, *value),
             Action::Idle { relation } => match self.source(*relation) {
-                Some(name) => write!(script, "idle {name}\n\n"),
+                Some(name) => {
+                    self.rested = true;
+                    write!(script, "idle {name}\n\n")
+                }
                 None => Ok(()),
             },
             Action::Verify => write!(script, "verify\n\n"),
@@ -225,6 +234,9 @@ impl<'a> Acts<'a> {
         }
         for (partition, lines) in lines.iter().enumerate().filter(|(_, lines)| !lines.is_empty()) {
             write!(script, "feed {name} partition {partition}\n{}\n\n", lines.join("\n"))?;
+            if self.rested {
+                write!(script, "settle\n\n")?;
+            }
         }
         Ok(())
     }
@@ -235,7 +247,8 @@ pub fn name(number: usize, relation: &Relation) -> String {
     format!("{letter}{number}")
 }
 
-/// Event times go on with the rows, up to 50 minutes out of order: within what the watermark waits for.
+/// Event times go on with the rows, up to 50 minutes out of order; of an action's rows those of one partition come before
+/// those of another. All of that is within what the watermark waits for.
 fn event(serial: u64, number: u8) -> String {
     let minutes = 60 + serial * 12 - u64::from(number % 6) * 10;
     format!(

@@ -130,7 +130,7 @@ fn create(script: &mut String, name: &str, relation: &Relation, kinds: &[Kind]) 
         ));
     }
     if let Some(column) = relation.event_time() {
-        columns.push(format!("WATERMARK FOR c{column} AS c{column} - INTERVAL '1 hour'"));
+        columns.push(format!("WATERMARK FOR c{column} AS c{column} - INTERVAL '2 hours'"));
     }
     let columns = columns.join(", ");
     let partitions = relation.partitions();
