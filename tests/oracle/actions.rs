@@ -45,7 +45,8 @@ impl<'a> Acts<'a> {
     fn source(&self, number: u8) -> Option<String> {
         let count = self.case.relations.len() as u8;
         let mut all = (0..count).map(|later| self.relation(number.wrapping_add(later)));
-        all.find(|(_, relation)| relation.origin == Origin::Source).map(|(name, _)| name)
+        all.find(|(_, relation)| relation.origin == Origin::Source)
+            .map(|(name, _)| name)
     }
 
     fn act(&mut self, script: &mut String, action: &Action) -> fmt::Result {

@@ -357,11 +357,13 @@ pub fn timed_cases() -> impl Strategy<Value = Case> {
         1 => Just(Action::Crash),
         1 => (0u8..3).prop_map(|tasks| Action::Restart { tasks }),
     ];
-    (vec(relation, 1..3), vec(view, 1..4), vec(action, 2..16), how()).prop_map(|(relations, views, actions, run)| Case {
-        relations,
-        views,
-        actions,
-        run,
+    (vec(relation, 1..3), vec(view, 1..4), vec(action, 2..16), how()).prop_map(|(relations, views, actions, run)| {
+        Case {
+            relations,
+            views,
+            actions,
+            run,
+        }
     })
 }
 

@@ -21,7 +21,10 @@ pub fn closing(
     let key = format!("a.c{a} = b.c{b}");
     let (from, emit, with) = match kind % 5 {
         0 | 1 => (
-            format!("{} a {left}JOIN {} FOR SYSTEM_TIME AS OF a.c{at} AS b ON {key}", base.name, other.name),
+            format!(
+                "{} a {left}JOIN {} FOR SYSTEM_TIME AS OF a.c{at} AS b ON {key}",
+                base.name, other.name
+            ),
             if number % 2 == 0 { "\nEMIT ON WINDOW CLOSE" } else { "" },
             "",
         ),
@@ -42,8 +45,13 @@ pub fn closing(
         _ => return windows_over_both((base, at), (other, other_at), number),
     };
     let sides = [("a", base.kinds.len()), ("b", other.kinds.len())];
-    let columns = sides.iter().flat_map(|(side, count)| (0..*count).map(move |c| format!("{side}.c{c}")));
-    let parts: Vec<String> = columns.enumerate().map(|(place, column)| format!("{column} AS c{place}")).collect();
+    let columns = sides
+        .iter()
+        .flat_map(|(side, count)| (0..*count).map(move |c| format!("{side}.c{c}")));
+    let parts: Vec<String> = columns
+        .enumerate()
+        .map(|(place, column)| format!("{column} AS c{place}"))
+        .collect();
     let kinds = [base.kinds.clone(), other.kinds.clone()].concat();
     let sql = format!("SELECT {} FROM {from}", parts.join(", "));
     (Query { sql, kinds }, emit, with)

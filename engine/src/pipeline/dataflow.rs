@@ -26,8 +26,8 @@ mod quiet;
 mod task;
 
 use faults::Faults;
-use meeting::Meetings;
 pub use faults::{BatchOrigin, Records};
+use meeting::Meetings;
 use quiet::Quiet;
 use task::{Checkpoint, Task};
 

@@ -20,7 +20,8 @@ pub enum Standing {
 
 /// The watermark of several inputs together; each has its own, if it is known.
 pub fn together(inputs: impl Iterator<Item = (Option<Watermark>, Standing)>) -> Option<Watermark> {
-    let (mut read, mut idle, mut ended): (Option<Option<Watermark>>, Option<Option<Watermark>>, _) = (None, None, false);
+    let (mut read, mut idle, mut ended): (Option<Option<Watermark>>, Option<Option<Watermark>>, _) =
+        (None, None, false);
     for (watermark, standing) in inputs {
         match standing {
             Standing::Read => read = Some(read.map_or(watermark, |least| least.min(watermark))),
@@ -51,7 +52,11 @@ mod tests {
     fn of(inputs: &[(i64, super::Standing)]) -> Option<Watermark> {
         // Below all time: nothing has come yet.
         let known = |watermark: i64| (watermark != i64::MIN).then_some(watermark);
-        together(inputs.iter().map(|(watermark, standing)| (known(*watermark), *standing)))
+        together(
+            inputs
+                .iter()
+                .map(|(watermark, standing)| (known(*watermark), *standing)),
+        )
     }
 
     #[test]

@@ -182,7 +182,9 @@ impl Rig {
                 let splits = lag.iter().filter(of_view);
                 if splits.clone().count() == 0 || splits.clone().any(|row| !row.idle) {
                     let timeout_ms = engine.source(source).map_or(0, |spec| spec.idle_timeout_ms);
-                    self.settings.clock.set(self.settings.clock.now_us() + timeout_ms as i64 * 1000);
+                    self.settings
+                        .clock
+                        .set(self.settings.clock.now_us() + timeout_ms as i64 * 1000);
                     engine.wake();
                     return Err(format!("{topic} to be idle for {}", view.name));
                 }
@@ -191,7 +193,9 @@ impl Rig {
         let records = pipelines::load(self.beneath.as_ref()).map_err(|error| error.to_string())?;
         let hosts = hosts(&records);
         for view in &views {
-            let nodes = catalog.by_id(view.view).and_then(|relation| Some(relation.graph()?.nodes.len()));
+            let nodes = catalog
+                .by_id(view.view)
+                .and_then(|relation| Some(relation.graph()?.nodes.len()));
             let stored = hosts.get(&view.view).zip(nodes).and_then(|(record, nodes)| {
                 record.extra["watermarks"][format!("{}:{}", view.view, nodes - 1)].as_i64()
             });

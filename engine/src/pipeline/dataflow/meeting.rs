@@ -72,7 +72,9 @@ fn groups(plan: &[PlanNode], nodes: Range<usize>) -> Vec<Vec<usize>> {
         for other in met {
             let inputs = std::mem::take(&mut groups[other]);
             groups[first.unwrap_or(other)].extend(inputs);
-            of.iter_mut().filter(|group| **group == Some(other)).for_each(|group| *group = first);
+            of.iter_mut()
+                .filter(|group| **group == Some(other))
+                .for_each(|group| *group = first);
         }
         of.push(first);
     }
@@ -143,7 +145,11 @@ impl Dataflow {
         self.plan.iter_mut().for_each(|node| node.before = node.watermark);
         for part in 0..self.meetings.views.len() {
             let nodes = self.meetings.views[part].nodes.clone();
-            for place in nodes.clone().filter(|place| is_input(&self.plan[*place])).collect::<Vec<_>>() {
+            for place in nodes
+                .clone()
+                .filter(|place| is_input(&self.plan[*place]))
+                .collect::<Vec<_>>()
+            {
                 self.move_input(place, inputs, raised, &mut moved);
             }
             for group in 0..self.meetings.views[part].groups.len() {
@@ -196,7 +202,9 @@ impl Dataflow {
         let group = self.meetings.views[part].groups[group].iter().copied();
         let group: Vec<usize> = group.filter(|place| has_watermark(&self.plan[*place])).collect();
         let known = |watermark: Watermark| (watermark > Watermark::MIN).then_some(watermark);
-        let all = group.iter().map(|place| (known(self.plan[*place].watermark), self.meetings.standings[*place]));
+        let all = group
+            .iter()
+            .map(|place| (known(self.plan[*place].watermark), self.meetings.standings[*place]));
         let bound = together(all);
         for place in group {
             if self.meetings.standings[place] == Standing::Idle {
