@@ -22,10 +22,10 @@ pub fn run(context: &Context, statement: &Statement, sql: &str) -> Result<Answer
         Statement::CreateSource(_)
         | Statement::CreateTable(_)
         | Statement::CreateView(_)
-        | Statement::CreateMaterializedView(_) => create::create(instance, statement, sql),
+        | Statement::CreateMaterializedView(_) => create::create(context, statement, sql),
         Statement::CreateSink(sink) => {
             create::wait_for_content(context, sink)?;
-            create::create(instance, statement, sql)
+            create::create(context, statement, sql)
         }
         Statement::Drop {
             kind,

@@ -8,11 +8,16 @@ use crate::{Error, Result, memory};
 pub struct Settings {
     /// A SELECT waits for the session's own writes, and for views that are catching up.
     pub wait: bool,
+    /// State that grows with the input for ever is refused at CREATE; else it is noted.
+    pub strict_state: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { wait: true }
+        Settings {
+            wait: true,
+            strict_state: false,
+        }
     }
 }
 
@@ -39,23 +44,39 @@ impl Settings {
                 };
                 Ok(())
             }
+            "state" => {
+                self.strict_state = match value.to_ascii_lowercase().as_str() {
+                    "strict" => true,
+                    "any" => false,
+                    _ => return Err(Error::invalid(format!("state is 'any' or 'strict', not '{value}'"))),
+                };
+                Ok(())
+            }
             _ if FIXED.iter().any(|(fixed, _)| *fixed == name) => Err(Error::invalid(format!(
-                "'{name}' is chosen when Weir is started; SET changes: wait"
+                "'{name}' is chosen when Weir is started; SET changes: wait, state"
             ))),
             _ => Err(Error::not_found(format!(
-                "there is no setting '{name}'; SET changes: wait"
+                "there is no setting '{name}'; SET changes: wait, state"
             ))),
         }
     }
 
     /// All settings.
     pub fn list(&self, instance: &Instance) -> Vec<Setting> {
-        let mut settings = vec![Setting {
-            name: "wait",
-            value: if self.wait { "on" } else { "off" }.to_string(),
-            changeable: true,
-            description: "a SELECT waits for the session's own writes, and for views that are catching up",
-        }];
+        let mut settings = vec![
+            Setting {
+                name: "wait",
+                value: if self.wait { "on" } else { "off" }.to_string(),
+                changeable: true,
+                description: "a SELECT waits for the session's own writes, and for views that are catching up",
+            },
+            Setting {
+                name: "state",
+                value: if self.strict_state { "strict" } else { "any" }.to_string(),
+                changeable: true,
+                description: "'strict' refuses views and sinks whose state grows with the input for ever; 'any' notes it",
+            },
+        ];
         settings.extend(FIXED.iter().map(|(name, description)| Setting {
             name,
             value: fixed(name, instance),

@@ -46,7 +46,8 @@ fn note(graph: &Graph, node: &Node) -> Option<String> {
         NodeKind::AsOf(join) if join.close.is_none() => {
             let adds = node.inputs.iter().all(|input| graph.node(input.node).append_only);
             adds.then(|| {
-                "the as-of join keeps all rows of both sides for ever, since a later row may be nearer; event times of sources                  with a WATERMARK on both sides would bound it"
+                "the as-of join keeps all rows of both sides for ever, since a later row may be nearer; event times of sources \
+                 with a WATERMARK on both sides would bound it"
                     .to_string()
             })
         }

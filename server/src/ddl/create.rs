@@ -56,8 +56,9 @@ fn plan(statement: &Statement, id: RelationId, catalog: &Catalog) -> weir_sql::R
 }
 
 /// Runs a CREATE statement.
-pub fn create(instance: &Instance, statement: &Statement, sql: &str) -> Result<Answer> {
-    let mut answer = planned_and_started(instance, statement, sql)?;
+pub fn create(context: &Context, statement: &Statement, sql: &str) -> Result<Answer> {
+    let instance = &context.instance;
+    let mut answer = planned_and_started(context, statement, sql)?;
     if let Statement::CreateSource(source) = statement
         && answer.notices.is_empty()
     {
@@ -79,7 +80,8 @@ fn out_of_reach(instance: &Instance, name: &Name) -> Option<String> {
     ))
 }
 
-fn planned_and_started(instance: &Instance, statement: &Statement, sql: &str) -> Result<Answer> {
+fn planned_and_started(context: &Context, statement: &Statement, sql: &str) -> Result<Answer> {
+    let instance = &*context.instance;
     let Some(header) = header(statement) else {
         return Err(Error::internal("a CREATE statement was expected"));
     };
@@ -104,6 +106,12 @@ fn planned_and_started(instance: &Instance, statement: &Statement, sql: &str) ->
     let mut batch = WriteBatch::new();
     let id = ids.allocate(&mut batch)?;
     let mut relation = plan(statement, id, &known.catalog).map_err(place)?;
+    let notices = relation.graph().map(explain::notes).unwrap_or_default();
+    if let Some(note) = notices.first()
+        && context.state.settings.lock().strict_state
+    {
+        return Err(Error::invalid(format!("{note} (SET state = 'any' allows it)")));
+    }
     let checked = match &mut relation.definition {
         Definition::Source(source) => instance.engine().fix_start(source),
         Definition::Sink(sink) => instance.engine().check_sink(&sink.sink),
@@ -116,7 +124,6 @@ fn planned_and_started(instance: &Instance, statement: &Statement, sql: &str) ->
         take_back(instance, &relation)?;
         return Err(error);
     }
-    let notices = relation.graph().map(explain::notes).unwrap_or_default();
     instance.publish(|known| known.catalog.insert(relation));
     Ok(Answer::done(tag).with_notices(notices))
 }

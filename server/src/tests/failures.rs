@@ -164,7 +164,7 @@ fn settings_are_known_or_refused() {
     assert!(
         rig.error("SHOW speed")
             .message
-            .contains("there are: wait, changelog_limit, checkpoint_interval")
+            .contains("there are: wait, state, changelog_limit, checkpoint_interval")
     );
     assert_eq!(rig.rows("SELECT value FROM weir.settings WHERE name = 'wait'"), ["off"]);
     // A setting is of its session.

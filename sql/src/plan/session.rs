@@ -48,8 +48,8 @@ use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
     as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, json, multiset, named_windows, names,
-    now, numbers, one_group, parameters, percentiles, qualify, refuse, rounds, row_values, spelled, sums, unnest, using,
-    window,
+    now, numbers, one_group, parameters, percentiles, qualify, refuse, rounds, row_values, spelled, sums, unnest,
+    using, window,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
