@@ -16,6 +16,7 @@ pub mod bytes;
 pub mod calendar;
 pub(crate) mod column;
 pub mod csv;
+pub mod interval;
 pub mod json;
 pub(crate) mod number;
 pub(crate) mod options;

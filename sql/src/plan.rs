@@ -69,6 +69,7 @@ mod times;
 mod unnest;
 pub(crate) mod using;
 mod window;
+mod zones;
 
 pub use bind::{sink, source, table};
 pub use query::{Closing, TimeBound};

@@ -1,22 +1,17 @@
-//! Dates, times, timestamps and intervals as text, both ways.
+//! Dates, times and timestamps as text, both ways.
 //!
 //! Days are counted from 1970-01-01 in the proleptic Gregorian calendar. Written are RFC 3339
-//! timestamps in UTC and ISO 8601 durations; read are these and PostgreSQL's spelling of them.
+//! timestamps in UTC; read are these and PostgreSQL's spelling of them.
 //! Digits finer than a microsecond are cut off. Years beyond 0–9999 carry a sign.
 
-use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
-use arrow::datatypes::IntervalMonthDayNano;
-
-use super::number::{Why, push_integer, push_padded, push_unsigned};
+use super::number::{Why, push_padded};
 
 pub(crate) const US_PER_SECOND: i64 = 1_000_000;
 pub(crate) const US_PER_DAY: i64 = 86_400 * US_PER_SECOND;
-const NS_PER_SECOND: i64 = 1_000_000_000;
 
 const NO_DATE: Why = "it is not a date YYYY-MM-DD";
 const NO_TIME: Why = "it is not a time HH:MM:SS[.ffffff]";
 const NO_TIMESTAMP: Why = "it is not a timestamp YYYY-MM-DD HH:MM:SS[.ffffff][offset]";
-const NO_INTERVAL: Why = "it is not an interval such as P1DT2H or '1 day 2 hours'";
 const OUT_OF_RANGE: Why = "it is out of range";
 
 /// Days since 1970-01-01 of a day in the Gregorian calendar (Howard Hinnant, "chrono-compatible
@@ -133,7 +128,7 @@ fn leading_time(text: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// The digits behind a point as a whole number of so many places; further digits are left out.
-fn fraction(digits: &[u8], places: usize) -> i64 {
+pub(super) fn fraction(digits: &[u8], places: usize) -> i64 {
     (0..places).fold(0, |number, place| {
         number * 10 + digits.get(place).map_or(0, |digit| i64::from(digit - b'0'))
     })
@@ -199,80 +194,6 @@ pub fn timestamp(text: &[u8]) -> Result<i64, Why> {
     i64::try_from(us).map_err(|_| OUT_OF_RANGE)
 }
 
-/// Reads an INTERVAL: an ISO 8601 duration (each part may have a sign), or words as SQL has them.
-pub(crate) fn interval(text: &str) -> Result<IntervalMonthDayNano, Why> {
-    match text.strip_prefix('P') {
-        Some(parts) => duration(parts.as_bytes()).ok_or(NO_INTERVAL),
-        None => parse_interval_month_day_nano(text).map_err(|_| NO_INTERVAL),
-    }
-}
-
-fn duration(text: &[u8]) -> Option<IntervalMonthDayNano> {
-    let (mut months, mut days, mut nanos) = (0i64, 0i64, 0i64);
-    let (mut rest, mut in_time, mut parts) = (text, false, 0);
-    while let [first, tail @ ..] = rest {
-        if *first == b'T' && !in_time {
-            (in_time, rest) = (true, tail);
-            continue;
-        }
-        let (sign, number) = match first {
-            b'-' => (-1, tail),
-            b'+' => (1, tail),
-            _ => (1, rest),
-        };
-        let (value, tail) = leading_number(number)?;
-        let (fraction_ns, tail) = match tail {
-            [b'.' | b',', digits @ ..] => leading_fraction(digits)?,
-            _ => (0, tail),
-        };
-        let [unit, tail @ ..] = tail else { return None };
-        if fraction_ns != 0 && *unit != b'S' {
-            return None;
-        }
-        let value = value.checked_mul(sign)?;
-        let time = |seconds: i64| {
-            value
-                .checked_mul(seconds)?
-                .checked_mul(NS_PER_SECOND)?
-                .checked_add(sign * fraction_ns)
-        };
-        match (unit, in_time) {
-            (b'Y', false) => months = months.checked_add(value.checked_mul(12)?)?,
-            (b'M', false) => months = months.checked_add(value)?,
-            (b'W', false) => days = days.checked_add(value.checked_mul(7)?)?,
-            (b'D', false) => days = days.checked_add(value)?,
-            (b'H', true) => nanos = nanos.checked_add(time(3_600)?)?,
-            (b'M', true) => nanos = nanos.checked_add(time(60)?)?,
-            (b'S', true) => nanos = nanos.checked_add(time(1)?)?,
-            _ => return None,
-        }
-        (rest, parts) = (tail, parts + 1);
-    }
-    if parts == 0 {
-        return None;
-    }
-    Some(IntervalMonthDayNano::new(
-        i32::try_from(months).ok()?,
-        i32::try_from(days).ok()?,
-        nanos,
-    ))
-}
-
-fn leading_number(text: &[u8]) -> Option<(i64, &[u8])> {
-    let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let number = std::str::from_utf8(&text[..count]).ok()?.parse().ok()?;
-    Some((number, &text[count..]))
-}
-
-/// Reads the digits after a point as nanoseconds.
-fn leading_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
-    let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if count == 0 || count > 9 {
-        return None;
-    }
-    Some((fraction(&text[..count], 9), &text[count..]))
-}
-
 /// Writes a DATE.
 pub(crate) fn push_date(out: &mut Vec<u8>, days: i64) {
     let (year, month, day) = civil_from_days(days);
@@ -301,7 +222,7 @@ pub(crate) fn push_time(out: &mut Vec<u8>, us: i64) {
 }
 
 /// Writes `.` and the digits of `value / 10^digits` without trailing zeros; nothing for 0.
-fn push_fraction(out: &mut Vec<u8>, value: u64, digits: usize) {
+pub(super) fn push_fraction(out: &mut Vec<u8>, value: u64, digits: usize) {
     if value == 0 {
         return;
     }
@@ -327,41 +248,6 @@ pub(crate) fn push_sql_timestamp(out: &mut Vec<u8>, us: i64, is_moment: bool) {
     push_time(out, us.rem_euclid(US_PER_DAY));
     if is_moment {
         out.extend_from_slice(b"+00");
-    }
-}
-
-/// Writes an INTERVAL as an ISO 8601 duration; `PT0S` for none.
-pub(crate) fn push_interval(out: &mut Vec<u8>, interval: IntervalMonthDayNano) {
-    let (months, days, ns) = (
-        i64::from(interval.months),
-        i64::from(interval.days),
-        interval.nanoseconds,
-    );
-    out.push(b'P');
-    let part = |out: &mut Vec<u8>, value: i64, unit: u8| {
-        if value != 0 {
-            push_integer(out, value);
-            out.push(unit);
-        }
-    };
-    part(out, months / 12, b'Y');
-    part(out, months % 12, b'M');
-    part(out, days, b'D');
-    if ns == 0 && (months, days) != (0, 0) {
-        return;
-    }
-    out.push(b'T');
-    let seconds = ns / NS_PER_SECOND;
-    part(out, seconds / 3_600, b'H');
-    part(out, seconds / 60 % 60, b'M');
-    let (second, fraction) = (seconds % 60, ns % NS_PER_SECOND);
-    if (second, fraction) != (0, 0) || ns == 0 {
-        if ns < 0 {
-            out.push(b'-');
-        }
-        push_unsigned(out, second.unsigned_abs());
-        push_fraction(out, fraction.unsigned_abs(), 9);
-        out.push(b'S');
     }
 }
 
@@ -423,24 +309,6 @@ mod tests {
     }
 
     #[test]
-    fn intervals() {
-        let of = IntervalMonthDayNano::new;
-        assert_eq!(interval("P1Y2M3DT4H5M6.5S"), Ok(of(14, 3, 14_706_500_000_000)));
-        assert_eq!(interval("P-1Y3DT-0.25S"), Ok(of(-12, 3, -250_000_000)));
-        assert_eq!(interval("P2W"), Ok(of(0, 14, 0)));
-        assert_eq!(interval("1 day 2 hours"), Ok(of(0, 1, 7_200_000_000_000)));
-        for bad in ["", "P", "PT", "P1", "P1H", "PT1D", "P1.5D", "P99999999999Y", "soon"] {
-            assert_eq!(interval(bad), Err(NO_INTERVAL), "{bad:?}");
-        }
-        assert_eq!(written(|out| push_interval(out, of(0, 0, 0))), "PT0S");
-        assert_eq!(
-            written(|out| push_interval(out, of(14, 3, 14_706_500_000_000))),
-            "P1Y2M3DT4H5M6.5S"
-        );
-        assert_eq!(written(|out| push_interval(out, of(-1, 0, -1))), "P-1MT-0.000000001S");
-    }
-
-    #[test]
     fn written_forms() {
         assert_eq!(
             written(|out| push_timestamp(out, 1_709_210_096_780_000)),
@@ -474,15 +342,8 @@ mod tests {
         }
 
         #[test]
-        fn intervals_read_back(months: i32, days: i32, ns: i64) {
-            let interval_in = IntervalMonthDayNano::new(months, days, ns);
-            let text = written(|out| push_interval(out, interval_in));
-            prop_assert_eq!(interval(&text), Ok(interval_in), "{}", text);
-        }
-
-        #[test]
         fn any_text(text: String) {
-            let _ = (timestamp(text.as_bytes()), date(text.as_bytes()), time(text.as_bytes()), interval(&text));
+            let _ = (timestamp(text.as_bytes()), date(text.as_bytes()), time(text.as_bytes()));
         }
     }
 }

@@ -22,7 +22,7 @@ use super::json::keys::Keys;
 use super::number::{self, Excess, NOT_A_NUMBER, OUT_OF_RANGE, Why};
 use super::options::EpochUnit;
 use super::types::sql_type;
-use super::{base64, calendar, uuid};
+use super::{base64, calendar, interval, uuid};
 use crate::{Error, Result};
 
 /// A column and what it holds so far.
@@ -325,7 +325,7 @@ impl Column {
             Data::Timestamp { values, .. } => values.push(calendar::timestamp(text.trim().as_bytes())?),
             Data::Date(values) => values.push(calendar::date(text.trim().as_bytes())?),
             Data::Time(values) => values.push(calendar::time(text.trim().as_bytes())?),
-            Data::Interval(values) => values.push(calendar::interval(text.trim())?),
+            Data::Interval(values) => values.push(interval::parse(text)?),
             Data::Uuid(values) => values.push(uuid::parse(text)?),
             Data::Boolean(values) => values.append(number::boolean(text.trim())?),
             _ => return self.append_number(text.trim()),

@@ -41,6 +41,7 @@ mod tests;
 mod touched;
 
 use collection::Collections;
+pub use exact::ExactSum;
 use groups::{Groups, Targets};
 use touched::Touched;
 

@@ -30,10 +30,6 @@ pub(super) fn write_i64(value: i64, out: &mut Vec<u8>) {
     write_i128(i128::from(value), out);
 }
 
-pub(super) fn write_f64(value: f64, out: &mut Vec<u8>) {
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
 pub(super) fn write_bytes(value: &[u8], out: &mut Vec<u8>) {
     write_usize(value.len(), out);
     out.extend_from_slice(value);
@@ -90,10 +86,6 @@ impl<'a> Reader<'a> {
     pub fn u64_le(&mut self) -> Result<u64> {
         let bytes = self.take(8)?.try_into().map_err(|_| damaged())?;
         Ok(u64::from_le_bytes(bytes))
-    }
-
-    pub fn f64(&mut self) -> Result<f64> {
-        Ok(f64::from_bits(self.u64_le()?))
     }
 
     pub fn bytes(&mut self) -> Result<&'a [u8]> {

@@ -26,11 +26,17 @@ fn kept(graph: &Graph, node: &Node) -> String {
     let name = node.kind.name();
     match &node.kind {
         NodeKind::Aggregate(aggregate) => {
-            // Floats over input that only adds are summed in another way.
-            let input = if graph.node(node.inputs[0].node).append_only {
-                "added"
-            } else {
-                "changed"
+            let below = graph.node(node.inputs[0].node);
+            let floats = |call: &AggregateCall| {
+                let sums = matches!(call.function, AggregateFunction::Sum | AggregateFunction::Avg);
+                let kind = call.argument.map(|column| below.schema.field(column).data_type());
+                sums && kind.is_some_and(|kind| kind.is_floating())
+            };
+            // Floats over input that only adds were once summed in another way.
+            let input = match below.append_only {
+                true if aggregate.calls.iter().any(floats) => "added, summed exactly",
+                true => "added",
+                false => "changed",
             };
             let calls: Vec<String> = aggregate.calls.iter().map(call).collect();
             let closes = aggregate.close.map(|close| close.column);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::expr::AggregateFunction as Call;
-use datafusion::logical_expr::{Aggregate, AggregateUDF, Expr, SortExpr};
+use datafusion::logical_expr::{Aggregate, AggregateUDF, Expr, ExprSchemable, SortExpr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::Column;
@@ -69,7 +69,9 @@ impl Builder {
         }
         let (input, bin) = self.binned(input, &aggregate.group_expr)?;
         refuse::subqueries(aggregate.group_expr.iter().chain(&aggregate.aggr_expr))?;
-        let calls = aggregate.aggr_expr.iter().map(wanted).collect::<Result<Vec<_>>>()?;
+        let rows = aggregate.input.schema();
+        let calls = aggregate.aggr_expr.iter().map(|call| wanted(call, rows));
+        let calls = calls.collect::<Result<Vec<_>>>()?;
         let mut exprs: Vec<&Expr> = aggregate.group_expr.iter().collect();
         if let Some((group, start)) = &bin {
             exprs[*group] = start;
@@ -192,13 +194,13 @@ fn keeps_rows(calls: &[AggregateCall], append_only: bool) -> bool {
     })
 }
 
-fn wanted(expr: &Expr) -> Result<Wanted> {
+fn wanted(expr: &Expr, rows: &DFSchema) -> Result<Wanted> {
     let call = match expr {
-        Expr::Alias(alias) => return wanted(&alias.expr),
+        Expr::Alias(alias) => return wanted(&alias.expr, rows),
         Expr::AggregateFunction(call) => call,
         other => return Err(Error::new(format!("{other} is no aggregate"))),
     };
-    let (function, distinct) = match kept(call) {
+    let (function, distinct) = match kept(call, rows) {
         Some((function, argument)) => (Function::Kept(function, argument), call.params.distinct),
         None => {
             let folded = folded(call)?;
@@ -214,10 +216,11 @@ fn wanted(expr: &Expr) -> Result<Wanted> {
 }
 
 /// The incremental form of a call, if it has one, and its argument. No order changes its answer.
-fn kept(call: &Call) -> Option<(AggregateFunction, Option<Expr>)> {
+fn kept(call: &Call, rows: &DFSchema) -> Option<(AggregateFunction, Option<Expr>)> {
+    let is_interval = |expr: &Expr| matches!(expr.get_type(rows), Ok(DataType::Interval(_)));
     let function = match call.func.name() {
         "count" => AggregateFunction::Count,
-        "sum" => AggregateFunction::Sum,
+        "sum" if !call.params.args.iter().any(is_interval) => AggregateFunction::Sum,
         "avg" | "mean" => AggregateFunction::Avg,
         "min" => AggregateFunction::Min,
         "max" => AggregateFunction::Max,

@@ -5,7 +5,8 @@
 //! the argument itself orders, ascending, NULLs last. So the answer is determined, and the same for a
 //! query that is kept as for one that is read once. `any_value` is the first value that isn't NULL,
 //! `count(DISTINCT a, b)` counts pairs without NULL, and WITHIN GROUP (ORDER BY x DESC) counts a
-//! percentile from the other end. DISTINCT and ORDER BY work in every function ([`Folded`]).
+//! percentile from the other end. Functions that round on their way take the rows in the order of their arguments.
+//! DISTINCT and ORDER BY work in every function ([`Folded`]).
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
@@ -20,6 +21,29 @@ use super::folds::Folded;
 use super::rewrite;
 
 const BY_ORDER: [&str; 5] = ["array_agg", "string_agg", "first_value", "last_value", "nth_value"];
+/// Functions of floats whose last digits show the order.
+const ROUNDING: [&str; 20] = [
+    "approx_median",
+    "approx_percentile_cont",
+    "approx_percentile_cont_with_weight",
+    "corr",
+    "covar_pop",
+    "covar_samp",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_count",
+    "regr_intercept",
+    "regr_r2",
+    "regr_slope",
+    "regr_sxx",
+    "regr_sxy",
+    "regr_syy",
+    "stddev",
+    "stddev_pop",
+    "var",
+    "var_pop",
+    "var_samp",
+];
 /// Functions that take DISTINCT by themselves, and don't mind the order.
 const IN_ANY_ORDER: [&str; 6] = ["count", "sum", "avg", "min", "max", "grouping"];
 
@@ -72,7 +96,7 @@ fn meant(expr: Expr) -> Result<Transformed<Expr>> {
     if !ordered {
         call.params.order_by.clear();
     }
-    if ordered || call.params.distinct {
+    if ordered || call.params.distinct || ROUNDING.contains(&call.func.name()) {
         distinct_in_order(&call)?;
         call = Folded::call(call);
     }

@@ -11,13 +11,13 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, DataFusionError, ExprSchema, Result, exec_datafusion_err, plan_err};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, exec_datafusion_err};
 use datafusion::logical_expr::expr::Sort;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    Aggregate, BinaryExpr, ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -30,7 +30,7 @@ pub struct Intervals;
 impl AnalyzerRule for Intervals {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|node| {
-            let node = distinct_in_form(node)?;
+            let node = sets_in_form(distinct_in_form(node)?)?;
             let schema = merge_schema(&node.inputs());
             let compares_all = matches!(
                 node,
@@ -60,24 +60,49 @@ fn distinct_in_form(node: LogicalPlan) -> Result<LogicalPlan> {
     let LogicalPlan::Distinct(Distinct::All(input)) = &node else {
         return Ok(node);
     };
-    let schema = input.schema().clone();
-    if !schema.fields().iter().any(|field| is_interval(field.data_type())) {
-        return Ok(node);
+    match columns_in_form(input, |_| true)? {
+        Some(formed) => LogicalPlanBuilder::from(formed).distinct()?.build(),
+        None => Ok(node),
     }
-    let exprs = schema.iter().map(|(relation, field)| {
-        let column = Expr::from((relation, field));
-        match is_interval(field.data_type()) {
-            true => form()
-                .call(vec![column])
-                .alias_qualified(relation.cloned(), field.name()),
-            false => column,
+}
+
+/// The columns of GROUPING SETS, in their form before they are grouped.
+fn sets_in_form(node: LogicalPlan) -> Result<LogicalPlan> {
+    let LogicalPlan::Aggregate(aggregate) = &node else {
+        return Ok(node);
+    };
+    let [sets @ Expr::GroupingSet(_)] = &aggregate.group_expr[..] else {
+        return Ok(node);
+    };
+    let grouped = sets.column_refs();
+    match columns_in_form(&aggregate.input, |column| grouped.contains(column))? {
+        Some(formed) => {
+            let (groups, calls) = (aggregate.group_expr.clone(), aggregate.aggr_expr.clone());
+            Aggregate::try_new(formed.into(), groups, calls).map(LogicalPlan::Aggregate)
+        }
+        None => Ok(node),
+    }
+}
+
+/// The plan with those of its columns in form that are intervals and wanted; none where no column is.
+fn columns_in_form(plan: &LogicalPlan, wanted: impl Fn(&Column) -> bool) -> Result<Option<LogicalPlan>> {
+    let mut is_changed = false;
+    let exprs = plan.schema().iter().map(|(relation, field)| {
+        let column = Column::from((relation, field));
+        match is_interval(field.data_type()) && wanted(&column) {
+            true => {
+                is_changed = true;
+                let formed = form().call(vec![Expr::Column(column)]);
+                formed.alias_qualified(relation.cloned(), field.name())
+            }
+            false => Expr::Column(column),
         }
     });
     let exprs: Vec<Expr> = exprs.collect();
-    LogicalPlanBuilder::from(input.as_ref().clone())
-        .project(exprs)?
-        .distinct()?
-        .build()
+    match is_changed {
+        true => LogicalPlanBuilder::from(plan.clone()).project(exprs)?.build().map(Some),
+        false => Ok(None),
+    }
 }
 
 fn is_aggregate(expr: &Expr) -> bool {
@@ -96,21 +121,7 @@ fn is_interval(kind: &DataType) -> bool {
 fn in_form(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
         Expr::ScalarFunction(call) if call.func.inner().is::<Form>() => Ok(Transformed::no(Expr::ScalarFunction(call))),
-        Expr::GroupingSet(sets) => {
-            let whole = Expr::GroupingSet(sets);
-            let kinds = whole
-                .column_refs()
-                .into_iter()
-                .map(|column| schema.field_from_column(column));
-            for field in kinds {
-                if is_interval(field?.data_type()) {
-                    return plan_err!(
-                        "GROUPING SETS of an INTERVAL are not there yet; group by extract(epoch FROM it)"
-                    );
-                }
-            }
-            Ok(Transformed::no(whole))
-        }
+        Expr::GroupingSet(sets) => Ok(Transformed::no(Expr::GroupingSet(sets))),
         expr if expr.get_type(schema).is_ok_and(|kind| is_interval(&kind)) => {
             Ok(Transformed::yes(form().call(vec![expr])))
         }
@@ -139,6 +150,14 @@ fn compared(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             [between.expr.as_mut(), between.low.as_mut(), between.high.as_mut()],
             schema,
         )?,
+        Expr::InSubquery(subquery) => {
+            let formed = columns_in_form(&subquery.subquery.subquery, |_| true)?;
+            let changed = formed.is_some();
+            if let Some(formed) = formed {
+                subquery.subquery.subquery = formed.into();
+            }
+            all_in_form([subquery.expr.as_mut()], schema)? || changed
+        }
         Expr::InList(list) => all_in_form(std::iter::once(list.expr.as_mut()).chain(&mut list.list), schema)?,
         Expr::Case(case) => match &mut case.expr {
             Some(value) => {

@@ -10,12 +10,15 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::logical_expr::{
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits,
+};
 use datafusion::optimizer::AnalyzerRule;
 use weir_engine::float;
-use weir_engine::format::sql_type;
 use weir_engine::format::uuid::{self, UUID};
+use weir_engine::format::{interval, sql_type};
 
 use super::{floats, rewrite, times};
 
@@ -96,14 +99,6 @@ fn fitted(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
             Ok(Transformed::no(Expr::InSubquery(subquery)))
         }
-        Expr::ScalarFunction(call) if call.func.name() == "date_bin" => {
-            call.args.first().map_or(Ok(()), has_unit)?;
-            Ok(Transformed::no(Expr::ScalarFunction(call)))
-        }
-        Expr::Cast(cast) if matches!(cast.field.data_type(), DataType::Interval(_)) => {
-            has_unit(&cast.expr)?;
-            Ok(Transformed::no(Expr::Cast(cast)))
-        }
         Expr::Case(case) => {
             if let Some(value) = &case.expr {
                 for (when, _) in &case.when_then_expr {
@@ -112,6 +107,7 @@ fn fitted(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
             Ok(Transformed::no(Expr::Case(case)))
         }
+        Expr::WindowFunction(call) => Ok(framed_by_peers(call, schema)),
         other => Ok(Transformed::no(other)),
     }
 }
@@ -135,6 +131,40 @@ fn as_short(literal: Expr) -> Expr {
             Expr::Literal(ScalarValue::Decimal128(Some(value), digits, scale), metadata)
         }
         other => other,
+    }
+}
+
+/// The call, with a frame of RANGE that says no distance as one of GROUPS, which is the same. DataFusion has the
+/// former for some types only.
+fn framed_by_peers(mut call: Box<WindowFunction>, schema: &DFSchema) -> Transformed<Expr> {
+    let frame = &call.params.window_frame;
+    let has_distance = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Preceding(value) | WindowFrameBound::Following(value) => !value.is_null(),
+        WindowFrameBound::CurrentRow => false,
+    };
+    let by_itself = |kind: DataType| {
+        matches!(
+            kind,
+            DataType::Interval(_) | DataType::Binary | DataType::FixedSizeBinary(_) | DataType::Struct(_)
+        )
+    };
+    let order = call.params.order_by.first();
+    let is_changed = frame.units == WindowFrameUnits::Range
+        && !has_distance(&frame.start_bound)
+        && !has_distance(&frame.end_bound)
+        && order.is_some_and(|sort| sort.expr.get_type(schema).is_ok_and(by_itself));
+    if is_changed {
+        let unbounded = |bound: &WindowFrameBound| match bound {
+            WindowFrameBound::Preceding(_) => WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
+            WindowFrameBound::Following(_) => WindowFrameBound::Following(ScalarValue::UInt64(None)),
+            WindowFrameBound::CurrentRow => WindowFrameBound::CurrentRow,
+        };
+        let (start, end) = (unbounded(&frame.start_bound), unbounded(&frame.end_bound));
+        call.params.window_frame = WindowFrame::new_bounds(WindowFrameUnits::Groups, start, end);
+    }
+    match is_changed {
+        true => Transformed::yes(Expr::WindowFunction(call)),
+        false => Transformed::no(Expr::WindowFunction(call)),
     }
 }
 
@@ -169,24 +199,6 @@ fn pair(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<(Exp
 /// Whether it is a string in the query, which may be of any type.
 fn is_untyped(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(value, _) if value.data_type().is_string())
-}
-
-/// Whether a string that is an interval says of what: a bare number would be months.
-fn has_unit(expr: &Expr) -> Result<()> {
-    match expr {
-        Expr::Literal(value, _) => match value.try_as_str() {
-            Some(Some(text)) if !interval_has_unit(text) => {
-                plan_err!("the interval '{text}' has no unit; write '{} seconds'", text.trim())
-            }
-            _ => Ok(()),
-        },
-        _ => Ok(()),
-    }
-}
-
-/// Whether an interval is written with units, or as hours and minutes.
-pub fn interval_has_unit(text: &str) -> bool {
-    text.contains(|c: char| c.is_alphabetic() || c == ':') || text.trim().is_empty()
 }
 
 fn comparable(left: &DataType, op: Operator, right: &DataType) -> Result<()> {
@@ -228,6 +240,9 @@ fn spelled(literal: Expr, kind: &DataType) -> Result<Expr> {
         &UUID => uuid::parse(text)
             .ok()
             .map(|value| ScalarValue::FixedSizeBinary(16, Some(value.to_vec()))),
+        DataType::Interval(_) => interval::parse(text)
+            .ok()
+            .map(|read| ScalarValue::IntervalMonthDayNano(Some(read))),
         DataType::Boolean => boolean(text).map(|read| ScalarValue::Boolean(Some(read))),
         _ => return Ok(literal),
     };

@@ -5,6 +5,8 @@
 //! - Rows are compared by their values ([`row_values`]).
 //! - `x SIMILAR TO 'pattern'` is `x ~ 'regular expression'` ([`similar`]).
 //! - `'5' + 3` is a sum of numbers.
+//! - `ts AT TIME ZONE zone` is a call of our own ([`zones`]), and `date_trunc(unit, ts, zone)` cuts between two of them.
+//! - An interval in the text is read as PostgreSQL reads it, with the fields behind it.
 //! - An array's element is NULL where its number is below 1, and a slice `a[m:n]` is cut to what there is.
 
 use std::ops::ControlFlow;
@@ -15,9 +17,10 @@ use datafusion::functions_nested::expr_fn::{array_element, array_slice};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable, GetFieldAccess, lit};
-use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr, Subscript, VisitMut};
+use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr, Subscript, UnaryOperator, VisitMut};
+use weir_engine::format::interval::{self, Field};
 
-use super::{kinds, row_values, similar};
+use super::{kinds, row_values, similar, zones};
 use crate::walk::{Flow, Visitor, walk};
 use crate::{Error, Result};
 
@@ -63,7 +66,14 @@ fn replace(expr: &mut Expr) -> Result<()> {
             pattern,
             escape_char,
         } => similar_to(*negated, expr, pattern, escape_char.as_ref())?,
-        Expr::Interval(interval) => return with_unit(interval),
+        Expr::Interval(interval) => return read(interval),
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            call(zones::FUNCTION, vec![(**time_zone).clone(), (**timestamp).clone()])
+        }
+        Expr::Function(function) => match cut_in_zone(function) {
+            Some(cut) => cut,
+            None => return Ok(()),
+        },
         Expr::CompoundFieldAccess { access_chain, .. } => {
             access_chain.iter_mut().for_each(with_bounds);
             return Ok(());
@@ -123,19 +133,89 @@ fn similar_to(negated: bool, expr: &Expr, pattern: &Expr, escape: Option<&ast::V
     })))
 }
 
-/// A bare number would be months.
-fn with_unit(interval: &ast::Interval) -> Result<()> {
-    let text = match interval.value.as_ref() {
-        Expr::Value(value) => value.value.clone().into_string(),
+/// `date_trunc(unit, ts, zone)`, of what the zone's clocks show.
+fn cut_in_zone(function: &ast::Function) -> Option<Expr> {
+    let ast::FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let is_cut = function.name.to_string().eq_ignore_ascii_case("date_trunc");
+    let plain = |arg: &ast::FunctionArg| match arg {
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
         _ => None,
     };
-    match text {
-        Some(text) if interval.leading_field.is_none() && !kinds::interval_has_unit(&text) => Err(Error::new(format!(
-            "INTERVAL '{text}' has no unit; write INTERVAL '{} seconds'",
-            text.trim()
-        ))),
-        _ => Ok(()),
+    let args: Vec<Expr> = list.args.iter().filter_map(plain).collect();
+    let (true, [unit, time, zone]) = (is_cut, &args[..]) else {
+        return None;
+    };
+    let moment = Expr::Cast {
+        kind: ast::CastKind::Cast,
+        expr: Box::new(time.clone()),
+        data_type: ast::DataType::Timestamp(None, ast::TimezoneInfo::Tz),
+        array: false,
+        format: None,
+    };
+    let local = call(zones::FUNCTION, vec![zone.clone(), moment]);
+    let cut = call("date_trunc", vec![unit.clone(), local]);
+    Some(call(zones::FUNCTION, vec![zone.clone(), cut]))
+}
+
+/// Writes an interval in units that everyone reads alike.
+fn read(interval: &mut ast::Interval) -> Result<()> {
+    let Some(text) = written(&interval.value) else {
+        return Ok(());
+    };
+    if interval.leading_precision.is_some() || interval.fractional_seconds_precision.is_some() {
+        return Err(Error::new(
+            "digits of an INTERVAL's fields are not there yet; write INTERVAL '…' SECOND without them",
+        ));
     }
+    let behind = [&interval.leading_field, &interval.last_field].map(|unit| unit.as_ref().map(ToString::to_string));
+    let fields = behind.each_ref().map(|unit| unit.as_deref().and_then(field));
+    let read = match (&behind, fields) {
+        ([None, _], _) => interval::parse(&text),
+        ([Some(_), None], [Some(only), _]) => interval::parse_as(&text, only, only),
+        ([Some(_), Some(_)], [Some(first), Some(last)]) if first < last => interval::parse_as(&text, first, last),
+        ([Some(unit), None], _) => interval::parse(&format!("{text} {unit}")),
+        ([Some(first), Some(last)], _) => {
+            return Err(Error::new(format!("there is no INTERVAL of {first} TO {last}")));
+        }
+    };
+    let read = read.map_err(|why| Error::new(format!("'{text}' is no INTERVAL: {why}")))?;
+    let units = format!(
+        "{} months {} days {} nanoseconds",
+        read.months, read.days, read.nanoseconds
+    );
+    *interval.value = string(&units);
+    (interval.leading_field, interval.last_field) = (None, None);
+    Ok(())
+}
+
+/// A text or number, maybe with a sign.
+fn written(value: &Expr) -> Option<String> {
+    match value {
+        Expr::Value(value) => match &value.value {
+            ast::Value::Number(number, _) => Some(number.to_string()),
+            text => text.clone().into_string(),
+        },
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => written(expr).map(|text| format!("-{text}")),
+        _ => None,
+    }
+}
+
+fn field(word: &str) -> Option<Field> {
+    let word = word.to_ascii_uppercase();
+    Some(match word.strip_suffix('S').unwrap_or(&word) {
+        "YEAR" => Field::Year,
+        "MONTH" => Field::Month,
+        "DAY" => Field::Day,
+        "HOUR" => Field::Hour,
+        "MINUTE" => Field::Minute,
+        "SECOND" => Field::Second,
+        _ => return None,
+    })
 }
 
 /// Bounds of a slice that are left out.

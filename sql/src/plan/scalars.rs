@@ -24,6 +24,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::rewrite;
 
+mod characters;
 mod floats;
 mod quantified;
 mod random_uuid;
@@ -47,7 +48,8 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     wrap(state, "round", Around::EvenFloats)?;
     wrap(state, "date_trunc", Around::Millis)?;
     let own = templated::functions(state)?.into_iter().chain(quantified::functions());
-    for own in own.chain(spans::functions()).chain(texts::functions()) {
+    let own = own.chain(spans::functions()).chain(texts::functions());
+    for own in own.chain(characters::functions()) {
         state.register_udf(own)?;
     }
     Ok(())

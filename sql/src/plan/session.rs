@@ -49,7 +49,7 @@ use super::subquery::{self, Use};
 use super::{
     as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, json, multiset, named_windows, names,
     now, numbers, one_group, parameters, percentiles, qualify, refuse, rounds, row_values, spelled, sums, unnest,
-    using, window,
+    using, window, zones,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -128,6 +128,9 @@ pub fn state() -> &'static SessionState {
         for function in own.into_iter().flatten() {
             state.register_udf(function).expect("functions can be registered");
         }
+        state
+            .register_udf(zones::function())
+            .expect("functions can be registered");
         scalars::register(&mut state).expect("functions can be registered");
         let aggregates = sums::functions().into_iter().chain(extremes::functions());
         for function in aggregates.chain(percentiles::functions()) {

@@ -1,9 +1,9 @@
-//! `sum` and `avg` of the dialect: of whole numbers and decimals they are exact, and fail where the
-//! result's type can't hold the sum.
+//! `sum` and `avg` of the dialect: of numbers they are exact, and fail where the result's type can't hold the
+//! sum.
 //!
 //! DataFusion's own wrap, and take the mean of whole numbers as floats. Continuous queries are kept
 //! by the engine, which sums exactly; these are what a query that is read once runs, so that both
-//! give the same answers. Of other types (floats, intervals) the functions are DataFusion's.
+//! give the same answers. Floats are summed in [`floats`]; of other types (intervals) the functions are DataFusion's.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use weir_engine::decimal::{self, limit_of, mean};
 use weir_engine::format::sql_type;
 
 use super::kinds::QUOTIENT_SCALE;
+
+mod floats;
 
 /// Both functions, to be registered with the session.
 pub fn functions() -> [Arc<AggregateUDF>; 2] {
@@ -48,6 +50,15 @@ struct Exact {
 }
 
 impl Exact {
+    fn of_floats(&self, args: &AccumulatorArgs) -> Option<floats::Finish> {
+        let is_float = |field: &FieldRef| *field.data_type() == DataType::Float64;
+        args.expr_fields.first().filter(|field| is_float(field))?;
+        Some(floats::Finish {
+            name: args.name.to_string(),
+            is_mean: self.is_mean,
+        })
+    }
+
     fn finish(&self, args: &AccumulatorArgs) -> Option<Finish> {
         let argument = args.expr_fields.first()?.data_type();
         let digits = |kind: &DataType| match kind {
@@ -114,6 +125,12 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if let Some(finish) = self.of_floats(&args) {
+            return Ok(match args.is_distinct {
+                true => Box::new(floats::DistinctValues::new(finish)),
+                false => Box::new(floats::OneSum::new(finish)),
+            });
+        }
         match self.finish(&args) {
             Some(finish) if args.is_distinct => Ok(Box::new(DistinctValues {
                 finish,
@@ -128,21 +145,25 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        match self.finish(&args) {
-            Some(_) if args.is_distinct => exec_err!("{} DISTINCT has no sliding frame", self.name()),
-            Some(_) => self.accumulator(args),
-            None => self.plain.create_sliding_accumulator(args),
+        let is_ours = self.of_floats(&args).is_some() || self.finish(&args).is_some();
+        match is_ours {
+            true if args.is_distinct => exec_err!("{} DISTINCT has no sliding frame", self.name()),
+            true => self.accumulator(args),
+            false => self.plain.create_sliding_accumulator(args),
         }
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        match self.finish(&args) {
-            Some(_) => !args.is_distinct,
-            None => self.plain.groups_accumulator_supported(args),
+        match self.of_floats(&args).is_some() || self.finish(&args).is_some() {
+            true => !args.is_distinct,
+            false => self.plain.groups_accumulator_supported(args),
         }
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        if let Some(finish) = self.of_floats(&args) {
+            return Ok(Box::new(floats::GroupSums::new(finish)));
+        }
         match self.finish(&args) {
             Some(finish) => Ok(Box::new(GroupSums {
                 finish,
@@ -153,14 +174,10 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let exact = args.input_fields.first().is_some_and(|field| {
-            matches!(
-                field.data_type(),
-                DataType::Int64 | DataType::UInt64 | DataType::Decimal128(..)
-            )
-        });
-        if !exact {
-            return self.plain.state_fields(args);
+        match args.input_fields.first().map(|field| field.data_type()) {
+            Some(DataType::Float64) => return Ok(floats::state_fields(&args)),
+            Some(DataType::Int64 | DataType::UInt64 | DataType::Decimal128(..)) => {}
+            _ => return self.plain.state_fields(args),
         }
         let value = Field::new_list_field(wide(), true);
         Ok(match args.is_distinct {

@@ -17,7 +17,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, SchemaRef, TimeU
 
 use super::scan::plain_end;
 use crate::format::sql_type;
-use crate::format::{Encoder, base64, calendar, number, uuid};
+use crate::format::{Encoder, base64, calendar, interval, number, uuid};
 use crate::{Error, Result};
 
 /// Encodes rows as objects.
@@ -303,7 +303,7 @@ impl<'a> Cells<'a> {
             Values::Date(array) => calendar::push_date(out, array.value(row).into()),
             Values::Time(array) => calendar::push_time(out, array.value(row)),
             Values::Timestamp(array, _) => calendar::push_timestamp(out, array.value(row)),
-            Values::Interval(array) => calendar::push_interval(out, array.value(row)),
+            Values::Interval(array) => interval::push(out, array.value(row)),
             Values::List(array, items) => push_list(array, items, row, out),
             Values::Struct(prefixes, children) => push_object(prefixes, children, row, out),
             Values::Map(array, keys, values) => push_map(array, keys, values, row, out),

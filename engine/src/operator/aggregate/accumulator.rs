@@ -11,7 +11,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 
 use super::extreme::Extreme;
-use super::float::{CompensatedSums, ExactSums};
+use super::float::ExactSums;
 use super::integer::IntegerSums;
 use crate::change::ChangeBatch;
 use crate::graph::{AggregateCall, AggregateFunction};
@@ -98,8 +98,7 @@ pub(super) fn mask(filter: Option<&BooleanArray>, argument: Option<&ArrayRef>) -
     }
 }
 
-/// Makes the accumulator of a call over arguments of `argument_type`. Where the input never
-/// deletes (`append_only`), cheaper forms do.
+/// Makes the accumulator of a call over arguments of `argument_type`.
 ///
 /// # Errors
 /// If the function can't be kept up to date over this type.
@@ -107,7 +106,6 @@ pub(super) fn accumulator(
     call: &AggregateCall,
     name: &str,
     argument_type: Option<&DataType>,
-    append_only: bool,
 ) -> Result<Box<dyn Accumulator>> {
     let name: Arc<str> = name.into();
     let needed = || argument_type.ok_or_else(|| Error::internal(format!("{name} without an argument")));
@@ -117,10 +115,9 @@ pub(super) fn accumulator(
             let argument = needed()?;
             if !argument.is_floating() {
                 Box::new(IntegerSums::new(call, name, argument)?)
-            } else if append_only {
-                Box::new(CompensatedSums::new(call.function.clone(), call.output_type.clone()))
             } else {
-                Box::new(ExactSums::new(call.function.clone(), call.output_type.clone()))
+                let is_mean = call.function == AggregateFunction::Avg;
+                Box::new(ExactSums::new(name, is_mean, call.output_type.clone()))
             }
         }
         AggregateFunction::Min | AggregateFunction::Max => {
@@ -151,6 +148,8 @@ pub(super) fn out_of_range(name: &str, data_type: &DataType) -> Error {
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale) => format!("numeric({precision}, {scale})"),
+        DataType::Float64 => "double precision".to_string(),
+        DataType::Float32 => "real".to_string(),
         other => other.to_string(),
     };
     Error::Data(format!(

@@ -16,7 +16,7 @@ use crate::operator::codec::{Reader, damaged, write_i64, write_u128, write_usize
 const UNIT: i32 = -1074;
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct ExactSum {
+pub struct ExactSum {
     /// Two's complement, the lowest limb first; what lies above is the last one's sign, and
     /// nothing below them. No limbs mean 0.
     limbs: Vec<u64>,
@@ -36,6 +36,11 @@ struct Special {
 impl ExactSum {
     /// Memory that a sum of data of one magnitude takes beyond the struct itself.
     pub const USUAL_BYTES: usize = 32;
+
+    /// The sum of nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
 
     /// Adds `value * weight`.
     pub fn add(&mut self, value: f64, weight: i64) {
@@ -169,7 +174,49 @@ impl ExactSum {
         scale(head as u64 | u64::from(more), position as i32 - zeros as i32)
     }
 
-    pub fn save(&self, out: &mut Vec<u8>) {
+    /// The sum, or the mean of so many values; none where it is beyond all floats.
+    pub fn result(&self, is_mean: bool, count: i64) -> Option<f64> {
+        let sum = self.value();
+        match sum.is_infinite() && self.special.is_none() {
+            true => None,
+            false if is_mean => Some(sum / count as f64),
+            false => Some(sum),
+        }
+    }
+
+    /// Adds another sum.
+    pub fn merge(&mut self, other: &ExactSum) {
+        let is_negative = other.sign() != 0;
+        for (place, limb) in other.limbs.iter().enumerate() {
+            self.add_shifted(i128::from(*limb), (other.offset + place) * 64);
+        }
+        if is_negative {
+            // What lies above the last limb is all ones: one less of the next.
+            self.add_shifted(-1, (other.offset + other.limbs.len()) * 64);
+        }
+        if let Some(special) = &other.special {
+            self.add_special(f64::NAN, special.nans);
+            self.add_special(f64::INFINITY, special.infinities);
+            self.add_special(f64::NEG_INFINITY, special.negative_infinities);
+        }
+    }
+
+    /// The sum as bytes, from which [`ExactSum::from_bytes`] makes it again.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.save(&mut bytes);
+        bytes
+    }
+
+    /// The sum that was saved as these bytes.
+    ///
+    /// # Errors
+    /// If they are no sum.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::load(&mut Reader::new(bytes))
+    }
+
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
         write_usize(self.limbs.len(), out);
         write_usize(self.offset, out);
         for limb in &self.limbs {
@@ -184,7 +231,7 @@ impl ExactSum {
         }
     }
 
-    pub fn load(saved: &mut Reader<'_>) -> Result<Self> {
+    pub(super) fn load(saved: &mut Reader<'_>) -> Result<Self> {
         let (length, offset) = (saved.usize()?, saved.usize()?);
         if length > 64 || offset > 64 {
             return Err(damaged());
@@ -329,9 +376,22 @@ mod tests {
                 sum.add(*value, 1);
             }
             prop_assert_eq!(&sum, &expected);
-            let mut bytes = Vec::new();
-            sum.save(&mut bytes);
-            prop_assert_eq!(ExactSum::load(&mut Reader::new(&bytes)).unwrap(), expected);
+            prop_assert_eq!(ExactSum::from_bytes(&sum.to_bytes()).unwrap(), expected);
+        }
+
+        #[test]
+        fn sums_add_like_their_values(
+            one in prop::collection::vec((float(), -3i64..3), 0..6),
+            other in prop::collection::vec((float(), -3i64..3), 0..6),
+        ) {
+            let weighted = |values: &[(f64, i64)]| {
+                let mut sum = ExactSum::new();
+                values.iter().for_each(|(value, weight)| sum.add(*value, *weight));
+                sum
+            };
+            let mut merged = weighted(&one);
+            merged.merge(&weighted(&other));
+            prop_assert_eq!(merged, weighted(&[one, other].concat()));
         }
     }
 }

@@ -99,10 +99,10 @@ impl Groups {
             },
             Some(argument) if call.distinct && !is_extreme => Call::Distinct {
                 collection: collect(argument)?,
-                accumulator: accumulator(call, &name(call, input), argument_type, append_only)?,
+                accumulator: accumulator(call, &name(call, input), argument_type)?,
             },
             argument => Call::Plain {
-                accumulator: accumulator(call, &name(call, input), argument_type, append_only)?,
+                accumulator: accumulator(call, &name(call, input), argument_type)?,
                 argument,
                 filter: call.filter,
             },

@@ -1,9 +1,9 @@
 //! Text as BYTEA, as PostgreSQL spells it: `\x00ff`, or characters with `\\` and octal `\ooo` among
-//! them.
+//! them; and BYTEA as text, in hexadecimal digits.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryBuilder};
+use arrow::array::{ArrayRef, AsArray, BinaryBuilder, StringArray};
 use arrow::compute::cast_with_options;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
@@ -24,6 +24,20 @@ pub fn read(value: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         }
     }
     Ok(Arc::new(made.finish()))
+}
+
+/// Bytes as text.
+pub fn spelled(value: &ArrayRef) -> ArrayRef {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |half: u8| char::from(DIGITS[usize::from(half & 15)]);
+    let spell = |bytes: &[u8]| {
+        let mut text = String::with_capacity(2 + 2 * bytes.len());
+        text.push_str("\\x");
+        text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]));
+        text
+    };
+    let texts = value.as_binary::<i32>().iter().map(|bytes| bytes.map(spell));
+    Arc::new(texts.collect::<StringArray>())
 }
 
 fn bytes_of(text: &str) -> Result<Vec<u8>, &'static str> {

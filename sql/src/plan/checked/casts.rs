@@ -4,7 +4,8 @@
 //!   halfway to the even number, both as in PostgreSQL. What its type can't hold is an error.
 //! - A float becomes a DECIMAL by the digits that it is sure to have (15, or 6 of a REAL), rounded.
 //! - A DECIMAL becomes the float that is nearest.
-//! - Text becomes BYTEA by PostgreSQL's spelling, `\x00ff` or with octal escapes ([`bytes`]).
+//! - Text becomes BYTEA by PostgreSQL's spelling, `\x00ff` or with octal escapes, and BYTEA becomes the former
+//!   ([`bytes`]). Text and INTERVAL become each other as PostgreSQL spells them ([`interval`]).
 //! - Text becomes a date or time as in records ([`moments`]).
 //! - Text and floats become each other as PostgreSQL spells them, and a number that its type comes
 //!   only infinitely near is an error.
@@ -15,11 +16,14 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Decimal256Array, FixedSizeBinaryBuilder, PrimitiveArray, StringArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType, i256};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    TimestampMicrosecondType, i256,
+};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use weir_engine::format::sql_type;
 use weir_engine::format::uuid::{self, UUID};
+use weir_engine::format::{interval, sql_type};
 use weir_engine::{decimal, float};
 
 use super::bytes;
@@ -37,9 +41,12 @@ pub(super) const STRICT: CastOptions<'static> = CastOptions {
 pub fn is_ours(from: &DataType, to: &DataType) -> bool {
     match from {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            is_float(to) || moments::is_read(to) || *to == DataType::Binary || *to == UUID
+            is_float(to)
+                || moments::is_read(to)
+                || matches!(to, DataType::Binary | DataType::Interval(_))
+                || *to == UUID
         }
-        DataType::FixedSizeBinary(16) => *to == DataType::Utf8,
+        DataType::FixedSizeBinary(16) | DataType::Interval(_) | DataType::Binary => *to == DataType::Utf8,
         from if is_float(from) => {
             *to == DataType::Utf8
                 || to.is_integer()
@@ -70,6 +77,9 @@ pub fn converted(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError
         (DataType::FixedSizeBinary(_), _) => Ok(uuids_as_text(value)),
         (_, DataType::FixedSizeBinary(_)) => text_as_uuids(value, to),
         (_, DataType::Binary) => bytes::read(value),
+        (DataType::Binary, _) => Ok(bytes::spelled(value)),
+        (DataType::Interval(_), _) => intervals_as_text(value),
+        (_, DataType::Interval(_)) => text_as_intervals(value, to),
         (from, to) if from.is_string() && moments::is_read(to) => moments::read(value, to),
         (from, to) if from.is_floating() && to.is_decimal() => floats_as_decimals(value, to),
         (from, to) if from.is_floating() => whole(value, to),
@@ -153,6 +163,22 @@ fn text_as_uuids(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError
         }
     }
     Ok(Arc::new(made.finish()))
+}
+
+fn intervals_as_text(value: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let intervals = cast_with_options(value, &DataType::Interval(IntervalUnit::MonthDayNano), &STRICT)?;
+    let texts = intervals.as_primitive::<IntervalMonthDayNanoType>().iter();
+    Ok(Arc::new(
+        texts.map(|value| value.map(interval::text)).collect::<StringArray>(),
+    ))
+}
+
+fn text_as_intervals(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    let texts = cast_with_options(value, &DataType::Utf8, &STRICT)?;
+    let read = |text: &str| interval::parse(text).map_err(|why| misfit(text, to, why));
+    let read = texts.as_string::<i32>().iter().map(|text| text.map(read).transpose());
+    let read = read.collect::<Result<PrimitiveArray<IntervalMonthDayNanoType>, ArrowError>>()?;
+    Ok(Arc::new(read))
 }
 
 /// A column as another type, for all casts there are.

@@ -122,7 +122,7 @@ fn is_safe_cast(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (from, to) if from == to => true,
         (DataType::Null, _) => true,
-        (from, DataType::Utf8) => !from.is_nested() && !matches!(from, DataType::Binary),
+        (from, DataType::Utf8) => !from.is_nested(),
         (from, DataType::Float64) => from.is_numeric(),
         (from, to) if from.is_signed_integer() && to.is_signed_integer() => bits(from) <= bits(to),
         (from, to) if from.is_unsigned_integer() && to.is_integer() => {
