@@ -33,7 +33,10 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// A continuous query.
+/// Nodes that a graph may have: their state tables, eight of each, are numbered in 16 bits.
+pub const MOST_NODES: usize = 1 << 13;
+
+/// A continuous query, of at most [`MOST_NODES`].
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     /// Nodes, inputs before those who read them; the last one is the result.

@@ -87,7 +87,7 @@ pub struct TaskContext {
 impl TaskContext {
     /// The node's state table `n` (0 … 7).
     pub fn table(&self, n: u16) -> TableId {
-        assert!(n < 8);
+        assert!(n < 8 && (self.node.0 as usize) < crate::graph::MOST_NODES);
         TableId {
             relation: self.relation,
             ordinal: self.node.0 as u16 * 8 + n,

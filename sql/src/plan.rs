@@ -20,6 +20,7 @@ use crate::{Error, Result, parse};
 mod aggregate;
 mod as_of;
 mod bind;
+mod branches;
 mod calls;
 pub(crate) mod checked;
 pub mod circles;

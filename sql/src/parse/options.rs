@@ -184,7 +184,10 @@ fn encoding(cursor: &mut Cursor) -> Result<Encoding> {
     Ok(Encoding { kind, options })
 }
 
-/// `30s`, `5 minutes`, `1h`, `250ms`: milliseconds.
+/// The longest duration: its microseconds are an `i64`.
+const LONGEST_MS: u64 = i64::MAX as u64 / 1000;
+
+/// `30s`, `5 minutes`, `1h`, `250ms`: milliseconds, at most [`LONGEST_MS`].
 pub(crate) fn duration_ms(option: &str, text: &str) -> Result<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -197,10 +200,15 @@ pub(crate) fn duration_ms(option: &str, text: &str) -> Result<u64> {
         "d" | "day" | "days" => 86_400_000,
         _ => 0,
     };
-    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    ms.filter(|_| factor > 0).ok_or_else(|| {
-        Error::new(format!(
+    if factor == 0 || number.is_empty() {
+        return Err(Error::new(format!(
             "{option} = '{text}' is no duration; write for example '30s' or '5 minutes'"
+        )));
+    }
+    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    ms.filter(|ms| *ms <= LONGEST_MS).ok_or_else(|| {
+        Error::new(format!(
+            "{option} = '{text}' is too long; '100000000 days' is as good as for ever"
         ))
     })
 }

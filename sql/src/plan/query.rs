@@ -13,7 +13,7 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions as physical_exprs;
-use weir_engine::graph::{Exchange, Graph, Input, MapSpec, Node, NodeId, NodeKind};
+use weir_engine::graph::{Exchange, Graph, Input, MOST_NODES, MapSpec, Node, NodeId, NodeKind};
 use weir_engine::relation::{RelationId, Storage, WATERMARK_COLUMN};
 
 use super::as_of::AsOfNode;
@@ -452,6 +452,11 @@ impl Builder {
     /// Gives the result its column names. A node that others read as well keeps its own, and so does one
     /// that passes on what it is given.
     fn name_columns(&mut self, root: &mut Built, names: &[String]) -> Result<SchemaRef> {
+        if self.graph.nodes.len() >= MOST_NODES {
+            return Err(Error::new(format!(
+                "the query has more than {MOST_NODES} operators; keep parts of it as views of their own"
+            )));
+        }
         let schema = named(root.schema.fields(), names)?;
         let node = self.graph.node(root.node);
         let named = |(field, given): (&Arc<Field>, &Arc<Field>)| field.name() == given.name();

@@ -35,6 +35,7 @@ use datafusion::sql::planner::{ContextProvider, ParserOptions, PlannerContext, S
 use sqlparser::ast;
 use weir_engine::format::uuid::UUID;
 
+use super::branches::NamedBranches;
 use super::calls::MeantCalls;
 use super::checked::{self, CheckedValues};
 use super::equalities::Equalities;
@@ -93,6 +94,7 @@ pub fn state() -> &'static SessionState {
         ];
         rules.retain(|rule| !ahead.contains(&rule.name()));
         let mut analyzing = Analyzer::new().rules;
+        analyzing.insert(0, Arc::new(NamedBranches));
         analyzing.insert(0, Arc::new(StableTypes));
         analyzing.insert(1, Arc::new(Kinds));
         analyzing.push(Arc::new(Intervals));

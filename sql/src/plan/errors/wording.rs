@@ -227,7 +227,7 @@ fn kinds(text: &str) -> Option<String> {
     {
         let branches = rest.trim_end_matches(" to common types in CASE WHEN expression");
         return Some(format!(
-            "the values of a CASE are of one type, and here there are {}; CAST them to one",
+            "the values of a CASE are of one type, and here they are {}; CAST them to one",
             sql_words(branches)
         ));
     }
