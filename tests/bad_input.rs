@@ -22,7 +22,7 @@ mod disk;
 #[path = "bad_input/weir.rs"]
 mod weir;
 
-use disk::FullDisk;
+use disk::{FullDisk, OutOfReach};
 use weir::Weir;
 
 const TOPIC: &str = "numbers";
@@ -196,6 +196,40 @@ fn a_full_disk_is_waited_out() {
     assert_eq!(weir.csv("SELECT n FROM kept"), "1");
     append(200..300);
     weir.comes_to("SELECT n, s FROM summed", "300,44850");
+    weir.close();
+}
+
+#[test]
+fn views_whose_records_cannot_be_read_keep_what_they_have() {
+    memory::create("away", 1);
+    let (store, is_away) = OutOfReach::new();
+    let weir = Weir::on(store);
+    weir.run("CREATE SOURCE away (n BIGINT) WITH (connector = 'memory', topic = 'away') ENCODE JSON");
+    // One that started anew would draw other numbers.
+    weir.run("CREATE MATERIALIZED VIEW drawn AS SELECT n, uuid() AS u FROM away");
+    weir.run("CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM drawn");
+    weir.run("CREATE MATERIALIZED VIEW dropped AS SELECT max(n) AS n FROM away");
+    let append = |number: i64| {
+        memory::append("away", 0, None, Some(format!(r#"{{"n":{number}}}"#).as_bytes()), 0);
+    };
+    (0..100).for_each(append);
+    weir.comes_to("SELECT n FROM counted", "100");
+    weir.comes_to("SELECT n FROM dropped", "99");
+    let drawn = "SELECT n, u FROM drawn WHERE n < 100 ORDER BY n";
+    let before = weir.csv(drawn);
+
+    is_away.store(true, Ordering::Release);
+    append(100);
+    for view in ["drawn", "counted", "dropped"] {
+        // Tried again, it could still not be read.
+        server::until("the view tells of the store", || {
+            weir.detail(view).contains("can't be read")
+        });
+    }
+    is_away.store(false, Ordering::Release);
+    weir.run("DROP MATERIALIZED VIEW dropped");
+    weir.comes_to("SELECT n FROM counted", "101");
+    assert_eq!(weir.csv(drawn), before);
     weir.close();
 }
 

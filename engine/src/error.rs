@@ -1,5 +1,6 @@
 //! The engine's errors: whose fault it is, where, and what to do.
 
+use std::any::Any;
 use std::fmt;
 
 use crate::format::sql_words;
@@ -124,6 +125,13 @@ impl Error {
     /// An internal error from anything printable.
     pub fn internal(message: impl fmt::Display) -> Self {
         Error::Internal(message.to_string())
+    }
+
+    /// What is left of a panic that was caught: who panicked, and why. The log says where.
+    pub fn panicked(who: &str, panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Error::Internal(format!("{who} panicked: {}", text.unwrap_or("unknown")))
     }
 
     /// True where trying again without a change may help.

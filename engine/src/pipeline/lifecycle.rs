@@ -215,33 +215,44 @@ impl Engine {
         self.delete_data(view)
     }
 
-    /// Takes a stopped view out of the group that it is parked with.
+    /// Takes a stopped view out of the group that it is parked with. Only for who holds the moves.
     fn forget_parked(&self, view: RelationId) -> Result<()> {
-        let mut relations = self.shared.relations.write();
+        let relations = self.shared.relations.read();
         let group = relations.parked.iter().find(|parked| parked.views.contains(&view));
-        let Some(group) = group else {
+        let Some((record, mut rest, is_stored)) = group.and_then(|group| {
+            let record = group.record.clone()?;
+            Some((record, group.views.clone(), group.stored_by.is_none()))
+        }) else {
+            drop(relations);
+            self.shared.relations.write().unpark(&BTreeSet::from([view]));
             return Ok(());
         };
-        let mut rest = group.views.clone();
         rest.remove(&view);
-        let (record, stored_by) = (group.record.clone(), group.stored_by);
-        let record = match record {
-            None => None,
-            Some(record) => {
-                let mut batch = WriteBatch::new();
-                let restricted = record::restrict(&record, record.id, &rest, &relations.reads(&rest));
-                if rest.is_empty() {
-                    pipelines::remove(&mut batch, record.id);
-                    self.shared.publication.unfollow_all(&follower_name(record.id));
-                } else {
-                    pipelines::put(&mut batch, &restricted);
-                }
-                self.shared.store.commit(batch)?;
-                Some(restricted)
+        let restricted = record::restrict(&record, record.id, &rest, &relations.reads(&rest));
+        drop(relations);
+        // That the record is in the store says that its epoch is. So one that is yet to come stays as its
+        // pipeline will write it: who reads it passes over views that nobody knows.
+        let is_there = |stored: Vec<PipelineRecord>| stored.iter().any(|stored| stored.id == record.id);
+        if is_stored || is_there(pipelines::load(self.shared.store.as_ref())?) {
+            let mut batch = WriteBatch::new();
+            if rest.is_empty() {
+                pipelines::remove(&mut batch, record.id);
+            } else {
+                pipelines::put(&mut batch, &restricted);
             }
-        };
+            self.shared.store.commit(batch)?;
+        }
+        if rest.is_empty() {
+            self.shared.publication.unfollow_all(&follower_name(record.id));
+        }
+        // Its pipeline may have gone down meanwhile, and the group be parked under another record.
+        let mut relations = self.shared.relations.write();
+        let mut groups = relations.parked.iter_mut().filter_map(|parked| {
+            let same = parked.views.contains(&view) && parked.record.as_ref()?.id == record.id;
+            same.then_some(&mut parked.record)
+        });
+        groups.next().into_iter().for_each(|of| *of = Some(restricted.clone()));
         relations.unpark(&BTreeSet::from([view]));
-        relations.park(rest, record, stored_by);
         Ok(())
     }
 

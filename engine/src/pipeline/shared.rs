@@ -374,12 +374,11 @@ impl Shared {
     fn tell_down(&self, id: PipelineId, durable: bool, error: Error) {
         tracing::error!(pipeline = %id, "{error}");
         self.publication.withdraw(id);
-        let records = pipelines::load(self.store.as_ref()).unwrap_or_default();
-        let position = records
-            .iter()
-            .find(|record| record.id == id)
-            .map(|record| serde_json::to_string(&record.positions).unwrap_or_default())
-            .unwrap_or_default();
+        let records = pipelines::load(self.store.as_ref());
+        let known = records.as_deref().unwrap_or_default();
+        let own = known.iter().find(|record| record.id == id);
+        let position = own.and_then(|record| serde_json::to_string(&record.positions).ok());
+        let position = position.unwrap_or_default();
         let mut relations = self.relations.write();
         let mut views: BTreeSet<RelationId> = BTreeSet::new();
         for (view, entry) in &mut relations.views {
@@ -391,7 +390,7 @@ impl Shared {
         if !durable {
             return;
         }
-        let stored = |record: &PipelineRecord| records.iter().any(|stored| stored.id == record.id);
+        let stored = |record: &PipelineRecord| known.iter().any(|stored| stored.id == record.id);
         let unstored: Vec<BTreeSet<RelationId>> = relations
             .parked
             .iter()
@@ -400,15 +399,44 @@ impl Shared {
             .map(|parked| parked.views.clone())
             .collect();
         views.extend(unstored.into_iter().flatten());
+        match records {
+            Ok(records) => self.park_as_stored(&mut relations, id, views, records),
+            Err(error) => {
+                tracing::error!(pipeline = %id, "where its views stand can't be read: {error}");
+                relations.park_unread(views, id);
+            }
+        }
+    }
+
+    /// Parks views of a pipeline that went down under the records that the store has of them. Those of which
+    /// it has none have no epoch.
+    fn park_as_stored(
+        &self,
+        relations: &mut Relations,
+        down: PipelineId,
+        mut views: BTreeSet<RelationId>,
+        records: Vec<PipelineRecord>,
+    ) {
         for record in records {
             let group: BTreeSet<RelationId> = record.views.iter().copied().filter(|v| views.remove(v)).collect();
             relations.park(group, Some(record), None);
         }
         if !views.is_empty() {
-            self.publication.unfollow_all(&record::follower_name(id));
+            self.publication.unfollow_all(&record::follower_name(down));
         }
         for view in views {
             relations.park(BTreeSet::from([view]), None, None);
+        }
+    }
+
+    /// Asks the store again for the records of views that stopped when it could not be read. While it can't,
+    /// they have failed for that.
+    pub fn read_again(&self, down: PipelineId, views: &BTreeSet<RelationId>) {
+        let records = pipelines::load(self.store.as_ref());
+        let mut relations = self.relations.write();
+        match records {
+            Ok(records) => self.park_as_stored(&mut relations, down, views.clone(), records),
+            Err(error) => relations.fail(views, &Error::from(error)),
         }
     }
 

@@ -51,6 +51,9 @@ pub struct Parked {
     pub record: Option<PipelineRecord>,
     /// The pipeline whose next commit stores the record; `None` where it is stored.
     pub stored_by: Option<PipelineId>,
+    /// The pipeline in which they were when it went down and the store could not be read: whether they
+    /// have a record, the store knows, and is asked before they start.
+    pub unread: Option<PipelineId>,
 }
 
 /// All relations of an engine.
@@ -104,6 +107,16 @@ impl Relations {
         self.views.insert(entry.spec.relation, entry);
     }
 
+    /// Stopped views can't start for this. Paused ones stay paused.
+    pub fn fail(&mut self, views: &BTreeSet<RelationId>, error: &Error) {
+        let stopped = |entry: &&mut ViewEntry| matches!(entry.standing, Standing::Waiting | Standing::Failed { .. });
+        let entries = self.views.iter_mut().filter(|(view, _)| views.contains(view));
+        for entry in entries.map(|(_, entry)| entry).filter(stopped) {
+            tracing::error!(view = entry.spec.name, "{error}");
+            entry.fail(error, "");
+        }
+    }
+
     /// Forgets past failures of a view.
     pub fn forgive(&mut self, view: RelationId) {
         if let Some(entry) = self.views.get_mut(&view) {
@@ -150,8 +163,16 @@ impl Relations {
                 views,
                 record,
                 stored_by,
+                unread: None,
             });
         }
+    }
+
+    /// Notes views that stopped with a pipeline, under a record that is yet to be read.
+    pub fn park_unread(&mut self, views: BTreeSet<RelationId>, down: PipelineId) {
+        self.park(views.clone(), None, None);
+        let group = self.parked.iter_mut().find(|parked| parked.views == views);
+        group.into_iter().for_each(|parked| parked.unread = Some(down));
     }
 
     /// Views are parked no longer.

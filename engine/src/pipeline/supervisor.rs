@@ -3,6 +3,7 @@
 //! until something is due.
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use super::logs::Logs;
 use super::record::{self, follower_name};
 use super::runtime::Command;
 use super::shared::{PipelineHandle, Shared, lag, shared_sources};
-use crate::Result;
+use crate::{Error, Result};
 
 /// How often newcomers are looked at while there are any.
 const TICK: Duration = Duration::from_millis(25);
@@ -35,11 +36,17 @@ struct Watch {
     not_before: Instant,
 }
 
+/// What it remembers between rounds.
+#[derive(Default)]
+struct Memory {
+    watched: HashMap<PipelineId, Watch>,
+    logs: Logs,
+    logs_at: Option<Instant>,
+}
+
 /// Runs until the engine stops.
 pub fn run(shared: &Arc<Shared>, ear: &Receiver<()>) {
-    let mut watched: HashMap<PipelineId, Watch> = HashMap::new();
-    let mut logs = Logs::default();
-    let mut logs_at = Instant::now();
+    let mut memory = Memory::default();
     let mut busy = false;
     while !shared.is_stopping() {
         let retry = shared.relations.read().next_retry();
@@ -49,20 +56,32 @@ pub fn run(shared: &Arc<Shared>, ear: &Receiver<()>) {
         if shared.is_stopping() {
             return;
         }
-        stop_resting(shared);
-        busy = attach_newcomers(shared, &mut watched);
-        match restart_parked(shared) {
-            Ok(waiting) => busy |= waiting,
-            Err(error) => tracing::error!("starting stopped views: {error}"),
-        }
-        if logs_at.elapsed() >= LOGS_EVERY {
-            logs_at = Instant::now();
-            shared.away.give_up(&shared.publication);
-            if let Err(error) = logs.tend(shared) {
-                tracing::error!("trimming logs: {error}");
-            }
+        // Without this thread nothing would be attached or started again, and nobody would see why.
+        let once = AssertUnwindSafe(|| round(shared, &mut memory));
+        busy = catch_unwind(once).unwrap_or_else(|panic| {
+            tracing::error!("{}", Error::panicked("the supervisor", &*panic));
+            memory = Memory::default();
+            false
+        });
+    }
+}
+
+/// Looks after everything once. True while there is something to look at again soon.
+fn round(shared: &Arc<Shared>, memory: &mut Memory) -> bool {
+    stop_resting(shared);
+    let mut busy = attach_newcomers(shared, &mut memory.watched);
+    match restart_parked(shared) {
+        Ok(waiting) => busy |= waiting,
+        Err(error) => tracing::error!("starting stopped views: {error}"),
+    }
+    if memory.logs_at.is_none_or(|at| at.elapsed() >= LOGS_EVERY) {
+        memory.logs_at = Some(Instant::now());
+        shared.away.give_up(&shared.publication);
+        if let Err(error) = memory.logs.tend(shared) {
+            tracing::error!("trimming logs: {error}");
         }
     }
+    busy
 }
 
 /// Views that rest on a stopped view of another pipeline stop too, as they do within one.
@@ -206,7 +225,7 @@ fn restart_parked(shared: &Arc<Shared>) -> Result<bool> {
 /// Starts some of a parked group; false if that can't be yet.
 fn restart(shared: &Arc<Shared>, group: &BTreeSet<RelationId>, startable: &BTreeSet<RelationId>) -> Result<bool> {
     let _one = shared.moves.lock();
-    let (specs, record, reads, left_reads) = {
+    let (specs, record, unread, reads, left_reads) = {
         let relations = shared.relations.read();
         let Some(parked) = relations.parked.iter().find(|parked| parked.views == *group) else {
             return Ok(true);
@@ -220,17 +239,28 @@ fn restart(shared: &Arc<Shared>, group: &BTreeSet<RelationId>, startable: &BTree
         (
             specs,
             parked.record.clone(),
+            parked.unread,
             relations.reads(startable),
             relations.reads(&left),
         )
     };
+    if let Some(down) = unread {
+        shared.read_again(down, group);
+        return Ok(false);
+    }
+    let stored = pipelines::load(shared.store.as_ref())?;
     let Some(record) = record else {
+        let mut named = stored.iter().flat_map(|record| &record.views);
+        if named.any(|view| startable.contains(view)) {
+            let why = "the store has an epoch of a view that would start anew; nothing of it was deleted";
+            shared.relations.write().fail(startable, &Error::internal(why));
+            return Ok(false);
+        }
         shared.clear_unborn(startable)?;
         shared.start_pipeline(shared.allocate_pipeline()?, specs, None, None)?;
         return Ok(true);
     };
     // The record, and the epoch it speaks of, may still be on their way to the disk.
-    let stored = pipelines::load(shared.store.as_ref())?;
     if !stored.iter().any(|stored| stored.id == record.id) {
         return Ok(false);
     }

@@ -85,7 +85,7 @@ impl Task {
             }
             let started = Instant::now();
             let run = AssertUnwindSafe(|| self.run_node(index, moment, plan, moved[index], input));
-            let result = catch_unwind(run).unwrap_or_else(|panic| Err(Error::Internal(panic_text(&panic))));
+            let result = catch_unwind(run).unwrap_or_else(|panic| Err(Error::panicked("an operator", &*panic)));
             match result {
                 Ok(false) => {}
                 Ok(true) => {
@@ -246,12 +246,4 @@ fn not_below(batch: ChangeBatch, schema: &Schema, closed: Watermark) -> Result<C
     columns[place] = Arc::new(told);
     let rows = record_batch(batch.schema(), columns, batch.num_rows())?;
     Ok(batch.with_rows(rows))
-}
-
-fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
-    let text = text
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "unknown".to_string());
-    format!("an operator panicked: {text}")
 }
