@@ -21,10 +21,12 @@ use crate::shard::hash_rows;
 use crate::{Error, Result};
 
 mod bytes;
+mod repeated;
 #[cfg(test)]
 mod tests;
 
 pub use bytes::{from_bytes, to_bytes};
+pub use repeated::{BATCH_ROWS, repeated};
 
 /// The weights of a change batch's rows.
 #[derive(Clone, Debug)]

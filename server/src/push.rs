@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use arrow::compute;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use weir_engine::change::{self, ChangeBatch};
-use weir_engine::pipeline::{Delivery, Engine, Subscription};
+use weir_engine::pipeline::{Batches, Delivery, Engine, Subscription};
 use weir_engine::relation::{Storage, ViewOptions, ViewSpec};
 use weir_state::Epoch;
 
@@ -22,8 +21,6 @@ use crate::{Error, Result, stack};
 
 /// How long it waits for changes before it looks whether anybody is still there.
 const POLL: Duration = Duration::from_millis(100);
-/// Rows of one batch at most.
-const BATCH_ROWS: usize = 8192;
 /// Batches that may wait for a slow client.
 const WAITING_BATCHES: usize = 4;
 
@@ -162,17 +159,12 @@ impl Follower {
 
     fn tell(&mut self, epoch: Epoch, changes: &[ChangeBatch]) -> Result<()> {
         for changes in changes {
-            let changes = match self.push.kind {
-                PushKind::Append => changes.clone(),
-                // What is taken away comes before what is added: an update reads as such.
-                _ => changes.take(&removals_first(changes))?,
-            };
-            for from in (0..changes.num_rows()).step_by(BATCH_ROWS) {
-                let part = changes.slice(from, BATCH_ROWS.min(changes.num_rows() - from));
-                let rows = rows(&part, epoch, self.push.kind, &self.push.schema)?;
+            for rows in rows(changes, epoch, self.push.kind, &self.push.schema)? {
+                let rows = rows?;
                 let count = rows.num_rows().min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 self.left -= count as u64;
-                if count > 0 && self.send.blocking_send(Ok(rows.slice(0, count))).is_err() {
+                let gone = count > 0 && self.send.blocking_send(Ok(rows.slice(0, count))).is_err();
+                if gone || self.left == 0 {
                     return Ok(());
                 }
             }
@@ -198,40 +190,30 @@ impl Follower {
     }
 }
 
-/// Changes as rows with the columns of their kind behind them.
-fn rows(changes: &ChangeBatch, epoch: Epoch, kind: PushKind, schema: &SchemaRef) -> Result<RecordBatch> {
+/// Changes as rows with the columns of their kind behind them, in parts.
+fn rows(changes: &ChangeBatch, epoch: Epoch, kind: PushKind, schema: &SchemaRef) -> Result<Batches> {
+    let schema = schema.clone();
     if kind == PushKind::Append {
-        return repeated(changes, schema);
+        // No column says how often a row is added, so it comes as often.
+        let parts = change::repeated(changes.clone());
+        return Ok(Box::new(parts.map(move |rows| Ok(rows?.with_schema(schema.clone())?))));
     }
-    let mut columns = changes.rows().columns().to_vec();
-    if kind == PushKind::Subscription {
-        columns.push(Arc::new(Int64Array::from_value(epoch.0 as i64, changes.num_rows())));
-    }
-    columns.push(Arc::new(changes.weights_array()));
-    RecordBatch::try_new(schema.clone(), columns).map_err(Error::internal)
+    // What is taken away comes before what is added: an update reads as such.
+    let changes = changes.take(&removals_first(changes))?;
+    let parts = (0..changes.num_rows()).step_by(change::BATCH_ROWS);
+    Ok(Box::new(parts.map(move |from| {
+        let part = changes.slice(from, change::BATCH_ROWS.min(changes.num_rows() - from));
+        let mut columns = part.rows().columns().to_vec();
+        if kind == PushKind::Subscription {
+            columns.push(Arc::new(Int64Array::from_value(epoch.0 as i64, part.num_rows())));
+        }
+        columns.push(Arc::new(part.weights_array()));
+        Ok(RecordBatch::try_new(schema.clone(), columns)?)
+    })))
 }
 
 fn removals_first(changes: &ChangeBatch) -> UInt32Array {
     let (added, removed): (Vec<u32>, Vec<u32>) =
         (0..changes.num_rows() as u32).partition(|row| changes.weight(*row as usize) > 0);
     removed.into_iter().chain(added).collect::<Vec<u32>>().into()
-}
-
-/// Each row as often as it is added.
-fn repeated(changes: &ChangeBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let mut places: Vec<u32> = Vec::with_capacity(changes.num_rows());
-    for row in 0..changes.num_rows() {
-        let count = usize::try_from(changes.weight(row))
-            .map_err(|_| Error::internal("a query that only adds rows took one away"))?;
-        places.extend(std::iter::repeat_n(row as u32, count));
-    }
-    let count = places.len();
-    let places = UInt32Array::from(places);
-    let columns = changes.rows().columns().iter();
-    let columns = columns
-        .map(|column| compute::take(column, &places, None))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Error::internal)?;
-    let options = RecordBatchOptions::new().with_row_count(Some(count));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::internal)
 }

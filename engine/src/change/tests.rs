@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use proptest::prelude::*;
 
-use super::{ChangeBatch, Weights, consolidate, from_bytes, to_bytes};
+use super::{BATCH_ROWS, ChangeBatch, Weights, consolidate, from_bytes, repeated, to_bytes};
 use crate::Error;
 
 type Row = (Option<i64>, Option<String>);
@@ -233,4 +233,44 @@ proptest! {
         }
         prop_assert!(from_bytes(&stored, &schema()).is_err());
     }
+}
+
+#[test]
+fn rows_are_repeated_part_by_part() {
+    let part = BATCH_ROWS as i64;
+    let row = |number, weight| ((Some(number), None), weight);
+    for weights in [
+        vec![3 * part + 5],
+        vec![part],
+        vec![1, part, 0, 2 * part - 1, 2],
+        vec![0, 0],
+        vec![1; 3 * BATCH_ROWS + 1],
+        vec![2; BATCH_ROWS],
+    ] {
+        let rows: Vec<_> = (0..).zip(&weights).map(|(number, weight)| row(number, *weight)).collect();
+        let parts: Vec<RecordBatch> = repeated(batch(&rows)).map(Result::unwrap).collect();
+        let sizes: Vec<usize> = parts.iter().map(RecordBatch::num_rows).collect();
+        let all = weights.iter().sum::<i64>() as usize;
+        assert_eq!(sizes.iter().sum::<usize>(), all);
+        if let Some((last, full)) = sizes.split_last() {
+            assert!(*last > 0 && *last <= BATCH_ROWS && full.iter().all(|size| *size == BATCH_ROWS));
+        }
+        let numbers = parts
+            .iter()
+            .flat_map(|part| part.column(0).as_primitive::<Int64Type>().values().to_vec());
+        let expected = (0..)
+            .zip(&weights)
+            .flat_map(|(number, weight)| std::iter::repeat_n(number, *weight as usize));
+        assert!(numbers.eq(expected));
+    }
+    // More than anybody has room for is no trouble before it is asked for.
+    let endless = batch(&[row(1, i64::MAX), row(2, 1)]);
+    assert!(repeated(endless).take(3).all(|part| part.unwrap().num_rows() == BATCH_ROWS));
+    let without_columns = bare(1, Weights::Each(vec![part + 1].into()));
+    let sizes: Vec<usize> = repeated(without_columns).map(|part| part.unwrap().num_rows()).collect();
+    assert_eq!(sizes, [BATCH_ROWS, 1]);
+    // What was taken back can't be shown, and nothing follows.
+    let mut wrong = repeated(batch(&[row(1, -1), row(2, 1)]));
+    assert!(matches!(wrong.next(), Some(Err(Error::Internal(_)))));
+    assert!(wrong.next().is_none());
 }

@@ -11,16 +11,16 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOption
 use arrow::datatypes::SchemaRef;
 use weir_state::{DmlCommit, Keyspace, Reader, RelationId, decode_counter, dml, keys, pipelines, unborn};
 
-use crate::change::{self, ChangeBatch};
+use crate::change::{self, ChangeBatch, Weights};
 use crate::relation::{Storage, StoredRelation};
 use crate::row::RowCodec;
 use crate::{Error, Result};
 
-/// Rows of one batch of a scan.
-const BATCH_ROWS: usize = 8192;
-
 /// A scan's rows, batch by batch.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
+/// A scan's rows as they are stored, with their weights.
+type Stored = Box<dyn Iterator<Item = Result<ChangeBatch>> + Send>;
 
 /// Committed relations as of one moment.
 #[derive(Clone)]
@@ -72,18 +72,19 @@ impl Snapshot {
 
     /// All rows of a view or table; a row of weight n comes n times.
     pub fn scan(&self, relation: &StoredRelation, columns: &[usize]) -> Result<Batches> {
+        Ok(repeat_all(self.stored(relation, columns)?))
+    }
+
+    fn stored(&self, relation: &StoredRelation, columns: &[usize]) -> Result<Stored> {
         if unborn::is_unborn(self.reader(), relation.relation)? {
             return Ok(Box::new(std::iter::empty()));
         }
-        let scan = match relation.storage {
-            Storage::Append => self.chunks(relation, columns),
-            Storage::Keyed(_) => self.rows(relation, columns, false)?,
-            Storage::Bag => self.rows(relation, columns, true)?,
-            Storage::Changes => {
-                return Err(Error::internal("a relation without stored rows was scanned"));
-            }
-        };
-        Ok(scan)
+        match relation.storage {
+            Storage::Append => Ok(self.chunks(relation, columns)),
+            Storage::Keyed(_) => self.rows(relation, columns, false),
+            Storage::Bag => self.rows(relation, columns, true),
+            Storage::Changes => Err(Error::internal("a relation without stored rows was scanned")),
+        }
     }
 
     /// The rows of a key (all its columns given, as rows of key columns), for point reads.
@@ -115,12 +116,11 @@ impl Snapshot {
         if changes.is_empty() {
             return self.scan(table, columns);
         }
-        for batch in self.scan(table, &table.all_columns())? {
-            changes.push(ChangeBatch::inserts(batch?));
+        for batch in self.stored(table, &table.all_columns())? {
+            changes.push(batch?);
         }
-        let rows = repeat_rows(&change::consolidate(&changes)?)?;
-        let batches = rows.project(columns)?;
-        Ok(Box::new(std::iter::once(Ok(batches))))
+        let rows = project(change::consolidate(&changes)?, columns)?;
+        Ok(Box::new(change::repeated(rows)))
     }
 
     /// The rows of a key, as [`Snapshot::get`], of a table as of an earlier DML commit.
@@ -148,7 +148,7 @@ impl Snapshot {
             let mine: BooleanArray = keys.iter().map(|key| Some(wanted.contains(key))).collect();
             changes.push(batch.filter(&mine)?);
         }
-        Ok(vec![repeat_rows(&change::consolidate(&changes)?)?])
+        change::repeated(change::consolidate(&changes)?).collect()
     }
 
     /// By what a table as of a DML commit differs from what is stored: its pending changes, and what
@@ -168,52 +168,66 @@ impl Snapshot {
         Ok(changes)
     }
 
-    fn chunks(&self, relation: &StoredRelation, columns: &[usize]) -> Batches {
+    fn chunks(&self, relation: &StoredRelation, columns: &[usize]) -> Stored {
         let range = keys::view_range(relation.relation);
         let entries = Owned::scan(self.reader.clone(), range.start, range.end);
         let (schema, columns) = (relation.schema.clone(), columns.to_vec());
         Box::new(entries.flat_map(move |entry| {
-            let decode = || -> Result<Vec<Result<RecordBatch>>> {
+            let decode = || -> Result<Vec<Result<ChangeBatch>>> {
                 let (_, bytes) = entry?;
                 let batches = change::from_bytes(&bytes, &schema)?;
-                Ok(batches
-                    .iter()
-                    .map(|batch| Ok(repeat_rows(batch)?.project(&columns)?))
-                    .collect())
+                Ok(batches.into_iter().map(|batch| project(batch, &columns)).collect())
             };
             decode().unwrap_or_else(|error| vec![Err(error)])
         }))
     }
 
-    fn rows(&self, relation: &StoredRelation, columns: &[usize], counted: bool) -> Result<Batches> {
+    fn rows(&self, relation: &StoredRelation, columns: &[usize], counted: bool) -> Result<Stored> {
         let range = keys::view_range(relation.relation);
         let codec = RowCodec::for_schema(&relation.schema)?;
         let mut entries = Owned::scan(self.reader.clone(), range.start, range.end);
         let (schema, columns) = (relation.schema.clone(), columns.to_vec());
-        let mut next = move || -> Result<Option<RecordBatch>> {
+        let mut next = move || -> Result<Option<ChangeBatch>> {
             let mut rows: Vec<Vec<u8>> = Vec::new();
-            for entry in entries.by_ref() {
+            let mut counts: Vec<i64> = Vec::new();
+            for entry in entries.by_ref().take(change::BATCH_ROWS) {
                 let (key, value) = entry?;
                 if counted {
                     let (_, row) = keys::split_view_key(&key)?;
-                    let count = decode_counter(&value)?;
-                    let count = usize::try_from(count)
-                        .map_err(|_| Error::internal(format!("a row is counted {count} times")))?;
-                    rows.extend(std::iter::repeat_n(row.to_vec(), count));
+                    rows.push(row.to_vec());
+                    counts.push(decode_counter(&value)?);
                 } else {
                     rows.push(value);
-                }
-                if rows.len() >= BATCH_ROWS {
-                    break;
                 }
             }
             if rows.is_empty() {
                 return Ok(None);
             }
-            decode_rows(&codec, &schema, &columns, &rows).map(Some)
+            let rows = decode_rows(&codec, &schema, &columns, &rows)?;
+            let weights = match counted {
+                true => Weights::Each(counts.into()),
+                false => Weights::Ones,
+            };
+            Ok(Some(ChangeBatch::new(rows, weights)))
         };
         Ok(Box::new(std::iter::from_fn(move || next().transpose())))
     }
+}
+
+/// Each row as often as its weight says.
+fn repeat_all(stored: Stored) -> Batches {
+    Box::new(stored.flat_map(|batch| -> Batches {
+        match batch {
+            Ok(batch) => Box::new(change::repeated(batch)),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }))
+}
+
+/// The columns that are asked for.
+fn project(batch: ChangeBatch, columns: &[usize]) -> Result<ChangeBatch> {
+    let rows = batch.rows().project(columns)?;
+    Ok(batch.with_rows(rows))
 }
 
 fn decode_rows(codec: &RowCodec, schema: &SchemaRef, columns: &[usize], rows: &[Vec<u8>]) -> Result<RecordBatch> {
@@ -221,20 +235,6 @@ fn decode_rows(codec: &RowCodec, schema: &SchemaRef, columns: &[usize], rows: &[
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let whole = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?;
     Ok(whole.project(columns)?)
-}
-
-/// Each row as often as its weight says.
-fn repeat_rows(changes: &ChangeBatch) -> Result<RecordBatch> {
-    if matches!(changes.weights(), change::Weights::Ones) {
-        return Ok(changes.rows().clone());
-    }
-    let mut indices: Vec<u32> = Vec::new();
-    for row in 0..changes.num_rows() {
-        let weight = changes.weight(row);
-        let count = usize::try_from(weight).map_err(|_| Error::internal("a stored row has a negative weight"))?;
-        indices.extend(std::iter::repeat_n(row as u32, count));
-    }
-    Ok(changes.take(&indices.into())?.into_parts().0)
 }
 
 /// A scan that owns its reader: read in slices, each going on after the last key.
