@@ -31,7 +31,8 @@ pub(crate) struct State {
     pub written: Mutex<BTreeMap<RelationId, DmlCommit>>,
     /// What a statement is waiting for.
     pub waiting: Mutex<Option<String>>,
-    /// The transaction that is open.
+    /// The transaction that is open. Held for as long as a change of it takes: only for threads that
+    /// may block.
     pub transaction: Mutex<Option<Transaction>>,
 }
 
@@ -91,7 +92,8 @@ impl Session {
             }
             Plan::Dml(plan, verb) => write::run(context, plan, verb, values, sql).await,
             Plan::Push(plan) => {
-                transaction::refuse_within(&context, "a query that keeps running")?;
+                let here = context.clone();
+                stack::call(move || transaction::refuse_within(&here, "a query that keeps running")).await?;
                 push::run(context, plan).await
             }
             Plan::Table(statement) => {
@@ -139,9 +141,13 @@ impl Session {
         self.state.waiting.lock().clone()
     }
 
-    /// Whether a transaction is open.
-    pub fn in_transaction(&self) -> bool {
-        self.state.transaction.lock().is_some()
+    /// Whether a transaction is open. A change that it is making is waited for.
+    ///
+    /// # Errors
+    /// If no thread can be had to wait on.
+    pub async fn in_transaction(&self) -> Result<bool> {
+        let state = self.state.clone();
+        stack::call(move || Ok(state.transaction.lock().is_some())).await
     }
 
     /// The statement under the present catalog.
@@ -167,13 +173,16 @@ impl Session {
                 self.state.settings.lock().set(name, value)?;
                 Ok(Answer::done("SET"))
             }
-            Statement::Begin => transaction::begin(&context),
+            Statement::Begin => stack::call(move || transaction::begin(&context)).await,
             Statement::Commit => stack::call(move || transaction::commit(&context)).await,
-            Statement::Rollback => Ok(transaction::rollback(&context)),
+            Statement::Rollback => stack::call(move || Ok(transaction::rollback(&context))).await,
             Statement::Flush => read::flush(context).await,
             _ => {
-                transaction::refuse_within(&context, "a statement that changes the catalog or what runs")?;
-                stack::call(move || ddl::run(&context, &statement, &sql)).await
+                stack::call(move || {
+                    transaction::refuse_within(&context, "a statement that changes the catalog or what runs")?;
+                    ddl::run(&context, &statement, &sql)
+                })
+                .await
             }
         }
     }

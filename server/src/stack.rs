@@ -8,8 +8,9 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::Builder;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use crate::error::ErrorKind;
 use crate::{Error, Result};
 
 const STACK_BYTES: usize = 16 << 20;
@@ -40,6 +41,44 @@ pub async fn call<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     receive
         .await
         .unwrap_or_else(|_| Err(Error::internal("a statement's thread ended without an answer")))
+}
+
+/// Runs `work` on such a thread and waits until it is done; `work` can look whether somebody still waits.
+pub async fn call_wanted<T: Send + 'static>(work: impl FnOnce(&Wanted) -> Result<T> + Send + 'static) -> Result<T> {
+    let (wanted, _waits) = watch::channel(());
+    call(move || work(&Wanted(wanted))).await
+}
+
+/// Whether somebody still waits for what a thread works on.
+#[derive(Clone)]
+pub struct Wanted(watch::Sender<()>);
+
+impl Wanted {
+    /// Nobody does any more.
+    pub fn is_over(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// An error once nobody does any more.
+    pub fn check(&self) -> Result<()> {
+        match self.is_over() {
+            true => Err(gone()),
+            false => Ok(()),
+        }
+    }
+
+    /// What `work` comes to, or an error as soon as nobody waits for it any more.
+    pub async fn unless_over<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = self.0.closed() => Err(gone()),
+            outcome = work => Ok(outcome),
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Cancelled, "the client has gone")
 }
 
 /// A panic is an error like any other: of one statement, not of the server.

@@ -14,7 +14,6 @@
 //! autocommit is off, and whoever only looks wants to see the present.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use weir_engine::change::ChangeBatch;
@@ -25,10 +24,10 @@ use weir_sql::dml::Dml;
 use weir_state::Epoch;
 
 use crate::answer::Answer;
-use crate::error::ErrorKind;
 use crate::read::{Moment, SnapshotRows};
 use crate::session::Context;
-use crate::{Error, Result};
+use crate::stack::Wanted;
+use crate::{Error, Result, write};
 
 /// A session's open transaction.
 #[derive(Default)]
@@ -192,22 +191,29 @@ impl Transaction {
 
     /// Takes in what a statement changes; how many rows those are, and what is to be said besides. What
     /// it reads has been waited for.
-    pub fn change(&mut self, context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<(u64, Vec<String>)> {
+    pub fn change(
+        &mut self,
+        context: &Context,
+        plan: &Dml,
+        handle: &Handle,
+        sql: &str,
+        wanted: &Wanted,
+    ) -> Result<(u64, Vec<String>)> {
         self.check()?;
         let table = plan.table();
         let mut reads = plan.reads();
         reads.push(table.id);
-        let rows = Arc::new(SnapshotRows::present(context, self.read(context, &reads)?));
-        match handle.block_on(plan.changes(rows.clone())) {
-            Ok((changes, count)) => {
+        let rows = SnapshotRows::present(context, self.read(context, &reads)?);
+        match write::evaluate(plan, rows, handle, sql, wanted) {
+            Ok((changes, count, notices)) => {
                 if !changes.is_empty() {
                     self.changes.entry(table.id).or_default().push(changes);
                 }
-                Ok((count, rows.notices()))
+                Ok((count, notices))
             }
             Err(error) => {
                 self.failed = true;
-                Err(Error::new(ErrorKind::Data, error.render(sql)))
+                Err(error)
             }
         }
     }

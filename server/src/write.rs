@@ -1,12 +1,14 @@
 //! INSERT, UPDATE and DELETE: one statement, one commit, but where a transaction is open.
 //!
 //! The statement holds all tables from its first read to its commit, so that what it has checked
-//! still holds when it commits.
+//! still holds when it commits. One whose client has gone ends, and changes nothing; only one that
+//! commits already is done.
 
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use tokio::runtime::Handle;
+use weir_engine::change::ChangeBatch;
 use weir_sql::catalog::Definition;
 use weir_sql::dml::Dml;
 
@@ -14,18 +16,19 @@ use crate::answer::{Answer, Body};
 use crate::error::ErrorKind;
 use crate::read::{SnapshotRows, until_ready};
 use crate::session::Context;
-use crate::{Error, Result, stack};
+use crate::stack::{self, Wanted};
+use crate::{Error, Result};
 
 /// Runs a statement.
 pub async fn run(context: Context, plan: Dml, verb: String, values: Vec<ScalarValue>, sql: Arc<str>) -> Result<Answer> {
     let handle = Handle::current();
-    stack::call(move || {
+    stack::call_wanted(move |wanted| {
         let plan = if values.is_empty() {
             plan
         } else {
             plan.bind(values).map_err(|error| Error::of_sql(&error, &sql))?
         };
-        let (rows, notices) = change(&context, &plan, &handle, &sql)?;
+        let (rows, notices) = change(&context, &plan, &handle, &sql, wanted)?;
         let tag = format!("{verb} {rows}");
         Ok(Answer {
             notices,
@@ -35,11 +38,17 @@ pub async fn run(context: Context, plan: Dml, verb: String, values: Vec<ScalarVa
     .await
 }
 
-fn change(context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<(u64, Vec<String>)> {
+fn change(
+    context: &Context,
+    plan: &Dml,
+    handle: &Handle,
+    sql: &str,
+    wanted: &Wanted,
+) -> Result<(u64, Vec<String>)> {
     let table = plan.table();
-    let mut notices = until_ready(context, &plan.reads(), &|| false)?;
+    let mut notices = until_ready(context, &plan.reads(), &|| wanted.is_over())?;
     if let Some(transaction) = context.state.transaction.lock().as_mut() {
-        let (count, more) = transaction.change(context, plan, handle, sql)?;
+        let (count, more) = transaction.change(context, plan, handle, sql, wanted)?;
         notices.extend(more);
         return Ok((count, notices));
     }
@@ -53,15 +62,30 @@ fn change(context: &Context, plan: &Dml, handle: &Handle, sql: &str) -> Result<(
     if !there {
         return Err(Error::not_found(format!("table '{}' was dropped", table.name)));
     }
-    let rows = Arc::new(SnapshotRows::present(context, write.snapshot()?));
-    let (changes, count) = handle
-        .block_on(plan.changes(rows.clone()))
-        .map_err(|error| Error::new(ErrorKind::Data, error.render(sql)))?;
-    notices.extend(rows.notices());
+    let rows = SnapshotRows::present(context, write.snapshot()?);
+    let (changes, count, more) = evaluate(plan, rows, handle, sql, wanted)?;
+    notices.extend(more);
     if changes.is_empty() {
         return Ok((count, notices));
     }
     let commit = write.commit(&[(table.id, changes)])?;
     context.state.written.lock().insert(table.id, commit);
     Ok((count, notices))
+}
+
+/// What a statement changes over these rows, how many of them, and what is to be said besides; an error
+/// if its client goes before that is known.
+pub fn evaluate(
+    plan: &Dml,
+    rows: SnapshotRows,
+    handle: &Handle,
+    sql: &str,
+    wanted: &Wanted,
+) -> Result<(ChangeBatch, u64, Vec<String>)> {
+    let asked = wanted.clone();
+    let rows = Arc::new(rows.unless(move || asked.is_over()));
+    let outcome = handle.block_on(wanted.unless_over(plan.changes(rows.clone())))?;
+    wanted.check()?;
+    let (changes, count) = outcome.map_err(|error| Error::new(ErrorKind::Data, error.render(sql)))?;
+    Ok((changes, count, rows.notices()))
 }

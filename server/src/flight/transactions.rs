@@ -50,7 +50,7 @@ pub async fn join(connection: &Connection, id: &Option<Bytes>) -> Result<(), Sta
 /// it was prepared.
 pub async fn go_on(connection: &Connection) -> Result<(), Status> {
     let begun = connection.transaction.lock().is_some();
-    if begun && !connection.session.in_transaction() {
+    if begun && !connection.session.in_transaction().await.map_err(status)? {
         connection.session.run("BEGIN").await.map_err(status)?;
     }
     Ok(())

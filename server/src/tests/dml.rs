@@ -1,6 +1,11 @@
 //! INSERT, UPDATE, DELETE, and who sees them when.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
 use datafusion::common::ScalarValue;
+use futures::FutureExt;
 
 use super::rig::Rig;
 use crate::{Body, ErrorKind};
@@ -268,4 +273,73 @@ fn a_transaction_commits_only_over_tables_that_others_left_alone() {
     rig.done("INSERT INTO b VALUES (7)");
     rig.elsewhere("DROP TABLE b");
     assert!(rig.error("COMMIT").message.contains("was dropped"));
+}
+
+/// Waits until as many hold the instance, which says that statements have begun or ended.
+fn until_held(rig: &Rig, fits: impl Fn(usize) -> bool) {
+    let came = (0..2000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        fits(Arc::strong_count(&rig.instance))
+    });
+    assert!(came, "{} hold the instance", Arc::strong_count(&rig.instance));
+}
+
+/// Begins a statement that takes hours, and leaves it in the midst of its rows.
+fn leave(rig: &Rig, sql: &str) {
+    let before = Arc::strong_count(&rig.instance);
+    let prepared = rig.session.prepare(sql).unwrap();
+    let mut running = pin!(rig.session.execute(&prepared, Vec::new()));
+    rig.block_on(async { assert!(futures::poll!(running.as_mut()).is_pending()) });
+    // Its thread holds it, and the rows that it reads do.
+    until_held(rig, |count| count >= before + 2);
+    rig.block_on(async { assert!(futures::poll!(running.as_mut()).is_pending()) });
+}
+
+#[test]
+fn a_change_ends_with_its_client() {
+    let rig = Rig::new();
+    rig.all(
+        "CREATE TABLE t (n INT);
+         CREATE TABLE r (n BIGINT);
+         INSERT INTO t SELECT unnest(range(0, 20000));
+",
+    );
+    let before = Arc::strong_count(&rig.instance);
+    for hours in [
+        "INSERT INTO r SELECT count(*) FROM t a, t b, t c WHERE a.n + b.n + c.n = -1",
+        "INSERT INTO r SELECT sum(x) FROM (SELECT unnest(range(0, 100000)) AS x FROM t a, t b)",
+        "DELETE FROM t WHERE n = (SELECT count(*) FROM t a CROSS JOIN t b CROSS JOIN t c)",
+    ] {
+        leave(&rig, hours);
+        // It has let go of the tables.
+        rig.elsewhere("INSERT INTO r VALUES (7)");
+        until_held(&rig, |count| count == before);
+        assert_eq!(rig.rows("SELECT n FROM r"), ["7"], "{hours}");
+        rig.done("DELETE FROM r");
+    }
+    // One that nobody waits for by the time it gets hold of the tables is not made up for later.
+    let prepared = rig.session.prepare("INSERT INTO r VALUES (1)").unwrap();
+    let held = rig.instance.engine().begin_write();
+    let answer = rig.block_on(async { rig.session.execute(&prepared, Vec::new()).now_or_never() });
+    assert!(answer.is_none());
+    drop(held);
+    until_held(&rig, |count| count == before);
+    assert!(rig.rows("SELECT n FROM r").is_empty());
+}
+
+#[test]
+fn a_transaction_whose_change_was_left_can_only_be_rolled_back() {
+    let rig = Rig::new();
+    rig.all(
+        "CREATE TABLE t (n INT);
+         INSERT INTO t SELECT unnest(range(0, 20000));
+         BEGIN;
+         INSERT INTO t VALUES (-1);
+",
+    );
+    leave(&rig, "DELETE FROM t WHERE n = (SELECT count(*) FROM t a CROSS JOIN t b CROSS JOIN t c)");
+    let error = rig.error("INSERT INTO t VALUES (-2)");
+    assert!(error.message.contains("all that is left is ROLLBACK"), "{}", error.message);
+    rig.done("ROLLBACK");
+    assert_eq!(rig.rows("SELECT count(*) FROM t"), ["20000"]);
 }
