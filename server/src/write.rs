@@ -38,13 +38,7 @@ pub async fn run(context: Context, plan: Dml, verb: String, values: Vec<ScalarVa
     .await
 }
 
-fn change(
-    context: &Context,
-    plan: &Dml,
-    handle: &Handle,
-    sql: &str,
-    wanted: &Wanted,
-) -> Result<(u64, Vec<String>)> {
+fn change(context: &Context, plan: &Dml, handle: &Handle, sql: &str, wanted: &Wanted) -> Result<(u64, Vec<String>)> {
     let table = plan.table();
     let mut notices = until_ready(context, &plan.reads(), &|| wanted.is_over())?;
     if let Some(transaction) = context.state.transaction.lock().as_mut() {

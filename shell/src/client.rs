@@ -1,7 +1,8 @@
 //! The client: statements to a Weir server by Flight SQL, be it far away or in this process.
 //!
-//! A client is one gRPC connection, and so one session. Whatever is dropped before its end, the
-//! future of a statement or the stream of its rows, is cancelled in the server.
+//! A client is one gRPC connection, and so one session. A query, INSERT, UPDATE or DELETE that is dropped
+//! before its end, as the future of the statement or the stream of its rows, ends in the server, and changes
+//! nothing unless it was committing already. Any other statement that was begun is carried out.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,7 @@
 //! Statements and commands carried out: what the interactive shell and scripts have in common.
 //!
 //! A statement goes to the client as it is; what comes back is written as it comes, and Ctrl-C
-//! ends it at any moment by dropping it, which cancels it in the server as well.
+//! ends it at any moment by dropping it. The client says what that ends in the server as well.
 
 mod push;
 mod wait;

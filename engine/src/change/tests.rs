@@ -247,7 +247,10 @@ fn rows_are_repeated_part_by_part() {
         vec![1; 3 * BATCH_ROWS + 1],
         vec![2; BATCH_ROWS],
     ] {
-        let rows: Vec<_> = (0..).zip(&weights).map(|(number, weight)| row(number, *weight)).collect();
+        let rows: Vec<_> = (0..)
+            .zip(&weights)
+            .map(|(number, weight)| row(number, *weight))
+            .collect();
         let parts: Vec<RecordBatch> = repeated(batch(&rows)).map(Result::unwrap).collect();
         let sizes: Vec<usize> = parts.iter().map(RecordBatch::num_rows).collect();
         let all = weights.iter().sum::<i64>() as usize;
@@ -265,7 +268,11 @@ fn rows_are_repeated_part_by_part() {
     }
     // More than anybody has room for is no trouble before it is asked for.
     let endless = batch(&[row(1, i64::MAX), row(2, 1)]);
-    assert!(repeated(endless).take(3).all(|part| part.unwrap().num_rows() == BATCH_ROWS));
+    assert!(
+        repeated(endless)
+            .take(3)
+            .all(|part| part.unwrap().num_rows() == BATCH_ROWS)
+    );
     let without_columns = bare(1, Weights::Each(vec![part + 1].into()));
     let sizes: Vec<usize> = repeated(without_columns).map(|part| part.unwrap().num_rows()).collect();
     assert_eq!(sizes, [BATCH_ROWS, 1]);

@@ -337,9 +337,16 @@ fn a_transaction_whose_change_was_left_can_only_be_rolled_back() {
          INSERT INTO t VALUES (-1);
 ",
     );
-    leave(&rig, "DELETE FROM t WHERE n = (SELECT count(*) FROM t a CROSS JOIN t b CROSS JOIN t c)");
+    leave(
+        &rig,
+        "DELETE FROM t WHERE n = (SELECT count(*) FROM t a CROSS JOIN t b CROSS JOIN t c)",
+    );
     let error = rig.error("INSERT INTO t VALUES (-2)");
-    assert!(error.message.contains("all that is left is ROLLBACK"), "{}", error.message);
+    assert!(
+        error.message.contains("all that is left is ROLLBACK"),
+        "{}",
+        error.message
+    );
     rig.done("ROLLBACK");
     assert_eq!(rig.rows("SELECT count(*) FROM t"), ["20000"]);
 }
