@@ -284,9 +284,9 @@ fn until_held(rig: &Rig, fits: impl Fn(usize) -> bool) {
     assert!(came, "{} hold the instance", Arc::strong_count(&rig.instance));
 }
 
-/// Begins a statement that takes hours, and leaves it in the midst of its rows.
-fn leave(rig: &Rig, sql: &str) {
-    let before = Arc::strong_count(&rig.instance);
+/// Begins a statement that takes hours, and leaves it in the midst of its rows. `before` hold the instance
+/// when nothing runs.
+fn leave(rig: &Rig, before: usize, sql: &str) {
     let prepared = rig.session.prepare(sql).unwrap();
     let mut running = pin!(rig.session.execute(&prepared, Vec::new()));
     rig.block_on(async { assert!(futures::poll!(running.as_mut()).is_pending()) });
@@ -300,17 +300,17 @@ fn a_change_ends_with_its_client() {
     let rig = Rig::new();
     rig.all(
         "CREATE TABLE t (n INT);
-         CREATE TABLE r (n BIGINT);
-         INSERT INTO t SELECT unnest(range(0, 20000));
-",
+         CREATE TABLE r (n BIGINT);\n",
     );
     let before = Arc::strong_count(&rig.instance);
+    rig.done("INSERT INTO t SELECT unnest(range(0, 20000))");
     for hours in [
         "INSERT INTO r SELECT count(*) FROM t a, t b, t c WHERE a.n + b.n + c.n = -1",
         "INSERT INTO r SELECT sum(x) FROM (SELECT unnest(range(0, 100000)) AS x FROM t a, t b)",
         "DELETE FROM t WHERE n = (SELECT count(*) FROM t a CROSS JOIN t b CROSS JOIN t c)",
     ] {
-        leave(&rig, hours);
+        until_held(&rig, |count| count == before);
+        leave(&rig, before, hours);
         // It has let go of the tables.
         rig.elsewhere("INSERT INTO r VALUES (7)");
         until_held(&rig, |count| count == before);
@@ -330,15 +330,17 @@ fn a_change_ends_with_its_client() {
 #[test]
 fn a_transaction_whose_change_was_left_can_only_be_rolled_back() {
     let rig = Rig::new();
+    rig.done("CREATE TABLE t (n INT)");
+    let before = Arc::strong_count(&rig.instance);
     rig.all(
-        "CREATE TABLE t (n INT);
-         INSERT INTO t SELECT unnest(range(0, 20000));
+        "INSERT INTO t SELECT unnest(range(0, 20000));
          BEGIN;
-         INSERT INTO t VALUES (-1);
-",
+         INSERT INTO t VALUES (-1);\n",
     );
+    until_held(&rig, |count| count == before);
     leave(
         &rig,
+        before,
         "DELETE FROM t WHERE n = (SELECT count(*) FROM t a CROSS JOIN t b CROSS JOIN t c)",
     );
     let error = rig.error("INSERT INTO t VALUES (-2)");
