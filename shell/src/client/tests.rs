@@ -1,5 +1,6 @@
 //! The client against an instance of this process, and against what is no Weir server.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::Int64Type;
@@ -112,6 +113,27 @@ async fn a_dropped_push_is_cancelled() {
     engine.until_pushes(1).await;
     drop(rows);
     engine.until_pushes(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_change_is_cancelled() {
+    let engine = Engine::start().await;
+    engine.run("CREATE TABLE t (n BIGINT)").await;
+    let before = Arc::strong_count(&engine.instance);
+    engine.run("INSERT INTO t SELECT unnest(range(0, 20000))").await;
+    let hours = "INSERT INTO t SELECT count(*) FROM t a CROSS JOIN t b CROSS JOIN t c";
+    {
+        let mut running = pin!(engine.client.run(hours));
+        let start = Instant::now();
+        // Its thread holds the instance, and the rows that it reads do.
+        while Arc::strong_count(&engine.instance) < before + 2 {
+            assert!(futures::poll!(running.as_mut()).is_pending() && start.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    // It has let go of the tables, and changed nothing.
+    engine.run("INSERT INTO t VALUES (-1)").await;
+    assert_eq!(engine.number("SELECT count(*) FROM t").await, 20001);
 }
 
 #[tokio::test(flavor = "multi_thread")]
