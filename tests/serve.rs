@@ -1,5 +1,7 @@
 //! `weir serve` as a process: one per data directory, a clean end on SIGTERM, health and metrics.
 
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -139,4 +141,51 @@ fn addresses_that_can_not_be_had_are_named() {
     let server = Server::start(&folder.path().join("data"));
     let http = connect(&format!("http://{}", server.http));
     assert!(!http.success && http.stderr.contains("gRPC"), "{http:?}");
+}
+
+#[test]
+fn who_does_not_read_what_is_printed_holds_up_no_view() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = server::command(&folder.path().join("data"));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a server");
+    let mut printed = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut next = || printed.next().expect("a line").expect("a line");
+    let address = loop {
+        let line = next();
+        if let Some(address) = line.strip_prefix("gRPC").and_then(|line| line.split_once(" on ")) {
+            break address.1.trim().to_string();
+        }
+    };
+    let sql = |sql: &str| {
+        let mut shell = Command::new(weir());
+        let outcome = program::run(
+            shell.args(["--connect", &address, "--format", "csv", "-c", sql]),
+            PATIENCE,
+        );
+        assert!(outcome.success, "{sql}: {outcome:?}");
+        outcome.stdout
+    };
+    sql("CREATE TABLE t (n BIGINT PRIMARY KEY);
+         CREATE SINK shown AS SELECT n FROM t WITH (connector = 'print') FORMAT PLAIN ENCODE JSON;
+         CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM t");
+    // Far more than a pipe takes.
+    sql("INSERT INTO t SELECT unnest(range(0, 20000))");
+    sql("INSERT INTO t VALUES (-1)");
+    assert_eq!(sql("SELECT n FROM v"), "n\n20001\n");
+    sql("CREATE MATERIALIZED VIEW later AS SELECT max(n) AS n FROM t");
+    assert_eq!(sql("SELECT n FROM later"), "n\n19999\n");
+
+    let mut rows = BTreeSet::new();
+    while rows.len() < 20_001 {
+        let line = next();
+        if let Some((_, row)) = line.split_once("\"weir_weight\":1,") {
+            rows.insert(row.to_string());
+        }
+    }
+    child.kill().expect("a server that runs");
+    child.wait().expect("its end");
 }

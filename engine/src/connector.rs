@@ -357,8 +357,14 @@ pub trait SinkConnector: Send {
     }
 }
 
-/// True for sinks that keep nothing outside, so that changes need not be logged for redelivery.
+/// True for sinks that keep nothing outside and wait for nobody: they are given changes as they are
+/// committed, by the thread that commits, and nothing is logged for redelivery.
 pub fn is_volatile(spec: &ConnectorSpec) -> bool {
+    spec.connector == "blackhole"
+}
+
+/// True for sinks that take each change with its weight, whatever the format: deletes too.
+pub fn takes_weights(spec: &ConnectorSpec) -> bool {
     matches!(spec.connector.as_str(), "blackhole" | "print")
 }
 

@@ -1,4 +1,5 @@
-//! The print sink: each change as one line of JSON on standard output, with epoch and weight.
+//! The print sink: each change as one line of JSON on standard output, with epoch and weight. A reader that
+//! pauses holds up the sink's own thread, and nobody else.
 
 use std::io::Write;
 

@@ -539,7 +539,7 @@ fn sink_of(statement: &CreateSink, id: RelationId, catalog: &Catalog, delivered:
         .options
         .get("force_append_only")
         .is_some_and(|forced| forced == "true");
-    if statement.envelope == Envelope::Plain && !append_only && !forced && !connector::is_volatile(&connector) {
+    if statement.envelope == Envelope::Plain && !append_only && !forced && !connector::takes_weights(&connector) {
         return Err(Error::new(format!(
             "FORMAT PLAIN of sink '{name}' can only add rows, but what it delivers also changes and deletes them; use \
              FORMAT UPSERT with a key, or force_append_only = 'true' to leave deletes out"
