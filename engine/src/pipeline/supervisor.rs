@@ -37,16 +37,25 @@ struct Watch {
 }
 
 /// What it remembers between rounds.
-#[derive(Default)]
 struct Memory {
     watched: HashMap<PipelineId, Watch>,
     logs: Logs,
-    logs_at: Option<Instant>,
+    logs_at: Instant,
+}
+
+impl Memory {
+    fn new() -> Memory {
+        Memory {
+            watched: HashMap::new(),
+            logs: Logs::default(),
+            logs_at: Instant::now(),
+        }
+    }
 }
 
 /// Runs until the engine stops.
 pub fn run(shared: &Arc<Shared>, ear: &Receiver<()>) {
-    let mut memory = Memory::default();
+    let mut memory = Memory::new();
     let mut busy = false;
     while !shared.is_stopping() {
         let retry = shared.relations.read().next_retry();
@@ -60,7 +69,7 @@ pub fn run(shared: &Arc<Shared>, ear: &Receiver<()>) {
         let once = AssertUnwindSafe(|| round(shared, &mut memory));
         busy = catch_unwind(once).unwrap_or_else(|panic| {
             tracing::error!("{}", Error::panicked("the supervisor", &*panic));
-            memory = Memory::default();
+            memory = Memory::new();
             false
         });
     }
@@ -74,8 +83,8 @@ fn round(shared: &Arc<Shared>, memory: &mut Memory) -> bool {
         Ok(waiting) => busy |= waiting,
         Err(error) => tracing::error!("starting stopped views: {error}"),
     }
-    if memory.logs_at.is_none_or(|at| at.elapsed() >= LOGS_EVERY) {
-        memory.logs_at = Some(Instant::now());
+    if memory.logs_at.elapsed() >= LOGS_EVERY {
+        memory.logs_at = Instant::now();
         shared.away.give_up(&shared.publication);
         if let Err(error) = memory.logs.tend(shared) {
             tracing::error!("trimming logs: {error}");
