@@ -28,7 +28,7 @@ pub mod text;
 mod types;
 pub mod uuid;
 
-pub use types::{sql_type, sql_words};
+pub use types::{sql_type, sql_words, without_origin};
 
 /// Microseconds since the epoch as PostgreSQL writes a TIMESTAMP, or a TIMESTAMPTZ in UTC.
 pub fn sql_timestamp(us: i64, is_moment: bool) -> String {

@@ -81,9 +81,29 @@ fn family(name: &str) -> Option<&'static str> {
     })
 }
 
+/// What the libraries put before a message, to say which part of them it is from.
+const ORIGINS: [&str; 8] = [
+    "Arrow error: ",
+    "Cast error: ",
+    "Compute error: ",
+    "Error during planning: ",
+    "Execution error: ",
+    "External error: ",
+    "Invalid argument error: ",
+    "Parser error: ",
+];
+
+/// A library's message without the part of the library that it is from.
+pub fn without_origin(mut text: &str) -> &str {
+    while let Some(rest) = ORIGINS.iter().find_map(|origin| text.strip_prefix(origin)) {
+        text = rest;
+    }
+    text
+}
+
 /// A message of a library, or an expression in it, with types, constants and calls as SQL has them.
 pub fn sql_words(text: &str) -> String {
-    let text = without_empty_groups(text);
+    let text = without_empty_groups(without_origin(text));
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(first) = rest.chars().next() {

@@ -493,7 +493,7 @@ fn sink_of(statement: &CreateSink, id: RelationId, catalog: &Catalog, delivered:
     let mut options = statement.options.clone();
     let connector = options.remove("connector").ok_or_else(|| {
         Error::new(format!(
-            "sink '{name}' needs WITH (connector = 'kafka' | 'file' | 'blackhole', …)"
+            "sink '{name}' needs WITH (connector = 'kafka' | 'file' | 'print' | 'blackhole', …)"
         ))
     })?;
     let snapshot = match options.remove("snapshot").as_deref() {

@@ -3,7 +3,7 @@
 use datafusion::common::{DataFusionError, SchemaError};
 use sqlparser::tokenizer::Location;
 
-use weir_engine::format::sql_words;
+use weir_engine::format::{sql_words, without_origin};
 use weir_engine::near::{nearest, nearest_function};
 
 use crate::Error;
@@ -120,14 +120,7 @@ fn tidy(text: &str) -> String {
         .next()
         .unwrap_or(text)
         .trim();
-    for prefix in [
-        "Error during planning: ",
-        "External error: ",
-        "Execution error: ",
-        "Arrow error: ",
-    ] {
-        text = text.strip_prefix(prefix).unwrap_or(text);
-    }
+    text = without_origin(text);
     let quoted: Vec<&str> = text.split('"').skip(1).step_by(2).collect();
     match quoted[..] {
         [one, other, ..] if text.starts_with("Projections require unique expression names") => {
