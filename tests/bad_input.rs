@@ -202,7 +202,7 @@ fn a_full_disk_is_waited_out() {
 #[test]
 fn views_whose_records_cannot_be_read_keep_what_they_have() {
     memory::create("away", 1);
-    let (store, is_away) = OutOfReach::new();
+    let (store, is_away) = OutOfReach::store();
     let weir = Weir::on(store);
     weir.run("CREATE SOURCE away (n BIGINT) WITH (connector = 'memory', topic = 'away') ENCODE JSON");
     // One that started anew would draw other numbers.

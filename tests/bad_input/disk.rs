@@ -41,7 +41,7 @@ pub struct OutOfReach {
 
 impl OutOfReach {
     /// The store, at hand to begin with, and what takes it away.
-    pub fn new() -> (Arc<dyn Store>, Arc<AtomicBool>) {
+    pub fn store() -> (Arc<dyn Store>, Arc<AtomicBool>) {
         let is_away = Arc::new(AtomicBool::new(false));
         let store = OutOfReach {
             beneath: MemoryStore::new(),

@@ -25,7 +25,11 @@ pub fn closing(
                 "{} a {left}JOIN {} FOR SYSTEM_TIME AS OF a.c{at} AS b ON {key}",
                 base.name, other.name
             ),
-            if number % 2 == 0 { "\nEMIT ON WINDOW CLOSE" } else { "" },
+            if number.is_multiple_of(2) {
+                "\nEMIT ON WINDOW CLOSE"
+            } else {
+                ""
+            },
             "",
         ),
         2 => {

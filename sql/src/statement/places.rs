@@ -44,9 +44,8 @@ fn position(message: &str, name: &str) -> Option<usize> {
         let before = message[..at].chars().next_back();
         let mut behind = message[at + name.len()..].chars();
         let (first, second) = (behind.next(), behind.next());
-        !before.is_some_and(|c| is_part(c) || c == '.')
-            && !first.is_some_and(is_part)
-            && !(first == Some('.') && second.is_some_and(is_part))
+        let goes_on = first == Some('.') && second.is_some_and(is_part);
+        !(before.is_some_and(|c| is_part(c) || c == '.') || first.is_some_and(is_part) || goes_on)
     };
     let mut found = message.match_indices(name).map(|(at, _)| at);
     found.find(|at| stands_alone(*at))
