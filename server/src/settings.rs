@@ -74,7 +74,7 @@ impl Settings {
                 name: "state",
                 value: if self.strict_state { "strict" } else { "any" }.to_string(),
                 changeable: true,
-                description: "'strict' refuses views and sinks whose state grows with the input for ever; 'any' notes it",
+                description: "'strict' refuses views and sinks that keep every row for ever; 'any' notes it",
             },
         ];
         settings.extend(FIXED.iter().map(|(name, description)| Setting {

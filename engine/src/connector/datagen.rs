@@ -94,13 +94,16 @@ pub fn source(spec: &ConnectorSpec, declared: &SchemaRef) -> Result<Arc<dyn Sour
         .filter_map(Field::end)
         .chain(whole("number_of_rows")?)
         .min();
-    Ok(Arc::new(Generated::new(Datagen {
-        rows,
-        pace,
-        splits,
-        fields,
-        declared: declared.clone(),
-    })))
+    Ok(Arc::new(Generated::new(
+        Datagen {
+            rows,
+            pace,
+            splits,
+            fields,
+            declared: declared.clone(),
+        },
+        options,
+    )))
 }
 
 /// Takes `fields.<column>.<option>` apart and refuses what is not known.

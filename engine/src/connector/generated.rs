@@ -3,6 +3,7 @@
 //! Row `p` of a split is a pure function of the options and `p`, and `p` is its position. So any
 //! position can be opened at any time and gives the same rows again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,10 @@ use super::{
     Bound, Payload, Position, Positions, SourceConnector, SourceReader, Split, SplitId, SplitRead, Start, Wanted,
 };
 use crate::{Error, Result};
+
+mod clock;
+
+use clock::{Clock, Rows};
 
 /// A paced reader gives rows in portions no more often than this, or rows would come singly.
 const PORTION: Duration = Duration::from_millis(10);
@@ -54,11 +59,16 @@ pub(super) trait RowMaker: Send + Sync {
 /// The source connector of a [`RowMaker`].
 pub(super) struct Generated<M> {
     maker: Arc<M>,
+    rows: Rows,
 }
 
 impl<M: RowMaker> Generated<M> {
-    pub(super) fn new(maker: M) -> Self {
-        Generated { maker: Arc::new(maker) }
+    /// The source of what `maker` makes by these options, of which every row is a function.
+    pub(super) fn new(maker: M, options: &BTreeMap<String, String>) -> Self {
+        Generated {
+            rows: (maker.name(), options.clone()),
+            maker: Arc::new(maker),
+        }
     }
 
     fn split(&self, number: u32) -> Split {
@@ -152,17 +162,18 @@ impl<M: RowMaker + 'static> SourceConnector for Generated<M> {
             OpenSplit {
                 number,
                 split,
-                opened_at: at,
                 at,
                 end,
                 ended: false,
             }
         });
+        let splits: Vec<OpenSplit> = splits.collect();
+        let at: Vec<Position> = splits.iter().map(|open| open.at).collect();
         Ok(Box::new(GeneratedReader {
-            splits: splits.collect(),
+            clock: self.maker.pace().map(|pace| Clock::of(&self.rows, pace, &at)),
+            splits,
             columns: wanted.columns.clone().unwrap_or_else(|| self.maker.declared().clone()),
             maker: Arc::clone(&self.maker),
-            opened: Instant::now(),
             last_read: None,
         }))
     }
@@ -176,14 +187,14 @@ struct GeneratedReader<M> {
     maker: Arc<M>,
     columns: SchemaRef,
     splits: Vec<OpenSplit>,
-    opened: Instant,
+    /// Of rows that come by the clock.
+    clock: Option<Arc<Clock>>,
     last_read: Option<Instant>,
 }
 
 struct OpenSplit {
     number: u32,
     split: Split,
-    opened_at: Position,
     at: Position,
     end: Option<Position>,
     /// The end was reported.
@@ -194,17 +205,13 @@ impl<M: RowMaker> GeneratedReader<M> {
     /// One portion of every split that has one now.
     fn portions(&mut self, max_rows: usize) -> Result<Vec<SplitRead>> {
         let budget = (max_rows / self.splits.len()).max(1);
-        let elapsed = self.opened.elapsed();
         let mut reads = Vec::new();
         for open in self.splits.iter_mut().filter(|open| !open.ended) {
             let left = open.end.map_or(i64::MAX, |end| (end - open.at).max(0));
-            let due = match self.maker.pace() {
-                None => i64::MAX,
-                Some(pace) => {
-                    let due = (elapsed.as_secs_f64() * pace) as Position;
-                    open.opened_at.saturating_add(due).saturating_add(1) - open.at
-                }
-            };
+            let due = self
+                .clock
+                .as_ref()
+                .map_or(i64::MAX, |clock| clock.due(open.number as usize) - open.at);
             let portion = self.maker.portion(open.at, budget);
             let count = left.min(due).clamp(0, i64::try_from(portion).unwrap_or(i64::MAX)) as usize;
             open.ended = count as i64 == left;
@@ -231,20 +238,19 @@ impl<M: RowMaker> GeneratedReader<M> {
 
     /// How long until a paced split has a row, or for ever.
     fn pause(&self) -> Duration {
-        let Some(pace) = self.maker.pace() else {
+        let Some(clock) = &self.clock else {
             return Duration::ZERO;
         };
-        let due = |open: &OpenSplit| (open.at - open.opened_at) as f64 / pace;
-        let next = self.splits.iter().filter(|open| !open.ended).map(due).reduce(f64::min);
-        let next = next.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        next.unwrap_or(Duration::MAX).saturating_sub(self.opened.elapsed())
+        let open = self.splits.iter().filter(|open| !open.ended);
+        let until = open.map(|open| clock.until(open.number as usize, open.at));
+        until.min().unwrap_or(Duration::MAX)
     }
 }
 
 impl<M: RowMaker> SourceReader for GeneratedReader<M> {
     fn read(&mut self, max_rows: usize, timeout: Duration) -> Result<Vec<SplitRead>> {
         let mut left = timeout;
-        if let (Some(_), Some(last)) = (self.maker.pace(), self.last_read) {
+        if let (Some(_), Some(last)) = (&self.clock, self.last_read) {
             let pause = PORTION.saturating_sub(last.elapsed()).min(left);
             std::thread::sleep(pause);
             left -= pause;
@@ -262,13 +268,11 @@ impl<M: RowMaker> SourceReader for GeneratedReader<M> {
     }
 
     fn ends(&mut self) -> Positions {
-        let elapsed = self.opened.elapsed().as_secs_f64();
-        let due = |open: &OpenSplit, pace: f64| {
-            let due = open.opened_at.saturating_add((elapsed * pace) as Position + 1);
-            open.end.map_or(due, |end| due.min(end))
-        };
-        let end = |open: &OpenSplit| match self.maker.pace() {
-            Some(pace) => Some(due(open, pace)),
+        let end = |open: &OpenSplit| match &self.clock {
+            Some(clock) => {
+                let due = clock.due(open.number as usize);
+                Some(open.end.map_or(due, |end| due.min(end)))
+            }
             None => open.end,
         };
         self.splits
@@ -281,7 +285,7 @@ impl<M: RowMaker> SourceReader for GeneratedReader<M> {
 /// An option that is a number.
 pub(super) fn number<T: std::str::FromStr>(
     connector: &str,
-    options: &std::collections::BTreeMap<String, String>,
+    options: &BTreeMap<String, String>,
     name: &str,
     what: &str,
 ) -> Result<Option<T>> {

@@ -54,13 +54,16 @@ pub fn source(spec: &ConnectorSpec, declared: &SchemaRef) -> Result<Arc<dyn Sour
     let kind = kind(options, declared)?;
     let (events, config) = config(options)?;
     let generator = Generator::new(config.clone())?;
-    Ok(Arc::new(Generated::new(Nexmark {
-        kind,
-        events,
-        config,
-        generator,
-        declared: declared.clone(),
-    })))
+    Ok(Arc::new(Generated::new(
+        Nexmark {
+            kind,
+            events,
+            config,
+            generator,
+            declared: declared.clone(),
+        },
+        options,
+    )))
 }
 
 /// The kind that the option names or the columns tell, with all columns checked.

@@ -29,6 +29,7 @@ mod quotients;
 pub use casts::{column_as, is_ours};
 pub use expr::{Checked, checked};
 pub use function::operation;
+pub use moments::is_read as is_time;
 pub use operation::Operation;
 
 /// Puts checked functions in the place of operators and casts.

@@ -6,6 +6,9 @@
 //!
 //! A DECIMAL divided by a number is made longer here ([`longer_quotient`]), before types are made to fit.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -18,9 +21,9 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use weir_engine::float;
 use weir_engine::format::uuid::{self, UUID};
-use weir_engine::format::{interval, sql_type};
+use weir_engine::format::{interval, sql_type, without_origin};
 
-use super::{floats, rewrite, times};
+use super::{checked, floats, rewrite, times};
 
 /// Holds comparisons to their types, before these are made to fit.
 #[derive(Debug)]
@@ -244,6 +247,13 @@ fn spelled(literal: Expr, kind: &DataType) -> Result<Expr> {
             .ok()
             .map(|read| ScalarValue::IntervalMonthDayNano(Some(read))),
         DataType::Boolean => boolean(text).map(|read| ScalarValue::Boolean(Some(read))),
+        kind if checked::is_time(kind) => {
+            let text: ArrayRef = Arc::new(StringArray::from(vec![text]));
+            match checked::column_as(&text, kind) {
+                Ok(read) => Some(ScalarValue::try_from_array(&read, 0)?),
+                Err(error) => return plan_err!("{}", without_origin(&error.to_string())),
+            }
+        }
         _ => return Ok(literal),
     };
     match read {

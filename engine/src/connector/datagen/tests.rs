@@ -287,6 +287,26 @@ fn the_clock_sets_the_pace() {
 }
 
 #[test]
+fn readers_of_the_same_rows_go_by_one_clock() {
+    let columns = schema(&[("id", DataType::Int64)]);
+    let source = source(&[("rows_per_second", "1"), ("seed", "77")], &columns).unwrap();
+    let first_read = |from: i64| {
+        let from = Positions::from([(SplitId("0".into()), from)]);
+        let mut reader = source.open(&from, None, &Wanted::default()).unwrap();
+        let read = reader.read(1_000_000, Duration::ZERO).unwrap().remove(0);
+        (read.next, reader)
+    };
+    let (next, ahead) = first_read(10_000);
+    assert!(next > 10_000, "{next}");
+    // It finds what has come for the other one.
+    let (next, behind) = first_read(0);
+    assert!(next > 10_000, "{next}");
+    drop((ahead, behind));
+    let (next, _) = first_read(0);
+    assert!(next < 10_000, "{next}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let columns = [("id", DataType::Int64), ("t", DataType::Utf8), ("at", timestamp())];
     for (option, value, part) in [
