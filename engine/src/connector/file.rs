@@ -193,7 +193,7 @@ impl FileSource {
     fn ends(&self, splits: &[Split]) -> Result<Positions> {
         splits
             .iter()
-            .map(|split| Ok((split.id.clone(), lines::end(&split.topic)?)))
+            .map(|split| Ok((split.id.clone(), lines::end(&split.topic, self.follow)?)))
             .collect()
     }
 }

@@ -242,6 +242,19 @@ fn at_column(error: Error, statement: &CreateSource) -> Error {
     }
 }
 
+/// Rows are told apart by the bytes of their key, and INTERVALs that are equal may have other parts.
+fn no_interval_key(key: &[usize], schema: &Schema) -> Result<()> {
+    let is_interval = |column: &&usize| matches!(schema.field(**column).data_type(), DataType::Interval(_));
+    match key.iter().find(is_interval) {
+        None => Ok(()),
+        Some(column) => Err(Error::new(format!(
+            "column '{}' of the PRIMARY KEY is an INTERVAL, and '1 day' and '24 hours' are equal; make its length the key, \
+             as a BIGINT of seconds",
+            schema.field(*column).name()
+        ))),
+    }
+}
+
 /// The key of an UPSERT source: its PRIMARY KEY, or its METADATA key column.
 fn source_key(statement: &CreateSource, schema: &Schema) -> Result<Vec<usize>> {
     let declared = statement
@@ -250,6 +263,7 @@ fn source_key(statement: &CreateSource, schema: &Schema) -> Result<Vec<usize>> {
         .map(|ident| find(schema, ident))
         .collect::<Result<Vec<_>>>()?;
     if statement.envelope != Envelope::Upsert || !declared.is_empty() {
+        no_interval_key(&declared, schema)?;
         return Ok(declared);
     }
     let metadata = statement
@@ -400,6 +414,7 @@ pub fn table(statement: &CreateTable, id: RelationId, catalog: &Catalog) -> Resu
         .iter()
         .map(|ident| find(&schema, ident))
         .collect::<Result<Vec<_>>>()?;
+    no_interval_key(&key, &schema)?;
     let declared = (0..statement.columns.len()).filter(|i| statement.columns[*i].2 || key.contains(i));
     let name = statement.name.value.clone();
     Ok(Relation {

@@ -1,9 +1,10 @@
 //! Times as PostgreSQL computes with them, where DataFusion drops what doesn't fit its types.
 //!
 //! - A DATE moved by an interval is a TIMESTAMP, unless the interval stands there and is of whole days.
+//! - The difference of two times has its days and hours apart.
 //! - `extract(second FROM t)` and of milliseconds have their fraction.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -28,7 +29,7 @@ pub fn meant(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
                 false => Transformed::no(whole),
             }
         }
-        Expr::ScalarFunction(call) if call.func.name() == "date_part" => with_fraction(call, schema),
+        Expr::ScalarFunction(call) if call.func.name() == "date_part" => with_fraction(in_days(call, schema), schema),
         other => Transformed::no(other),
     }
 }
@@ -54,6 +55,17 @@ fn as_timestamp(date: Expr) -> Expr {
         Box::new(date),
         DataType::Timestamp(TimeUnit::Microsecond, None),
     ))
+}
+
+/// Parts of the difference of two times are those of an interval of days and time.
+fn in_days(mut call: ScalarFunction, schema: &DFSchema) -> ScalarFunction {
+    if let [_, of] = &mut call.args[..]
+        && matches!(of.get_type(schema), Ok(DataType::Duration(_)))
+    {
+        let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+        *of = Expr::Cast(Cast::new(Box::new(of.clone()), interval));
+    }
+    call
 }
 
 fn with_fraction(mut call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {

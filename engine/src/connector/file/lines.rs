@@ -36,14 +36,20 @@ pub(super) fn check(path: &str, follow: bool) -> Result<()> {
     File::open(path).map(drop).map_err(|error| refused(path, &error))
 }
 
-/// The offset behind the last line that has its end.
-pub(super) fn end(path: &str) -> Result<Position> {
+/// The offset behind the last line; of a file that is followed, behind the last one that has its end.
+pub(super) fn end(path: &str, follow: bool) -> Result<Position> {
     let mut lines = Lines::open(path, 0)?;
     let (mut sink, mut end) = (Vec::new(), 0);
     loop {
         sink.clear();
         match lines.next_into(&mut sink)? {
             Line::Whole { next, .. } => end = next,
+            Line::Unfinished if !follow => {
+                if let Line::Whole { next, .. } = lines.take_unfinished(&mut sink) {
+                    end = next;
+                }
+                return Ok(end);
+            }
             Line::Unfinished | Line::None => return Ok(end),
         }
     }

@@ -90,6 +90,24 @@ fn numbered(range: std::ops::Range<usize>) -> String {
 }
 
 #[test]
+fn the_end_is_behind_a_last_line_without_end_unless_it_may_go_on() {
+    let folder = Folder::new();
+    folder.write("a.csv", "1,10\n2,20");
+    folder.gzip("b.csv.gz", "1,10\n2,20");
+    let ends = |path: &str, follow: &str| {
+        let source = folder.source(path, &[("follow", follow)]);
+        let until = source.resolve_bound(&Bound::Latest).unwrap().unwrap();
+        let from = source.resolve(&Start::Earliest).unwrap();
+        let read = read_all(source.as_ref(), &from, Some(&until), &Wanted::default(), 1000);
+        let lines: usize = read.values().map(Vec::len).sum();
+        (until.into_values().next(), lines)
+    };
+    assert_eq!(ends("a.csv", "false"), (Some(9), 2));
+    assert_eq!(ends("b.csv.gz", "false"), (Some(9), 2));
+    assert_eq!(ends("a.csv", "true"), (Some(5), 1));
+}
+
+#[test]
 fn conforms() {
     let folder = Folder::new();
     folder.write("a.ndjson", &numbered(0..50));

@@ -5,7 +5,7 @@
 //! - A float becomes a DECIMAL by the digits that it is sure to have (15, or 6 of a REAL), rounded.
 //! - A DECIMAL becomes the float that is nearest.
 //! - Text becomes BYTEA by PostgreSQL's spelling, `\x00ff` or with octal escapes, and BYTEA becomes the former
-//!   ([`bytes`]). Text and INTERVAL become each other as PostgreSQL spells them ([`interval`]).
+//!   ([`bytes`]). The difference of two times is an INTERVAL of days and time. Text and INTERVAL become each other as PostgreSQL spells them ([`interval`]).
 //! - Text becomes a date or time as in records ([`moments`]).
 //! - Text and floats become each other as PostgreSQL spells them, and a number that its type comes
 //!   only infinitely near is an error.
@@ -17,8 +17,8 @@ use arrow::array::{
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
-    TimestampMicrosecondType, i256,
+    DataType, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType, i256,
 };
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -47,6 +47,7 @@ pub fn is_ours(from: &DataType, to: &DataType) -> bool {
                 || *to == UUID
         }
         DataType::FixedSizeBinary(16) | DataType::Interval(_) | DataType::Binary => *to == DataType::Utf8,
+        DataType::Duration(_) => *to == DataType::Utf8 || *to == DataType::Interval(IntervalUnit::MonthDayNano),
         from if is_float(from) => {
             *to == DataType::Utf8
                 || to.is_integer()
@@ -79,6 +80,8 @@ pub fn converted(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError
         (_, DataType::Binary) => bytes::read(value),
         (DataType::Binary, _) => Ok(bytes::spelled(value)),
         (DataType::Interval(_), _) => intervals_as_text(value),
+        (DataType::Duration(_), DataType::Utf8) => intervals_as_text(&differences_as_intervals(value)?),
+        (DataType::Duration(_), _) => differences_as_intervals(value),
         (_, DataType::Interval(_)) => text_as_intervals(value, to),
         (from, to) if from.is_string() && moments::is_read(to) => moments::read(value, to),
         (from, to) if from.is_floating() && to.is_decimal() => floats_as_decimals(value, to),
@@ -163,6 +166,20 @@ fn text_as_uuids(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError
         }
     }
     Ok(Arc::new(made.finish()))
+}
+
+/// Differences of times as days and time.
+fn differences_as_intervals(value: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    const DAY_US: i64 = 86_400_000_000;
+    let micros = cast_with_options(value, &DataType::Duration(TimeUnit::Microsecond), &STRICT)?;
+    let interval = |us: i64| {
+        let days = i32::try_from(us / DAY_US).map_err(|_| ArrowError::ComputeError("INTERVAL out of range".into()))?;
+        Ok(IntervalMonthDayNano::new(0, days, us % DAY_US * 1_000))
+    };
+    let made = micros
+        .as_primitive::<DurationMicrosecondType>()
+        .try_unary::<_, IntervalMonthDayNanoType, ArrowError>(interval)?;
+    Ok(Arc::new(made))
 }
 
 fn intervals_as_text(value: &ArrayRef) -> Result<ArrayRef, ArrowError> {
