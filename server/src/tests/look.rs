@@ -65,7 +65,7 @@ fn columns_are_described() {
             "tags|TEXT[]|true|false|NULL"
         ]
     );
-    assert_eq!(rig.rows("DESCRIBE weir.lag").len(), 12);
+    assert_eq!(rig.rows("DESCRIBE weir.lag").len(), 13);
     assert_eq!(rig.rows("SHOW CREATE v"), ["CREATE VIEW v AS SELECT id FROM t"]);
     assert!(rig.error("SHOW CREATE weir.lag").message.contains("system relation"));
 }
