@@ -178,6 +178,10 @@ impl Rig {
                 let Some(topic) = self.topic_of(source).filter(|topic| self.idle.contains(topic)) else {
                     continue;
                 };
+                // Without event time there is nothing that an idle one would hold back, or be told for.
+                if engine.source(source).is_none_or(|spec| spec.watermark.is_none()) {
+                    continue;
+                }
                 let of_view = |row: &&LagRow| row.source == source && Some(row.pipeline) == view.pipeline;
                 let splits = lag.iter().filter(of_view);
                 if splits.clone().count() == 0 || splits.clone().any(|row| !row.idle) {
