@@ -513,7 +513,6 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|((relation, other), columns, to)| Action::Matched { relation, other, columns, to }),
         1 => any::<(u8, u8, u8, u8)>()
             .prop_map(|(relation, other, column, value)| Action::Copy { relation, other, column, value }),
-        1 => any::<u8>().prop_map(|relation| Action::Idle { relation }),
         3 => Just(Action::Verify),
         1 => Just(Action::Crash),
         1 => (0u8..3).prop_map(|tasks| Action::Restart { tasks }),
