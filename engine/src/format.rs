@@ -5,7 +5,7 @@
 //! the cause, and the others go on; what happens then is the source's error policy.
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -28,6 +28,8 @@ pub mod text;
 mod types;
 pub mod uuid;
 
+use column::Column;
+use options::EpochUnit;
 pub use types::{sql_type, sql_words, without_origin};
 
 /// Microseconds since the epoch as PostgreSQL writes a TIMESTAMP, or a TIMESTAMPTZ in UTC.
@@ -114,6 +116,27 @@ pub enum Others {
     /// Their values are read as those of wanted columns are, and given to nobody: whether a record is bad
     /// is the same whichever columns are wanted.
     Checked,
+}
+
+impl Others {
+    /// What a decoder fills: the wanted columns, then those that are only checked.
+    fn columns(
+        self,
+        encoding: &'static str,
+        declared: &Schema,
+        wanted: &Schema,
+        unit: EpochUnit,
+    ) -> Result<(Schema, Vec<Column>)> {
+        let others = declared.fields().iter();
+        let others = others.filter(|field| self == Others::Checked && wanted.index_of(field.name()).is_err());
+        let all: Fields = wanted.fields().iter().chain(others).cloned().collect();
+        let columns = all
+            .iter()
+            .map(|field| Column::new(encoding, field.name(), field.data_type(), true, unit));
+        let mut columns = columns.collect::<Result<Vec<_>>>()?;
+        columns[wanted.fields().len()..].iter_mut().for_each(Column::only_check);
+        Ok((Schema::new(all), columns))
+    }
 }
 
 /// Makes a decoder of `columns` (the wanted subset of the declared physical columns; `declared`

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{Expr, ObjectName, Query, Select, TableFactor, VisitMut, VisitorMut};
 
-use crate::Error;
+use crate::{Error, Result};
 
 /// Go on, or end the walk with an error. Boxed, because every level of the tree's recursion holds
 /// one.
@@ -40,6 +40,22 @@ pub trait Visitor {
     }
     fn enter_expr(&mut self, _: &mut Expr) -> Flow {
         ON
+    }
+}
+
+/// How a walk has ended.
+pub fn done(flow: Flow) -> Result<()> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(*error),
+    }
+}
+
+/// How a walk goes on.
+pub fn flow(result: Result<()>) -> Flow {
+    match result {
+        Ok(()) => ON,
+        Err(error) => ControlFlow::Break(Box::new(error)),
     }
 }
 

@@ -7,7 +7,8 @@
 use super::number::{Why, push_padded};
 
 pub(crate) const US_PER_SECOND: i64 = 1_000_000;
-pub(crate) const US_PER_DAY: i64 = 86_400 * US_PER_SECOND;
+/// Microseconds of a day.
+pub const US_PER_DAY: i64 = 86_400 * US_PER_SECOND;
 
 const NO_DATE: Why = "it is not a date YYYY-MM-DD";
 const NO_TIME: Why = "it is not a time HH:MM:SS[.ffffff]";
@@ -16,7 +17,7 @@ const OUT_OF_RANGE: Why = "it is out of range";
 
 /// Days since 1970-01-01 of a day in the Gregorian calendar (Howard Hinnant, "chrono-compatible
 /// low-level date algorithms": years begin in March, 400 years are an era).
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -26,7 +27,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The inverse of [`days_from_civil`]: year, month, day.
-fn civil_from_days(days: i64) -> (i64, u64, u64) {
+pub fn civil_from_days(days: i64) -> (i64, u64, u64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);

@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use arrow::array::{Array, BinaryArray, RecordBatch};
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
 use super::column::Column;
 use super::json::decode::text_value;
@@ -32,31 +32,18 @@ pub fn decoder(
 ) -> Result<Box<dyn Decoder>> {
     options::known("CSV", options, &DECODE_OPTIONS)?;
     let unit = EpochUnit::of("CSV", options)?;
-    let column = |field: &FieldRef| {
-        let column = Column::new("CSV", field.name(), field.data_type(), true, unit)?;
-        Ok((field.name().clone(), column))
-    };
-    let mut made = columns.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    let (all, made) = others.columns("CSV", declared, columns, unit)?;
     if declared.fields().is_empty() {
         return Err(Error::Config(
             "ENCODE CSV needs declared columns: fields are matched by position".to_owned(),
         ));
     }
-    let mut targets = Vec::with_capacity(declared.fields().len());
-    for field in declared.fields() {
-        let mut target = columns.index_of(field.name()).ok();
-        if target.is_none() && others == Others::Checked {
-            let (name, mut checked) = column(field)?;
-            checked.only_check();
-            made.push((name, checked));
-            target = Some(made.len() - 1);
-        }
-        targets.push(target);
-    }
+    let targets = declared.fields().iter().map(|field| all.index_of(field.name()).ok());
+    let names = all.fields().iter().map(|field| field.name().clone());
     Ok(Box::new(CsvDecoder {
         style: Style::of(options)?,
-        targets,
-        columns: made,
+        targets: targets.collect(),
+        columns: names.zip(made).collect(),
         wanted: columns.fields().len(),
     }))
 }

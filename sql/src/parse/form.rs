@@ -1,8 +1,6 @@
 //! A tree as sqlparser read it, brought into the dialect's form: types are canonical, windows are
 //! derived tables, and what the planner would pass over without a word is refused.
 
-use std::ops::ControlFlow;
-
 use sqlparser::ast::{
     DataType, Expr, Function, FunctionArguments, GroupByExpr, Query, Select, SetExpr, Spanned, TableAlias, TableFactor,
     TypedString, VisitMut,
@@ -13,7 +11,7 @@ use super::source::{error_at, is_word};
 use super::types::canonical;
 use super::window::{self, TakenOut};
 use crate::error::{Error, Result};
-use crate::walk::{Flow, Visitor, walk};
+use crate::walk::{Flow, Visitor, done, flow, walk};
 
 /// Whether expressions may hold queries.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,10 +34,7 @@ pub(super) fn bring_into_form<T: VisitMut>(
         taken,
         subqueries,
     };
-    match walk(tree, &mut form) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
+    done(walk(tree, &mut form))
 }
 
 struct Form<'a> {
@@ -67,13 +62,6 @@ impl Visitor for Form<'_> {
 
     fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
         flow(self.expression(expr))
-    }
-}
-
-fn flow(result: Result<()>) -> Flow {
-    match result {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => ControlFlow::Break(Box::new(error)),
     }
 }
 

@@ -45,10 +45,15 @@ pub fn tells(function: &str) -> bool {
     FUNCTIONS.iter().any(|(name, ..)| *name == function)
 }
 
+/// The type of a moment, TIMESTAMPTZ.
+pub fn moment() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
+}
+
 /// The type of such a function.
 fn kind(function: &str) -> DataType {
     match function {
-        "now" => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
+        "now" => moment(),
         "localtimestamp" => TIME,
         "current_date" => DataType::Date32,
         _ => DataType::Time64(TimeUnit::Microsecond),

@@ -115,12 +115,12 @@ fn schema_message(error: &SchemaError) -> String {
 /// users meet it often.
 fn tidy(text: &str) -> String {
     // What DataFusion's internal errors ask of its own users.
-    let mut text = text
+    let text = text
         .split("\nThis issue was likely caused by a bug")
         .next()
         .unwrap_or(text)
         .trim();
-    text = without_origin(text);
+    let text = without_origin(text);
     let quoted: Vec<&str> = text.split('"').skip(1).step_by(2).collect();
     match quoted[..] {
         [one, other, ..] if text.starts_with("Projections require unique expression names") => {

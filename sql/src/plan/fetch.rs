@@ -3,20 +3,15 @@
 //! `ONLY` is a LIMIT. `WITH TIES` leaves the rows whose rank is no more than n, and of these the ones
 //! behind the OFFSET: a QUALIFY. An order of the rows that are left stays where it was.
 
-use std::ops::ControlFlow;
-
 use sqlparser::ast::{self, BinaryOperator, Expr, LimitClause, OrderByKind, SelectItem, SetExpr, VisitMut};
 
 use crate::parse::syntax::call;
-use crate::walk::{Flow, Visitor, walk};
+use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
 
 /// Replaces every FETCH of a query, in subqueries too.
 pub fn as_limits<T: VisitMut>(tree: &mut T) -> Result<()> {
-    match walk(tree, &mut Fetches) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
+    done(walk(tree, &mut Fetches))
 }
 
 /// As [`as_limits`], for a query whose rows have no order in the end: one that says only which are
@@ -34,10 +29,7 @@ struct Fetches;
 
 impl Visitor for Fetches {
     fn enter_query(&mut self, query: &mut ast::Query) -> Flow {
-        match replace(query) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(Box::new(error)),
-        }
+        flow(replace(query))
     }
 }
 

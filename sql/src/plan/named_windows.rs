@@ -12,26 +12,12 @@ use sqlparser::ast::{
 
 use super::errors;
 use super::names::folded;
-use crate::walk::{Flow, Visitor, walk};
+use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
 
 /// Writes out every named window of a query, in subqueries too.
 pub fn written_out(query: &mut ast::Query) -> Result<()> {
     done(walk(query, &mut Windows::default()))
-}
-
-fn done(flow: Flow) -> Result<()> {
-    match flow {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
-}
-
-fn flow(result: Result<()>) -> Flow {
-    match result {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => ControlFlow::Break(Box::new(error)),
-    }
 }
 
 /// Windows by name, each whole.

@@ -9,8 +9,6 @@
 //! - An interval in the text is read as PostgreSQL reads it, with the fields behind it.
 //! - An array's element is NULL where its number is below 1, and a slice `a[m:n]` is cut to what there is.
 
-use std::ops::ControlFlow;
-
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
 use datafusion::functions_nested::expr_fn::{array_element, array_slice};
@@ -21,25 +19,19 @@ use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr, Subscript, UnaryOpe
 use weir_engine::format::interval::{self, Field};
 
 use super::{kinds, row_values, similar, zones};
-use crate::walk::{Flow, Visitor, walk};
+use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
 
 /// Replaces these operators in a syntax tree.
 pub fn as_meant<T: VisitMut>(tree: &mut T) -> Result<()> {
-    match walk(tree, &mut Operators) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
+    done(walk(tree, &mut Operators))
 }
 
 struct Operators;
 
 impl Visitor for Operators {
     fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
-        match replace(expr) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(Box::new(error)),
-        }
+        flow(replace(expr))
     }
 }
 

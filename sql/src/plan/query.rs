@@ -117,6 +117,11 @@ pub fn translate(
     let root = builder.finish_closing(root)?;
     let root = builder.visible(root)?;
     let mut root = builder.prune(root);
+    if builder.graph.nodes.len() >= MOST_NODES {
+        return Err(Error::new(format!(
+            "the query has more than {MOST_NODES} operators; keep parts of it as views of their own"
+        )));
+    }
     let schema = builder.name_columns(&mut root, names)?;
     builder.settle_key(&root)?;
     let told = builder.graph.output().has_watermark;
@@ -452,11 +457,6 @@ impl Builder {
     /// Gives the result its column names. A node that others read as well keeps its own, and so does one
     /// that passes on what it is given.
     fn name_columns(&mut self, root: &mut Built, names: &[String]) -> Result<SchemaRef> {
-        if self.graph.nodes.len() >= MOST_NODES {
-            return Err(Error::new(format!(
-                "the query has more than {MOST_NODES} operators; keep parts of it as views of their own"
-            )));
-        }
         let schema = named(root.schema.fields(), names)?;
         let node = self.graph.node(root.node);
         let named = |(field, given): (&Arc<Field>, &Arc<Field>)| field.name() == given.name();

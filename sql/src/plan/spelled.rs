@@ -11,38 +11,26 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{self, BinaryOperator, Expr, FunctionArguments, SelectItem, UnaryOperator, Value, VisitMut};
 
 use super::operators::{call, string};
-use crate::walk::{Flow, Visitor, walk};
+use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
 
 /// Functions that have another name.
 const NAMES: [(&str, &str); 2] = [("sign", "signum"), ("every", "bool_and")];
-/// What is asked without arguments, and the answer.
-const ANSWERS: [(&str, &str); 8] = [
-    ("current_catalog", "weir"),
-    ("current_database", "weir"),
-    ("current_role", "weir"),
-    ("current_schema", "public"),
-    ("current_user", "weir"),
-    ("session_user", "weir"),
-    ("system_user", "weir"),
-    ("version", concat!("Weir ", env!("CARGO_PKG_VERSION"))),
-];
-/// Those of [`ANSWERS`] that stand without parentheses.
-const BARE: [&str; 6] = [
-    "current_catalog",
-    "current_role",
-    "current_schema",
-    "current_user",
-    "session_user",
-    "system_user",
+/// What is asked without arguments, the answer, and whether it is asked without parentheses as well.
+const ANSWERS: [(&str, &str, bool); 8] = [
+    ("current_catalog", "weir", true),
+    ("current_database", "weir", false),
+    ("current_role", "weir", true),
+    ("current_schema", "public", true),
+    ("current_user", "weir", true),
+    ("session_user", "weir", true),
+    ("system_user", "weir", true),
+    ("version", concat!("Weir ", env!("CARGO_PKG_VERSION")), false),
 ];
 
 /// Replaces these spellings in a syntax tree.
 pub fn out<T: VisitMut>(tree: &mut T) -> Result<()> {
-    match walk(tree, &mut Spellings) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
+    done(walk(tree, &mut Spellings))
 }
 
 struct Spellings;
@@ -68,12 +56,11 @@ impl Visitor for Spellings {
     }
 
     fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
-        match replaced(expr) {
-            Ok(Some(other)) => *expr = other,
-            Ok(None) => {}
-            Err(error) => return ControlFlow::Break(Box::new(error)),
-        }
-        ControlFlow::Continue(())
+        flow(replaced(expr).map(|other| {
+            if let Some(other) = other {
+                *expr = other;
+            }
+        }))
     }
 }
 
@@ -121,13 +108,10 @@ fn replaced(expr: &mut Expr) -> Result<Option<Expr>> {
 /// The answer to what is asked without parentheses.
 fn bare(name: &ast::Ident) -> Option<Expr> {
     let asked = name.value.to_ascii_lowercase();
-    let is_bare = name.quote_style.is_none() && BARE.contains(&asked.as_str());
-    is_bare.then(|| answer(&asked)).flatten()
-}
-
-fn answer(name: &str) -> Option<Expr> {
-    let found = ANSWERS.iter().find(|(asked, _)| *asked == name);
-    found.map(|(_, answer)| string(answer))
+    let found = ANSWERS.iter().find(|(bare, _, is_bare)| *is_bare && *bare == asked);
+    found
+        .filter(|_| name.quote_style.is_none())
+        .map(|(_, answer, _)| string(answer))
 }
 
 /// The name of the function that an expression calls, without schema and in lower case.
@@ -154,7 +138,10 @@ fn function(expr: &mut Expr) -> Option<Expr> {
         return None;
     }
     match (&mut function.args, name.as_str()) {
-        (_, name) if args == 0 => answer(name),
+        (_, name) if args == 0 => {
+            let found = ANSWERS.iter().find(|(asked, ..)| *asked == name);
+            found.map(|(_, answer, _)| string(answer))
+        }
         (FunctionArguments::List(list), "age") if args == 1 => {
             let today = ast::FunctionArgExpr::Expr(call("current_date", Vec::new()));
             list.args.insert(0, ast::FunctionArg::Unnamed(today));

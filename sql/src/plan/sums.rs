@@ -375,6 +375,28 @@ fn states_of(states: &[ArrayRef]) -> (&Decimal128Array, &Int64Array) {
     )
 }
 
+/// The rows that count, those with a value that pass the filter, and the group of each.
+fn counted<'a>(
+    groups: &'a [usize],
+    filter: Option<&'a BooleanArray>,
+    values: &'a dyn Array,
+) -> impl Iterator<Item = (usize, usize)> + 'a {
+    let passes = move |row: usize| filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+    let rows = groups.iter().copied().enumerate();
+    rows.filter(move |(row, _)| passes(*row) && values.is_valid(*row))
+}
+
+/// What [`GroupsAccumulator::convert_to_state`] gives: each row as a group of its own, in an accumulator of none.
+fn each_alone(
+    mut of_none: impl GroupsAccumulator,
+    values: &[ArrayRef],
+    filter: Option<&BooleanArray>,
+) -> Result<Vec<ArrayRef>> {
+    let rows = values[0].len();
+    of_none.update_batch(values, &(0..rows).collect::<Vec<_>>(), filter, rows)?;
+    of_none.state(EmitTo::All)
+}
+
 /// One sum per group.
 #[derive(Debug)]
 struct GroupSums {
@@ -392,12 +414,9 @@ impl GroupsAccumulator for GroupSums {
     ) -> Result<()> {
         self.sums.resize(total, Sum::default());
         let values = numbers(&values[0])?;
-        for (row, group) in groups.iter().enumerate() {
-            let passes = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            if passes && values.is_valid(row) {
-                let added = self.sums[*group].add(values.value(row), 1);
-                added.ok_or_else(|| self.finish.out_of_range())?;
-            }
+        for (row, group) in counted(groups, filter, &values) {
+            let added = self.sums[group].add(values.value(row), 1);
+            added.ok_or_else(|| self.finish.out_of_range())?;
         }
         Ok(())
     }
@@ -428,15 +447,12 @@ impl GroupsAccumulator for GroupSums {
         Ok(())
     }
 
-    /// Each row as a group of its own.
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let rows = values[0].len();
-        let mut each = GroupSums {
+        let of_none = GroupSums {
             finish: self.finish.clone(),
             sums: Vec::new(),
         };
-        each.update_batch(values, &(0..rows).collect::<Vec<_>>(), filter, rows)?;
-        each.state(EmitTo::All)
+        each_alone(of_none, values, filter)
     }
 
     fn size(&self) -> usize {

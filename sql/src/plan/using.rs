@@ -19,7 +19,7 @@ use sqlparser::ast::{
 use super::names::{self, folded, relation_name};
 use crate::catalog::Catalog;
 use crate::parse::syntax::{USING, call, select};
-use crate::walk::{Flow, Visitor, walk};
+use crate::walk::{Flow, Visitor, done, walk};
 use crate::{Error, Result};
 
 mod scope;
@@ -404,10 +404,7 @@ impl Writer<'_> {
 
     /// The names in expressions, and in queries within them.
     fn expressions<T: VisitMut>(&mut self, tree: &mut T) -> Result<()> {
-        match walk(tree, self) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(error) => Err(*error),
-        }
+        done(walk(tree, self))
     }
 
     /// What a name means, if several relations share it.

@@ -20,13 +20,15 @@ use datafusion::common::{Result, ScalarValue, exec_datafusion_err, exec_err, pla
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use weir_engine::format::calendar::US_PER_DAY;
 use weir_engine::format::sql_type;
+
+use super::clock::moment;
 
 /// What the function is called.
 pub const FUNCTION: &str = "timezone";
 
 const LOCAL: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
-const DAY_US: i64 = 86_400_000_000;
 const HOUR_S: i64 = 3_600;
 
 /// Abbreviations, and the hours by which they are east of Greenwich.
@@ -62,10 +64,6 @@ pub fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(TimeZone {
         signature: Signature::user_defined(Volatility::Immutable),
     }))
-}
-
-fn moment() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
 }
 
 /// How far clocks are from UTC.
@@ -127,8 +125,8 @@ impl Zone {
         if let Zone::Fixed(east_us) = self {
             return at(*east_us);
         }
-        let before = offset(local_us.checked_sub(DAY_US)?)?;
-        let after = offset(local_us.checked_add(DAY_US)?)?;
+        let before = offset(local_us.checked_sub(US_PER_DAY)?)?;
+        let after = offset(local_us.checked_add(US_PER_DAY)?)?;
         let (earlier, later) = (at(before)?, at(after)?);
         let is_shown = |moment_us: i64| self.local(moment_us) == Some(local_us);
         match (is_shown(earlier), is_shown(later)) {
@@ -376,7 +374,7 @@ mod tests {
         );
         assert_eq!(berlin.moment(AUTUMN + HOUR_US + half), Some(AUTUMN - half));
         assert_eq!(berlin.moment(AUTUMN + 3 * HOUR_US), Some(AUTUMN + 2 * HOUR_US));
-        for moment in (SPRING..SPRING + 30 * DAY_US).step_by(HOUR_US as usize) {
+        for moment in (SPRING..SPRING + 30 * US_PER_DAY).step_by(HOUR_US as usize) {
             assert_eq!(berlin.moment(berlin.local(moment).unwrap()), Some(moment));
         }
         assert_eq!(berlin.local(i64::MAX), None);

@@ -179,16 +179,15 @@ impl Rig {
                     continue;
                 };
                 // Without event time there is nothing that an idle one would hold back, or be told for.
-                if engine.source(source).is_none_or(|spec| spec.watermark.is_none()) {
+                let Some(spec) = engine.source(source).filter(|spec| spec.watermark.is_some()) else {
                     continue;
-                }
+                };
                 let of_view = |row: &&LagRow| row.source == source && Some(row.pipeline) == view.pipeline;
                 let splits = lag.iter().filter(of_view);
                 if splits.clone().count() == 0 || splits.clone().any(|row| !row.idle) {
-                    let timeout_ms = engine.source(source).map_or(0, |spec| spec.idle_timeout_ms);
                     self.settings
                         .clock
-                        .set(self.settings.clock.now_us() + timeout_ms as i64 * 1000);
+                        .set(self.settings.clock.now_us() + spec.idle_timeout_ms as i64 * 1000);
                     engine.wake();
                     return Err(format!("{topic} to be idle for {}", view.name));
                 }

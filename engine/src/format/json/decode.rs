@@ -5,7 +5,7 @@
 //! still must be JSON; or is checked, as a column like the others that nobody gets.
 
 use arrow::array::{Array, BinaryArray};
-use arrow::datatypes::{Fields, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
 use super::keys::Keys;
 use super::scan::{Fault, Reader, Scan, unescape};
@@ -35,20 +35,11 @@ impl JsonDecoder {
         others: Others,
         unit: EpochUnit,
     ) -> Result<JsonDecoder> {
-        let all = match others {
-            Others::Passed => wanted.fields().clone(),
-            Others::Checked => with_others(declared, wanted),
-        };
-        let columns = all
-            .iter()
-            .map(|field| Column::new("JSON", field.name(), field.data_type(), true, unit));
-        let mut columns = columns.collect::<Result<Vec<_>>>()?;
-        let wanted = wanted.fields().len();
-        columns[wanted..].iter_mut().for_each(Column::only_check);
+        let (all, columns) = others.columns("JSON", declared, wanted, unit)?;
         Ok(JsonDecoder {
             columns,
-            wanted,
-            keys: Keys::of_wanted(declared, &Schema::new(all)),
+            wanted: wanted.fields().len(),
+            keys: Keys::of_wanted(declared, &all),
         })
     }
 
@@ -89,13 +80,6 @@ impl Decoder for JsonDecoder {
         let columns = wanted.iter_mut().map(Column::finish).collect::<Result<_>>()?;
         Ok(Decoded { columns, errors })
     }
-}
-
-/// The wanted columns, then the others that are declared.
-fn with_others(declared: &Schema, wanted: &Schema) -> Fields {
-    let others = declared.fields().iter();
-    let others = others.filter(|field| wanted.index_of(field.name()).is_err());
-    wanted.fields().iter().chain(others).cloned().collect()
 }
 
 /// Appends a value that stands alone as text, a CSV field or a whole record: nested ones as JSON,

@@ -22,6 +22,7 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use weir_engine::format::calendar::US_PER_DAY;
 use weir_engine::format::uuid::{self, UUID};
 use weir_engine::format::{interval, sql_type};
 use weir_engine::{decimal, float};
@@ -170,11 +171,11 @@ fn text_as_uuids(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError
 
 /// Differences of times as days and time.
 fn differences_as_intervals(value: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    const DAY_US: i64 = 86_400_000_000;
     let micros = cast_with_options(value, &DataType::Duration(TimeUnit::Microsecond), &STRICT)?;
     let interval = |us: i64| {
-        let days = i32::try_from(us / DAY_US).map_err(|_| ArrowError::ComputeError("INTERVAL out of range".into()))?;
-        Ok(IntervalMonthDayNano::new(0, days, us % DAY_US * 1_000))
+        let days =
+            i32::try_from(us / US_PER_DAY).map_err(|_| ArrowError::ComputeError("INTERVAL out of range".into()))?;
+        Ok(IntervalMonthDayNano::new(0, days, us % US_PER_DAY * 1_000))
     };
     let made = micros
         .as_primitive::<DurationMicrosecondType>()

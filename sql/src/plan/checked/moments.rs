@@ -7,11 +7,9 @@ use arrow::compute::cast_with_options;
 use arrow::compute::kernels::cast_utils::Parser;
 use arrow::datatypes::{DataType, Date32Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use weir_engine::format::calendar;
+use weir_engine::format::calendar::{self, US_PER_DAY};
 
 use super::casts::{STRICT, misfit};
-
-const DAY_US: i64 = 86_400_000_000;
 
 /// Whether a type is read here.
 pub fn is_read(kind: &DataType) -> bool {
@@ -33,7 +31,7 @@ pub fn read(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
         DataType::Date32 => {
             let read = |text: &str| {
                 calendar::date(text.as_bytes()).or_else(|why| {
-                    let day = calendar::timestamp(text.as_bytes()).map(|us| us.div_euclid(DAY_US));
+                    let day = calendar::timestamp(text.as_bytes()).map(|us| us.div_euclid(US_PER_DAY));
                     let day = day.ok().and_then(|day| i32::try_from(day).ok());
                     day.or_else(|| Date32Type::parse(text)).ok_or(why)
                 })

@@ -2,15 +2,15 @@
 //! `justify_hours` and `justify_interval`.
 //!
 //! What a factor leaves of months goes on as days, 30 to a month, and what it leaves of days as time, 24
-//! hours to a day. The difference of two times counts as days and time.
+//! hours to a day.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, PrimitiveArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, DurationMicrosecondType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
-    TimeUnit, TimestampMicrosecondType,
+    DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion::common::{DFSchema, Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 use sqlparser::ast::BinaryOperator;
+use weir_engine::format::calendar::US_PER_DAY;
 use weir_engine::format::sql_type;
 
 use crate::plan::templates::calendar::{self, Date};
@@ -26,8 +27,7 @@ use crate::plan::templates::calendar::{self, Date};
 const SPAN: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 const DAYS_OF_A_MONTH: i64 = 30;
-const DAY_US: i64 = 86_400_000_000;
-const DAY_NS: i64 = 1_000 * DAY_US;
+const DAY_NS: i64 = 1_000 * US_PER_DAY;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum What {
@@ -144,8 +144,7 @@ impl ScalarUDFImpl for Spans {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         let span = |kind: &DataType| match kind {
-            DataType::Duration(_) => Some(DataType::Duration(TimeUnit::Microsecond)),
-            DataType::Interval(_) | DataType::Null => Some(SPAN),
+            DataType::Duration(_) | DataType::Interval(_) | DataType::Null => Some(SPAN),
             kind if kind.is_string() => Some(SPAN),
             _ => None,
         };
@@ -184,7 +183,7 @@ impl ScalarUDFImpl for Spans {
                     .collect::<Result<_>>()?
             }
             (what @ (What::Times | What::Over), [spans, numbers]) => {
-                let pairs = intervals(spans)?.into_iter().zip(numbers.as_primitive::<Float64Type>());
+                let pairs = intervals(spans).iter().zip(numbers.as_primitive::<Float64Type>());
                 let scaled = |(span, by): (IntervalMonthDayNano, f64)| match what {
                     What::Over if by == 0.0 => exec_err!("Divide by zero error"),
                     What::Over => scaled(span, |part| part / by),
@@ -196,7 +195,7 @@ impl ScalarUDFImpl for Spans {
             }
             (what, [spans]) => {
                 let justified = |span: Option<IntervalMonthDayNano>| span.map(|span| justified(span, what)).transpose();
-                intervals(spans)?.into_iter().map(justified).collect::<Result<_>>()?
+                intervals(spans).iter().map(justified).collect::<Result<_>>()?
             }
             _ => return exec_err!("{}() has other arguments", self.name),
         };
@@ -209,13 +208,8 @@ fn micros(times: &ArrayRef) -> Result<Vec<Option<i64>>> {
     Ok(times.as_primitive::<TimestampMicrosecondType>().iter().collect())
 }
 
-/// Intervals as they are; a difference of times in days and time.
-fn intervals(spans: &ArrayRef) -> Result<Vec<Option<IntervalMonthDayNano>>> {
-    if let Some(differences) = spans.as_primitive_opt::<DurationMicrosecondType>() {
-        let span = |us: i64| span(0, us / DAY_US, i128::from(us % DAY_US) * 1_000);
-        return differences.iter().map(|us| us.map(span).transpose()).collect();
-    }
-    Ok(spans.as_primitive::<IntervalMonthDayNanoType>().iter().collect())
+fn intervals(spans: &ArrayRef) -> &PrimitiveArray<IntervalMonthDayNanoType> {
+    spans.as_primitive()
 }
 
 fn span(months: i64, days: i64, nanoseconds: i128) -> Result<IntervalMonthDayNano> {
@@ -304,13 +298,13 @@ fn age(later: i64, earlier: i64) -> Result<IntervalMonthDayNano> {
             -i128::from(back.nanoseconds),
         );
     }
-    let parts = |us: i64| (calendar::date(us.div_euclid(DAY_US)), us.rem_euclid(DAY_US));
+    let parts = |us: i64| (calendar::date(us.div_euclid(US_PER_DAY)), us.rem_euclid(US_PER_DAY));
     let ((to, to_us), (from, from_us)) = (parts(later), parts(earlier));
     let mut months = (to.year - from.year) * 12 + to.month - from.month;
     let mut days = to.day - from.day;
     let mut us = to_us - from_us;
     if us < 0 {
-        us += DAY_US;
+        us += US_PER_DAY;
         days -= 1;
     }
     if days < 0 {
@@ -363,7 +357,7 @@ mod tests {
 
     #[test]
     fn ages_count_in_the_calendar() {
-        let at = |year, month, day| calendar::day(Date { year, month, day }) * DAY_US;
+        let at = |year, month, day| calendar::day(Date { year, month, day }) * US_PER_DAY;
         assert_eq!(age(at(2001, 4, 10), at(1957, 6, 13)).unwrap(), of(43 * 12 + 9, 27, 0.0));
         assert_eq!(
             age(at(1957, 6, 13), at(2001, 4, 10)).unwrap(),

@@ -12,13 +12,14 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use weir_engine::format::calendar::US_PER_DAY;
 use weir_engine::format::sql_type;
 
+use crate::plan::clock::moment;
 use crate::plan::templates::show::{self, Kind};
 use crate::plan::templates::{self, Part, read};
 
 const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
-const DAY_US: i64 = 86_400_000_000;
 
 /// The functions, in the place of DataFusion's.
 pub fn functions(state: &SessionState) -> Result<Vec<Arc<ScalarUDF>>> {
@@ -48,10 +49,6 @@ struct Templated {
     /// DataFusion's function of the name.
     plain: Arc<ScalarUDF>,
     signature: Signature,
-}
-
-fn moment() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
 }
 
 impl ScalarUDFImpl for Templated {
@@ -142,7 +139,7 @@ impl Templated {
         let micros = (0..texts.len()).map(value);
         if self.what == What::Date {
             let day = |micros: Result<Option<i64>>| -> Result<Option<i32>> {
-                let day = micros?.map(|micros| micros.div_euclid(DAY_US));
+                let day = micros?.map(|micros| micros.div_euclid(US_PER_DAY));
                 Ok(day.and_then(|day| i32::try_from(day).ok()))
             };
             let days = micros

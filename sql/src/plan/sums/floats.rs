@@ -5,12 +5,14 @@ use std::collections::HashSet;
 use std::mem::size_of_val;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
 use datafusion::logical_expr::function::StateFieldsArgs;
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use weir_engine::operator::aggregate::ExactSum;
+
+use super::{counted, each_alone};
 
 /// How a result is made of a sum.
 #[derive(Debug, Clone)]
@@ -151,11 +153,8 @@ impl GroupsAccumulator for GroupSums {
     ) -> Result<()> {
         self.sums.resize(total, Sum::default());
         let values = values[0].as_primitive::<Float64Type>();
-        for (row, group) in groups.iter().enumerate() {
-            let passes = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            if passes && values.is_valid(row) {
-                self.sums[*group].add(values.value(row), 1);
-            }
+        for (row, group) in counted(groups, filter, values) {
+            self.sums[group].add(values.value(row), 1);
         }
         Ok(())
     }
@@ -183,12 +182,8 @@ impl GroupsAccumulator for GroupSums {
         Ok(())
     }
 
-    /// Each row as a group of its own.
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let rows = values[0].len();
-        let mut each = GroupSums::new(self.finish.clone());
-        each.update_batch(values, &(0..rows).collect::<Vec<_>>(), filter, rows)?;
-        each.state(EmitTo::All)
+        each_alone(GroupSums::new(self.finish.clone()), values, filter)
     }
 
     fn size(&self) -> usize {

@@ -1,5 +1,7 @@
 //! Days and dates of the Gregorian calendar, counted from 1970-01-01.
 
+use weir_engine::format::calendar::{civil_from_days, days_from_civil};
+
 /// A date; the year before 1 is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Date {
@@ -13,39 +15,19 @@ pub struct Date {
 /// Days of the Julian calendar's count before 1970-01-01.
 pub const JULIAN_EPOCH: i64 = 2_440_588;
 
-/// Years begin in March here, so that the leap day is their last, and 400 of them are an era.
-const ERA_DAYS: i64 = 146_097;
-const DAYS_BEFORE_1970: i64 = 719_468;
-
 /// The date of a day.
 pub fn date(day: i64) -> Date {
-    let shifted = day + DAYS_BEFORE_1970;
-    let era = shifted.div_euclid(ERA_DAYS);
-    let of_era = shifted.rem_euclid(ERA_DAYS);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
+    let (year, month, day) = civil_from_days(day);
     Date {
-        year: year_of_era + era * 400 + i64::from(month <= 2),
-        month,
-        day: of_year - (153 * from_march + 2) / 5 + 1,
+        year,
+        month: month as i64,
+        day: day as i64,
     }
 }
 
 /// The day of a date.
 pub fn day(Date { year, month, day }: Date) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let from_march = (month + 9) % 12;
-    let of_year = (153 * from_march + 2) / 5 + day - 1;
-    let of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
-    era * ERA_DAYS + of_era - DAYS_BEFORE_1970
+    days_from_civil(year, month, day)
 }
 
 /// The first day of a year.

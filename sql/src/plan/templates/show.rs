@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use weir_engine::format::calendar::US_PER_DAY;
+
 use super::calendar::{self, Date, JULIAN_EPOCH};
 use super::{Field, Letters, Part};
 
-const DAY_US: i64 = 86_400_000_000;
 const HOUR_US: i64 = 3_600_000_000;
 const MINUTE_US: i64 = 60_000_000;
 const SECOND_US: i64 = 1_000_000;
@@ -65,9 +66,9 @@ pub fn needs_date(parts: &[Part]) -> bool {
 /// Writes a time.
 pub fn write(parts: &[Part], micros: i64, kind: Kind, out: &mut String) {
     let time = Time {
-        day: micros.div_euclid(DAY_US),
-        of_day: micros.rem_euclid(DAY_US),
-        date: calendar::date(micros.div_euclid(DAY_US)),
+        day: micros.div_euclid(US_PER_DAY),
+        of_day: micros.rem_euclid(US_PER_DAY),
+        date: calendar::date(micros.div_euclid(US_PER_DAY)),
         kind,
     };
     for part in parts {
@@ -227,7 +228,7 @@ mod tests {
     use crate::plan::templates::parse;
 
     /// 2024-02-29 13:05:06.789012, a Thursday.
-    const TIME: i64 = 19_782 * DAY_US + 13 * HOUR_US + 5 * MINUTE_US + 6 * SECOND_US + 789_012;
+    const TIME: i64 = 19_782 * US_PER_DAY + 13 * HOUR_US + 5 * MINUTE_US + 6 * SECOND_US + 789_012;
 
     fn shown(template: &str, micros: i64) -> String {
         let mut out = String::new();
@@ -257,6 +258,6 @@ mod tests {
         }
         assert_eq!(shown("HH12 AM", 0), "12 AM");
         assert_eq!(shown("HH12 AM", 12 * HOUR_US), "12 PM");
-        assert_eq!(shown("YYYY BC", -719_529 * DAY_US), "0002 BC");
+        assert_eq!(shown("YYYY BC", -719_529 * US_PER_DAY), "0002 BC");
     }
 }
