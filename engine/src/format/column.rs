@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, ListArray,
-    MapArray, PrimitiveArray, StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array,
+    LargeStringArray, ListArray, MapArray, PrimitiveArray, StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::array::{BooleanBufferBuilder, NullBufferBuilder};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
@@ -19,6 +19,7 @@ use arrow::datatypes::{
 };
 
 use super::json::keys::Keys;
+use super::json::value as json;
 use super::number::{self, Excess, NOT_A_NUMBER, OUT_OF_RANGE, Why};
 use super::options::EpochUnit;
 use super::types::sql_type;
@@ -53,6 +54,7 @@ pub(crate) enum Data {
         scale: i8,
     },
     Text(Spans),
+    Json(Spans),
     Binary(Spans),
     Date(Vec<i32>),
     Time(Vec<i64>),
@@ -220,6 +222,7 @@ impl Column {
                 scale: *scale,
             },
             DataType::Utf8 => Data::Text(Spans::new()),
+            DataType::LargeUtf8 => Data::Json(Spans::new()),
             DataType::Binary => Data::Binary(Spans::new()),
             DataType::Date32 => Data::Date(Vec::new()),
             DataType::Time64(TimeUnit::Microsecond) => Data::Time(Vec::new()),
@@ -266,7 +269,7 @@ impl Column {
     /// From here on values are read for their faults only: texts and bytes are not kept.
     pub(crate) fn only_check(&mut self) {
         match &mut self.data {
-            Data::Text(spans) | Data::Binary(spans) => spans.kept = false,
+            Data::Text(spans) | Data::Json(spans) | Data::Binary(spans) => spans.kept = false,
             Data::List { values, .. } => values.only_check(),
             Data::Struct { children, .. } => children.iter_mut().for_each(Column::only_check),
             // Its keys are compared with each other.
@@ -288,7 +291,7 @@ impl Column {
         }
         each_vector!(&mut self.data, values => values.truncate(len),
             Data::Boolean(values) => values.truncate(len),
-            Data::Text(spans) | Data::Binary(spans) => spans.truncate(len),
+            Data::Text(spans) | Data::Json(spans) | Data::Binary(spans) => spans.truncate(len),
             Data::List { ends, values, .. } => values.truncate(ends.truncate(len)),
             Data::Struct { children, .. } => children.iter_mut().for_each(|child| child.truncate(len)),
             Data::Map { ends, keys, values, .. } => {
@@ -303,7 +306,7 @@ impl Column {
     pub(crate) fn append_null(&mut self) {
         each_vector!(&mut self.data, values => values.push(Default::default()),
             Data::Boolean(values) => values.append(false),
-            Data::Text(spans) | Data::Binary(spans) => spans.close(),
+            Data::Text(spans) | Data::Json(spans) | Data::Binary(spans) => spans.close(),
             Data::List { ends, .. } | Data::Map { ends, .. } => ends.push(ends.last()),
             Data::Struct { children, .. } => children.iter_mut().for_each(Column::append_null),
         );
@@ -315,6 +318,11 @@ impl Column {
     pub(crate) fn append_text(&mut self, text: &str) -> Result<(), Why> {
         match &mut self.data {
             Data::Text(spans) => {
+                spans.bytes.extend_from_slice(text.as_bytes());
+                spans.close();
+            }
+            Data::Json(spans) => {
+                let text = json::canonical(text).map_err(|_| "it is no JSON")?;
                 spans.bytes.extend_from_slice(text.as_bytes());
                 spans.close();
             }
@@ -407,6 +415,11 @@ impl Column {
             Data::Text(spans) => {
                 let (ends, bytes) = spans.finish();
                 Arc::new(StringArray::try_new(ends, bytes, nulls)?)
+            }
+            Data::Json(spans) => {
+                let (ends, bytes) = spans.finish();
+                let ends = ends.iter().map(|end| i64::from(*end)).collect::<Vec<i64>>();
+                Arc::new(LargeStringArray::try_new(OffsetBuffer::new(ends.into()), bytes, nulls)?)
             }
             Data::Binary(spans) => {
                 let (ends, bytes) = spans.finish();

@@ -12,6 +12,7 @@
 //!   said); what is finer than a microsecond is cut off
 //! - BYTEA is base64, an INTERVAL an ISO 8601 duration or SQL's words, a map an object
 //! - TEXT takes anything: numbers and booleans as their text, objects and arrays as they stand
+//! - JSONB takes any value as what it is, a string too ([`value`])
 //!
 //! Writing. All columns in order, NULL as `null`; DECIMAL and 64-bit integers as numbers with all
 //! digits; floats as the shortest text that reads back the same, those JSON has no number for as
@@ -30,6 +31,7 @@ pub(crate) mod encode;
 pub(crate) mod keys;
 pub mod part;
 pub(crate) mod scan;
+pub mod value;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
 use arrow::datatypes::{DataType, Field};
 use arrow::util::display::array_value_to_string;
 use sqlparser::tokenizer::Location;
+use weir_engine::format::json::value::JSON;
 use weir_engine::format::sql_type;
 
 use crate::catalog::Relation;
@@ -42,11 +43,13 @@ pub fn check(table: &Relation, column: usize, from: &DataType, at: Option<Locati
 
 fn fits(from: &DataType, to: &DataType) -> bool {
     use DataType::*;
-    let text = |kind: &DataType| matches!(kind, Utf8 | LargeUtf8 | Utf8View);
+    let text = |kind: &DataType| matches!(kind, Utf8 | Utf8View);
     let nested = |kind: &DataType| kind.is_nested();
     match (from, to) {
         _ if from == to => true,
         (Null, _) => true,
+        (&JSON, to) => text(to),
+        (from, &JSON) => text(from),
         (from, to) if from.is_numeric() && to.is_numeric() => true,
         (from, to) if text(from) || text(to) => {
             !nested(from) && !nested(to) && (checked::is_ours(from, to) || can_cast_types(from, to))

@@ -4,6 +4,7 @@
 //! [`Source`] keeps the way from one to the other, and reports what can be seen from the tokens
 //! alone: broken literals, stray characters, parentheses that don't match, expressions too deep.
 
+use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::dialect::{WeirDialect, without_foreign_keyword};
@@ -62,6 +63,7 @@ impl<'a> Source<'a> {
         for statement in &mut statements {
             check_brackets(statement)?;
             check_height(statement)?;
+            json_operators(statement);
             number_placeholders(statement)?;
         }
         Ok(statements)
@@ -160,6 +162,70 @@ pub(super) fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
     }
     None
 }
+
+/// `?`, `?|` and `?&` between two values are operators of JSON, and no parameters.
+fn json_operators(tokens: &mut Vec<TokenWithSpan>) {
+    for at in (1..tokens.len()).rev() {
+        if !matches!(&tokens[at].token, Token::Placeholder(name) if name == "?") || !ends_value(&tokens[at - 1].token) {
+            continue;
+        }
+        let (operator, length) = match tokens.get(at + 1).map(|next| &next.token) {
+            Some(Token::Pipe) => (Token::QuestionPipe, 2),
+            Some(Token::Ampersand) => (Token::QuestionAnd, 2),
+            _ => (Token::Question, 1),
+        };
+        let behind = tokens[at + length..].iter().map(|next| &next.token);
+        let mut behind = behind.skip_while(|next| matches!(next, Token::Whitespace(_)));
+        if behind.next().is_some_and(begins_value) {
+            tokens[at].token = operator;
+            tokens.drain(at + 1..at + length);
+        }
+    }
+}
+
+fn ends_value(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => word.quote_style.is_some() || !NO_VALUE.contains(&word.keyword),
+        Token::RParen | Token::RBracket | Token::SingleQuotedString(_) | Token::Placeholder(_) => true,
+        _ => false,
+    }
+}
+
+fn begins_value(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => word.quote_style.is_some() || matches!(word.keyword, Keyword::NoKeyword | Keyword::ARRAY),
+        Token::SingleQuotedString(_) | Token::Placeholder(_) | Token::LParen => true,
+        _ => false,
+    }
+}
+
+/// Words behind which a value begins, and so a parameter may stand.
+const NO_VALUE: [Keyword; 24] = [
+    Keyword::ALL,
+    Keyword::AND,
+    Keyword::ANY,
+    Keyword::AS,
+    Keyword::BETWEEN,
+    Keyword::BY,
+    Keyword::CASE,
+    Keyword::DISTINCT,
+    Keyword::ELSE,
+    Keyword::FROM,
+    Keyword::HAVING,
+    Keyword::ILIKE,
+    Keyword::IN,
+    Keyword::LIKE,
+    Keyword::LIMIT,
+    Keyword::NOT,
+    Keyword::OFFSET,
+    Keyword::ON,
+    Keyword::OR,
+    Keyword::SELECT,
+    Keyword::SET,
+    Keyword::THEN,
+    Keyword::WHEN,
+    Keyword::WHERE,
+];
 
 /// Parameters as some drivers write them, `?`, become `$1`, `$2`, … in their order.
 fn number_placeholders(tokens: &mut [TokenWithSpan]) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Types as written into the few that Weir has.
 //!
-//! Every type has one form after parsing, whatever it was called: `INT4` is INT, `JSONB` is TEXT.
+//! Every type has one form after parsing, whatever it was called: `INT4` is INT, `JSON` is JSONB.
 //! Timestamps hold microseconds, so TIMESTAMP becomes TIMESTAMP(6). What would be accepted and then
 //! not kept (the length of VARCHAR(20), the precision of TIMESTAMP(3)) is refused.
 
@@ -10,7 +10,7 @@ use super::cursor::Cursor;
 use crate::error::{Error, Result};
 
 const TYPES: &str = "BOOLEAN, SMALLINT, INT, BIGINT (and UNSIGNED), REAL, DOUBLE PRECISION, DECIMAL(p, s), TEXT, BYTEA, \
-     UUID, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, INTERVAL, arrays such as INT[], STRUCT<a INT> and \
+     JSONB, UUID, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, INTERVAL, arrays such as INT[], STRUCT<a INT> and \
      MAP<TEXT, INT>";
 const MICROSECONDS: u64 = 6;
 /// Digits of DECIMAL without precision, and those after its point.
@@ -41,7 +41,8 @@ pub(super) fn canonical(written: DataType) -> Result<DataType, String> {
         DoublePrecision | Float8 | Double(ExactNumberInfo::None) => DoublePrecision,
         Float(ExactNumberInfo::None | ExactNumberInfo::Precision(25..=53)) => DoublePrecision,
         Numeric(digits) | Decimal(digits) | Dec(digits) => decimal(digits)?,
-        Text | String(None) | JSON | JSONB => Text,
+        Text | String(None) => Text,
+        JSON | JSONB => JSONB,
         Varchar(None) | CharacterVarying(None) | CharVarying(None) => Text,
         Bytea | Bytes(None) => Bytea,
         Uuid => Uuid,

@@ -22,6 +22,7 @@ mod bytes;
 mod casts;
 mod expr;
 mod function;
+mod json;
 mod moments;
 mod operation;
 mod quotients;
@@ -29,6 +30,7 @@ mod quotients;
 pub use casts::{column_as, is_ours};
 pub use expr::{Checked, checked};
 pub use function::operation;
+pub use json::is_target as json_becomes;
 pub use moments::is_read as is_time;
 pub use operation::Operation;
 

@@ -1,118 +1,85 @@
-//! `->` and `->>` of JSON, which is text: a member by its name, an element by its number.
+//! JSON: its operators and functions, PostgreSQL's of JSONB.
 //!
-//! What is found stands as it stood in the text, so that numbers keep all their digits. As in
-//! PostgreSQL it is NULL where nothing is found, and an error where the text is no JSON.
+//! JSON and JSONB are one type ([`JSON`]), which holds the one text of each value
+//! ([`weir_engine::format::json::value`]). Operators are planned as calls ([`Operators`]). Those that are NULL of NULL
+//! are rows of one table ([`calls`]); what makes JSON of other values is in [`build`]. What isn't about JSON takes it as
+//! text ([`typed`]).
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
-use arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::{DFSchema, Result, exec_err, plan_err};
+use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF};
 use sqlparser::ast::BinaryOperator;
-use weir_engine::format::json::part;
-use weir_engine::format::sql_type;
+use weir_engine::format::json::value::JSON;
 
-/// Both functions, to be registered with the session.
-pub fn functions() -> [Arc<ScalarUDF>; 2] {
-    [false, true].map(|as_text| Arc::new(function(as_text)))
+mod access;
+mod build;
+mod calls;
+mod change;
+mod paths;
+pub mod rewritten;
+mod typing;
+
+pub use typing::typed;
+
+/// All functions, to be registered with the session.
+pub fn functions() -> Vec<Arc<ScalarUDF>> {
+    let strict = access::CALLS.iter().chain(change::CALLS).map(calls::function);
+    strict.chain(build::functions()).map(Arc::new).collect()
 }
 
-fn function(as_text: bool) -> ScalarUDF {
-    ScalarUDF::from(Get {
-        as_text,
-        signature: Signature::user_defined(Volatility::Immutable),
-    })
+/// Whether a function is one of these.
+fn is_own(function: &ScalarUDF) -> bool {
+    calls::is_one(function) || build::is_one(function)
 }
 
-/// Plans the operators as functions.
+/// Plans the operators as calls.
 #[derive(Debug)]
 pub struct Operators;
 
 impl ExprPlanner for Operators {
-    fn plan_binary_op(&self, expr: RawBinaryExpr, _: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        let as_text = match expr.op {
-            BinaryOperator::Arrow => false,
-            BinaryOperator::LongArrow => true,
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        use BinaryOperator::*;
+        let kind = |side: &Expr| side.get_type(schema).ok();
+        let is_json = |side: &Expr| kind(side) == Some(JSON);
+        let is_text = |side: &Expr| kind(side).is_some_and(|kind| kind.is_string() || kind.is_null());
+        let one_is_json = is_json(&expr.left) || is_json(&expr.right);
+        let function = match &expr.op {
+            Arrow => "json_get",
+            LongArrow => "json_get_text",
+            HashArrow => "json_get_path",
+            HashLongArrow => "json_get_path_text",
+            HashMinus => "json_without_path",
+            Question => "jsonb_exists",
+            QuestionPipe => "jsonb_exists_any",
+            QuestionAnd => "jsonb_exists_all",
+            AtArrow | ArrowAt if one_is_json || (is_text(&expr.left) && is_text(&expr.right)) => "jsonb_contains",
+            Minus if is_json(&expr.left) => "json_without",
+            StringConcat if one_is_json && [&expr.left, &expr.right].into_iter().all(|side| may_be_json(side, schema)) => {
+                "json_concat"
+            }
             _ => return Ok(PlannerResult::Original(expr)),
         };
-        Ok(PlannerResult::Planned(
-            function(as_text).call(vec![expr.left, expr.right]),
-        ))
-    }
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Get {
-    /// A string is given as what it spells, `null` as NULL.
-    as_text: bool,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Get {
-    fn name(&self) -> &str {
-        if self.as_text { "json_get_text" } else { "json_get" }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        let operator = if self.as_text { "->>" } else { "->" };
-        let text = |kind: &DataType| kind.is_string() || kind.is_null();
-        match given {
-            [json, key] if text(json) && text(key) => Ok(vec![DataType::Utf8, DataType::Utf8]),
-            [json, key] if text(json) && key.is_integer() => Ok(vec![DataType::Utf8, DataType::Int64]),
-            [json, key] => plan_err!(
-                "there is no {} {operator} {}; JSON is TEXT, and its parts are called by a TEXT or a whole number",
-                sql_type(json),
-                sql_type(key)
-            ),
-            _ => plan_err!("{}() takes two arguments", self.name()),
-        }
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn is_strict(&self) -> bool {
-        true
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let [json, keys] = &arrays[..] else {
-            return exec_err!("{}() takes two arguments", self.name());
+        let args = match expr.op {
+            ArrowAt => vec![expr.right, expr.left],
+            _ => vec![expr.left, expr.right],
         };
-        let texts = json.as_string::<i32>();
-        let mut found = StringBuilder::new();
-        for row in 0..texts.len() {
-            let part = match texts.is_valid(row) && keys.is_valid(row) {
-                true => self.get(texts.value(row), keys, row)?,
-                false => None,
-            };
-            found.append_option(part);
-        }
-        Ok(ColumnarValue::Array(Arc::new(found.finish())))
+        Ok(PlannerResult::Planned(call(function, args)?))
     }
 }
 
-impl Get {
-    fn get(&self, text: &str, keys: &ArrayRef, row: usize) -> Result<Option<String>> {
-        let found = match keys.as_string_opt::<i32>() {
-            Some(names) => part::member(text, names.value(row)),
-            None => part::element(text, keys.as_primitive::<Int64Type>().value(row)),
-        };
-        let plain = found.and_then(|found| match found {
-            Some(part) if self.as_text => part::plain(part),
-            other => Ok(other.map(str::to_string)),
-        });
-        plain.or_else(|why| {
-            let shown: String = text.chars().take(100).collect();
-            exec_err!("'{shown}' is no JSON: {why}")
-        })
+/// Whether it is JSON, or a string in the query that is read as such.
+fn may_be_json(side: &Expr, schema: &DFSchema) -> bool {
+    match side {
+        Expr::Literal(value, _) => value.data_type().is_string() || value.is_null(),
+        side => side.get_type(schema).is_ok_and(|kind| kind == JSON),
+    }
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Result<Expr> {
+    match access::CALLS.iter().chain(change::CALLS).find(|call| call.name == name) {
+        Some(found) => Ok(calls::function(found).call(args)),
+        None => internal_err!("there is no {name}()"),
     }
 }

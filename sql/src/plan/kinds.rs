@@ -20,10 +20,11 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 use weir_engine::float;
+use weir_engine::format::json::value::{self, JSON};
 use weir_engine::format::uuid::{self, UUID};
 use weir_engine::format::{interval, sql_type, without_origin};
 
-use super::{checked, floats, rewrite, times};
+use super::{checked, floats, json, rewrite, times};
 
 /// Holds comparisons to their types, before these are made to fit.
 #[derive(Debug)]
@@ -59,7 +60,8 @@ pub fn held(expr: Expr, schema: &DFSchema) -> Result<Expr> {
 }
 
 fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    fitted(expr, schema)?
+    json::typed(expr, schema)?
+        .transform_data(|expr| fitted(expr, schema))?
         .transform_data(|expr| floats::beside(expr, schema))?
         .transform_data(|expr| Ok(times::meant(expr, schema)))
 }
@@ -201,11 +203,13 @@ fn pair(left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<(Exp
 
 /// Whether it is a string in the query, which may be of any type.
 fn is_untyped(expr: &Expr) -> bool {
-    matches!(expr, Expr::Literal(value, _) if value.data_type().is_string())
+    matches!(expr, Expr::Literal(value, _) if value.data_type().is_string() && value.data_type() != JSON)
 }
 
 fn comparable(left: &DataType, op: Operator, right: &DataType) -> Result<()> {
-    let fits = match (left.is_string(), right.is_string()) {
+    let is_text = |kind: &DataType| kind.is_string() && *kind != JSON;
+    let fits = match (is_text(left), is_text(right)) {
+        (false, false) if (*left == JSON) != (*right == JSON) => is_text_like(left) || is_text_like(right),
         (true, true) | (false, false) => true,
         (true, false) => is_text_like(right),
         (false, true) => is_text_like(left),
@@ -246,6 +250,10 @@ fn spelled(literal: Expr, kind: &DataType) -> Result<Expr> {
         DataType::Interval(_) => interval::parse(text)
             .ok()
             .map(|read| ScalarValue::IntervalMonthDayNano(Some(read))),
+        &JSON => match value::canonical(text) {
+            Ok(text) => Some(ScalarValue::LargeUtf8(Some(text))),
+            Err(why) => return plan_err!("'{text}' is no JSON: {why}"),
+        },
         DataType::Boolean => boolean(text).map(|read| ScalarValue::Boolean(Some(read))),
         kind if checked::is_time(kind) => {
             let text: ArrayRef = Arc::new(StringArray::from(vec![text]));

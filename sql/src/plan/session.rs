@@ -33,6 +33,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ContextProvider, ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast;
+use weir_engine::format::json::value::JSON;
 use weir_engine::format::uuid::UUID;
 
 use super::branches::NamedBranches;
@@ -123,7 +124,7 @@ pub fn state() -> &'static SessionState {
         let own = [
             window::functions(),
             as_of::functions(),
-            json::functions().to_vec(),
+            json::functions(),
             clock::functions(),
             vec![row_values::function()],
         ];
@@ -241,6 +242,7 @@ impl TypePlanner for Types {
     fn plan_type_field(&self, written: &ast::DataType) -> datafusion::common::Result<Option<FieldRef>> {
         Ok(match written {
             ast::DataType::Uuid => Some(Arc::new(Field::new("", UUID, true))),
+            ast::DataType::JSON | ast::DataType::JSONB => Some(Arc::new(Field::new("", JSON, true))),
             _ => None,
         })
     }

@@ -4,12 +4,14 @@
 //!   and `~ x` is `x # -1`.
 //! - `sign` and `every` are `signum` and `bool_and`, `age(ts)` is the age of today.
 //! - `generate_series(…)` as a column of its own is a set of rows, and elsewhere an array.
+//! - JSON's aggregates and sets of rows are others' ([`rewritten`]).
 //! - Who asks, and whom, is told by constants: there is one database, and one user.
 
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{self, BinaryOperator, Expr, FunctionArguments, SelectItem, UnaryOperator, Value, VisitMut};
 
+use super::json::rewritten;
 use super::operators::{call, string};
 use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
@@ -42,6 +44,13 @@ impl Visitor for Spellings {
                 && called(expr).as_deref() == Some("generate_series")
             {
                 *expr = call("unnest", vec![expr.clone()]);
+            }
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                match rewritten::column(expr) {
+                    Ok(Some(rows)) => *expr = rows,
+                    Ok(None) => {}
+                    Err(error) => return ControlFlow::Break(Box::new(error)),
+                }
             }
             if let SelectItem::UnnamedExpr(Expr::Identifier(name)) = item
                 && let Some(answer) = bare(name)
@@ -100,7 +109,10 @@ fn replaced(expr: &mut Expr) -> Result<Option<Expr>> {
             _ => return Ok(None),
         },
         Expr::Identifier(name) => return Ok(bare(name)),
-        Expr::Function(_) => return Ok(function(expr)),
+        Expr::Function(called) => match rewritten::aggregate(called)? {
+            Some(other) => other,
+            None => return Ok(function(expr)),
+        },
         _ => return Ok(None),
     }))
 }

@@ -11,6 +11,7 @@ use datafusion::common::{JoinType, NullHandling, Result, ScalarValue};
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, Projection, Unnest};
 use sqlparser::ast::{self, TableFactor, VisitMut};
 
+use super::json::rewritten;
 use crate::parse::syntax::call;
 use crate::walk::{Flow, Visitor, walk};
 
@@ -31,6 +32,7 @@ impl Visitor for Ordinals {
     }
 
     fn enter_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
+        rewritten::in_from(factor);
         beside_by_itself(factor);
         let TableFactor::UNNEST {
             array_exprs,

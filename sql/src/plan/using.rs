@@ -5,6 +5,8 @@
 //! JOIN `coalesce(a.g, b.g)`. `*` becomes the columns that it shows, shared ones first, as PostgreSQL has
 //! them. `a.g` and `b.g` are the sides' own, as they were.
 //!
+//! Where rows become JSON, as by `row_to_json(t)`, or JSON becomes rows, the name of a relation alone stands for its row.
+//!
 //! So that names inside of subqueries are told from those around them, the columns of each FROM are
 //! followed: of relations from the catalog, of queries from their SELECT lists.
 
@@ -28,9 +30,9 @@ use scope::{Columns, Meaning, Scope};
 
 /// Writes out every join by name of a query, in subqueries too.
 pub fn spelled_out(query: &mut ast::Query, catalog: &Catalog) -> Result<()> {
-    let mut found = JoinsByName(false);
+    let mut found = Found::default();
     let _ = walk(query, &mut found);
-    if !found.0 {
+    if !found.joins && !found.rows {
         return Ok(());
     }
     names::as_written(query);
@@ -40,25 +42,43 @@ pub fn spelled_out(query: &mut ast::Query, catalog: &Catalog) -> Result<()> {
         scopes: Vec::new(),
         aside: Vec::new(),
         unnamed: 0,
+        rows: found.rows,
     };
     writer.query(query).map(drop)
 }
 
-/// Whether there are any.
-struct JoinsByName(bool);
+/// Whether there is something to write out.
+#[derive(Default)]
+struct Found {
+    /// Joins by name.
+    joins: bool,
+    /// Functions of JSON, which take rows whole.
+    rows: bool,
+}
 
-impl Visitor for JoinsByName {
+impl Visitor for Found {
+    fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
+        self.rows |= matches!(expr, Expr::Function(function) if is_of_rows(&function.name));
+        ControlFlow::Continue(())
+    }
+
     fn enter_select(&mut self, select: &mut Select) -> Flow {
-        self.0 |= select.from.iter().any(has_join_by_name);
+        self.joins |= select.from.iter().any(has_join_by_name);
         ControlFlow::Continue(())
     }
 
     fn enter_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
         if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
-            self.0 |= has_join_by_name(table_with_joins);
+            self.joins |= has_join_by_name(table_with_joins);
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Whether a function makes JSON of rows, or rows of JSON.
+fn is_of_rows(name: &ObjectName) -> bool {
+    let name = relation_name(name);
+    matches!(name.as_str(), "to_json" | "to_jsonb" | "row_to_json") || name.starts_with("weir_json_")
 }
 
 fn has_join_by_name(item: &TableWithJoins) -> bool {
@@ -129,6 +149,8 @@ struct Writer<'a> {
     aside: Vec<ast::Query>,
     /// Relations that were given a name.
     unnamed: usize,
+    /// A relation's name alone stands for its row.
+    rows: bool,
 }
 
 impl Writer<'_> {
@@ -310,7 +332,7 @@ impl Writer<'_> {
                 let done = self.expressions(array_exprs);
                 self.scopes.pop();
                 done?;
-                Ok(Scope::of(alias.as_ref(), Vec::new(), Columns::default()))
+                Ok(Scope::of(alias.as_ref(), Vec::new(), Columns::of_elements()))
             }
             TableFactor::Function { alias, .. } => Ok(Scope::of(alias.as_ref(), Vec::new(), Columns::default())),
             _ => Ok(Scope::of(None, Vec::new(), Columns::default())),
@@ -413,6 +435,7 @@ impl Writer<'_> {
         let mut found = self.scopes.iter().rev().map(|scope| scope.meaning(&name));
         match found.find(|found| !matches!(found, Meaning::Nothing)) {
             Some(Meaning::Shared(expr)) => Some(expr),
+            Some(Meaning::Row(row)) if self.rows => Some(row),
             _ => None,
         }
     }

@@ -150,6 +150,7 @@ fn object(reader: &mut Reader<'_>, keys: &mut Keys, columns: &mut [Column], row:
 #[inline]
 fn value(reader: &mut Reader<'_>, column: &mut Column, depth: u32) -> Scan<()> {
     match reader.peek() {
+        first if first != b'n' && matches!(column.data, Data::Json(_)) => json(reader, column, depth),
         b'"' => string(reader, column),
         b'-' | b'0'..=b'9' => {
             if let Data::Int64(values) = &mut column.data
@@ -230,6 +231,14 @@ fn boolean(reader: &Reader<'_>, column: &mut Column, value: bool) -> Scan<()> {
     }
     column.nulls.append_non_null();
     Ok(())
+}
+
+/// Reads any value as JSON.
+fn json(reader: &mut Reader<'_>, column: &mut Column, depth: u32) -> Scan<()> {
+    let start = reader.at;
+    reader.skip(depth)?;
+    let text = reader.since(start);
+    column.append_text(text).map_err(|why| unfit(start, text, column, why))
 }
 
 /// Reads an array or object: into a column of such a type, or as text into TEXT.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
-    Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray,
-    MapArray, RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array, UInt16Array,
+    Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
+    LargeStringArray, ListArray, MapArray, RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array, UInt16Array,
     UInt32Array, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
@@ -73,7 +73,7 @@ fn push_object(prefixes: &[Vec<u8>], cells: &[Cells<'_>], row: usize, out: &mut 
 }
 
 /// Appends a JSON string.
-fn push_string(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn push_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let mut from = 0;
     loop {
@@ -152,7 +152,8 @@ fn canonical(data_type: &DataType) -> Option<DataType> {
         T::Float16 => T::Float32,
         T::Decimal32(precision, scale) | T::Decimal64(precision, scale) => T::Decimal128(*precision, *scale),
         T::FixedSizeBinary(16) => data_type.clone(),
-        T::LargeUtf8 | T::Utf8View => T::Utf8,
+        T::LargeUtf8 => data_type.clone(),
+        T::Utf8View => T::Utf8,
         T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => T::Binary,
         T::Date64 => T::Date32,
         T::Time32(_) | T::Time64(_) => T::Time64(TimeUnit::Microsecond),
@@ -187,6 +188,7 @@ enum Values<'a> {
     Float64(&'a Float64Array),
     Decimal(&'a Decimal128Array, i8),
     Text(&'a StringArray),
+    Json(&'a LargeStringArray),
     Binary(&'a BinaryArray),
     Uuid(&'a FixedSizeBinaryArray),
     Date(&'a Date32Array),
@@ -217,6 +219,7 @@ impl<'a> Cells<'a> {
             DataType::Float64 => Values::Float64(array.as_primitive()),
             DataType::Decimal128(_, scale) => Values::Decimal(array.as_primitive(), *scale),
             DataType::Utf8 => Values::Text(array.as_string()),
+            DataType::LargeUtf8 => Values::Json(array.as_string()),
             DataType::Binary => Values::Binary(array.as_binary()),
             DataType::FixedSizeBinary(16) => Values::Uuid(array.as_fixed_size_binary()),
             DataType::Date32 => Values::Date(array.as_primitive()),
@@ -298,6 +301,7 @@ impl<'a> Cells<'a> {
             Values::Float64(array) => number::push_float64(out, array.value(row)),
             Values::Decimal(array, scale) => number::push_decimal(out, array.value(row), *scale),
             Values::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),
+            Values::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Values::Binary(array) => base64::encode(array.value(row), out),
             Values::Uuid(array) => uuid::push(array.value(row), out),
             Values::Date(array) => calendar::push_date(out, array.value(row).into()),

@@ -7,6 +7,7 @@
 //! - Text becomes BYTEA by PostgreSQL's spelling, `\x00ff` or with octal escapes, and BYTEA becomes the former
 //!   ([`bytes`]). The difference of two times is an INTERVAL of days and time. Text and INTERVAL become each other as PostgreSQL spells them ([`interval`]).
 //! - Text becomes a date or time as in records ([`moments`]).
+//! - JSON and other types become each other ([`json`]).
 //! - Text and floats become each other as PostgreSQL spells them, and a number that its type comes
 //!   only infinitely near is an error.
 
@@ -23,11 +24,12 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use weir_engine::format::calendar::US_PER_DAY;
+use weir_engine::format::json::value::JSON;
 use weir_engine::format::uuid::{self, UUID};
 use weir_engine::format::{interval, sql_type};
 use weir_engine::{decimal, float};
 
-use super::bytes;
+use super::{bytes, json};
 use super::moments;
 use super::operation::is_float;
 use crate::plan::templates;
@@ -41,11 +43,13 @@ pub(super) const STRICT: CastOptions<'static> = CastOptions {
 /// Whether a cast is one of these.
 pub fn is_ours(from: &DataType, to: &DataType) -> bool {
     match from {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+        &JSON => *to != JSON && json::is_target(to),
+        DataType::Utf8 | DataType::Utf8View => {
             is_float(to)
                 || moments::is_read(to)
                 || matches!(to, DataType::Binary | DataType::Interval(_))
                 || *to == UUID
+                || *to == JSON
         }
         DataType::FixedSizeBinary(16) | DataType::Interval(_) | DataType::Binary => *to == DataType::Utf8,
         DataType::Duration(_) => *to == DataType::Utf8 || *to == DataType::Interval(IntervalUnit::MonthDayNano),
@@ -64,6 +68,8 @@ pub fn is_ours(from: &DataType, to: &DataType) -> bool {
 /// The column as another type, where [`is_ours`].
 pub fn converted(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     match (value.data_type(), to) {
+        (&JSON, to) => json::taken(value, to),
+        (_, &JSON) => json::read(value),
         (from, DataType::Utf8) if from.is_floating() => spelled(value),
         (DataType::Float64, DataType::Float32) => {
             let column = value.as_primitive::<Float64Type>();

@@ -6,7 +6,9 @@ use sqlparser::ast::{
 };
 
 use crate::plan::errors;
+use crate::parse::syntax::call;
 use crate::plan::names::folded;
+use crate::plan::operators::string;
 use crate::{Error, Result};
 
 /// Names of a relation's columns, in order. Those of some relations aren't known before they are planned.
@@ -14,6 +16,8 @@ use crate::{Error, Result};
 pub struct Columns {
     known: Vec<String>,
     complete: bool,
+    /// What an UNNEST gives, which is no row of columns.
+    is_element: bool,
 }
 
 impl Columns {
@@ -22,6 +26,15 @@ impl Columns {
         Columns {
             known: names.into_iter().collect(),
             complete: true,
+            is_element: false,
+        }
+    }
+
+    /// Elements of arrays.
+    pub fn of_elements() -> Columns {
+        Columns {
+            is_element: true,
+            ..Columns::default()
         }
     }
 
@@ -58,6 +71,8 @@ impl Columns {
 pub enum Meaning {
     /// A column that several relations share.
     Shared(Expr),
+    /// All columns of a relation, as one value.
+    Row(Expr),
     /// Something else that is there, or may be.
     Other,
     Nothing,
@@ -178,11 +193,37 @@ impl Scope {
         match (found.next(), found.next()) {
             (Some(Shown::Column { expr, shared: true, .. }), None) => Meaning::Shared(expr.clone()),
             (Some(_), _) => Meaning::Other,
-            (None, _) => match self.columns().complete {
-                true => Meaning::Nothing,
-                false => Meaning::Other,
+            (None, _) => match self.row(name) {
+                Some(row) => Meaning::Row(row),
+                None => self.nothing(),
             },
         }
+    }
+
+    /// What a name means that none of the known columns has.
+    fn nothing(&self) -> Meaning {
+        match self.columns().complete {
+            true => Meaning::Nothing,
+            false => Meaning::Other,
+        }
+    }
+
+    /// The row of a relation by its name: a struct of its columns, or the only column of an UNNEST.
+    fn row(&self, name: &str) -> Option<Expr> {
+        let is_called = |(relation, _): &&(Vec<Ident>, Columns)| relation.last().map(folded).as_deref() == Some(name);
+        let (relation, columns) = self.relations.iter().find(is_called)?;
+        if !columns.complete {
+            return None;
+        }
+        let column = |name: &String| {
+            let column = Ident::with_quote('"', name);
+            Expr::CompoundIdentifier(relation.iter().cloned().chain([column]).collect())
+        };
+        if let ([only], true) = (&columns.known[..], columns.is_element) {
+            return Some(column(only));
+        }
+        let parts = columns.known.iter().flat_map(|name| [string(name), column(name)]);
+        Some(call("named_struct", parts.collect()))
     }
 
     /// The columns of `*`.
