@@ -13,6 +13,7 @@ use std::time::Duration;
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
+pub use weir_state::pipelines::Mark;
 
 use crate::change::ChangeBatch;
 use crate::{Error, Result};
@@ -43,6 +44,9 @@ pub type Position = i64;
 
 /// Positions by split.
 pub type Positions = BTreeMap<SplitId, Position>;
+
+/// By what splits are known again that may be changed where they were read.
+pub type Marks = BTreeMap<SplitId, Mark>;
 
 /// A split and what METADATA columns say of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +152,8 @@ pub struct SplitRead {
     pub payload: Payload,
     /// Where the next read goes on.
     pub next: Position,
+    /// By what the split is known again, if it may be changed.
+    pub mark: Option<Mark>,
     /// True when the split is read to its present end (its clock for idleness may run).
     pub at_end: bool,
     /// True when a bounded split has given its last record.
@@ -215,6 +221,15 @@ pub trait SourceConnector: Send + Sync {
     /// Opens a reader at `from`. Splits found later (new partitions, new files) begin at their
     /// oldest record and are reported by reads. `until` ends each named split.
     fn open(&self, from: &Positions, until: Option<&Positions>, wanted: &Wanted) -> Result<Box<dyn SourceReader>>;
+
+    /// Checks that splits hold what was read of them before.
+    ///
+    /// # Errors
+    /// If one doesn't, or can't be read.
+    fn recognise(&self, marks: &Marks) -> Result<()> {
+        let _ = marks;
+        Ok(())
+    }
 
     /// Whether records carry columns already (`Payload::Rows`), so that no format is used.
     fn makes_rows(&self) -> bool {

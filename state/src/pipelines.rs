@@ -44,6 +44,18 @@ pub struct SplitProgress {
     /// Once, nothing more was there to read: what stood in the split when it was opened is in.
     #[serde(default)]
     pub caught_up: bool,
+    /// By what the split is known again where it may be changed in place, as a file.
+    #[serde(default)]
+    pub mark: Option<Mark>,
+}
+
+/// What stood in a split before a position that was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Mark {
+    /// At most the next place to read.
+    pub at: i64,
+    /// A hash of the last bytes before it.
+    pub hash: u64,
 }
 
 /// All pipelines, by rising id.
@@ -78,6 +90,7 @@ mod tests {
             max_event_time,
             ended,
             caught_up: ended,
+            mark: ended.then_some(Mark { at: position, hash: u64::MAX }),
         };
         PipelineRecord {
             id: PipelineId(id),

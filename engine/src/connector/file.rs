@@ -6,7 +6,7 @@
 //!
 //! A file is read once to its end, where its split ends; or, with `follow = 'true'`, for ever: lines
 //! that are appended and new files that match are read as they come, and a line counts when it has
-//! its end. Files may only grow: where one is truncated or replaced, that is an error.
+//! its end. Files may only grow: where one is truncated, written over or replaced, that is an error ([`tail`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Bound, ConnectorSpec, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId, Start,
+    Bound, ConnectorSpec, Marks, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId, Start,
     Wanted, check_named,
 };
 use crate::near::unknown_option;
@@ -23,6 +23,7 @@ use crate::{Error, Result};
 mod lines;
 mod reader;
 mod sink;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -256,6 +257,10 @@ impl SourceConnector for FileSource {
 
     fn open(&self, from: &Positions, until: Option<&Positions>, _wanted: &Wanted) -> Result<Box<dyn SourceReader>> {
         Ok(Box::new(reader::Reader::open(self.clone(), from, until)?))
+    }
+
+    fn recognise(&self, marks: &Marks) -> Result<()> {
+        marks.iter().try_for_each(|(id, mark)| lines::recognise(&id.0, *mark))
     }
 }
 

@@ -229,6 +229,7 @@ impl<M: RowMaker> GeneratedReader<M> {
                     events: self.maker.events(count),
                 },
                 next: open.at,
+                mark: None,
                 at_end: open.ended || count as i64 == due,
                 ended: open.ended,
             });

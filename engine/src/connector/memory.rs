@@ -340,6 +340,7 @@ impl Cursor {
             split: self.split.clone(),
             payload: Payload::Records(records),
             next: self.next,
+            mark: None,
             at_end: at_end || self.ended,
             ended: self.ended,
         })

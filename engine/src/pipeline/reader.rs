@@ -13,7 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 
-use crate::connector::{self, Positions, SourceConnector, SourceReader, SplitId, SplitRead, Wanted};
+use crate::connector::{self, Marks, Positions, SourceConnector, SourceReader, SplitId, SplitRead, Wanted};
 use crate::relation::SourceSpec;
 use crate::{Error, Result};
 
@@ -92,6 +92,8 @@ pub struct Opening {
     pub spec: Arc<SourceSpec>,
     /// Positions already reached; splits not named begin by the source's start mode.
     pub from: Positions,
+    /// What was read there before.
+    pub marks: Marks,
     /// What is to be delivered.
     pub wanted: Wanted,
     /// Rows asked of the connector at once.
@@ -352,6 +354,7 @@ fn open_once(connector: &dyn SourceConnector, opening: &Opening) -> Result<(Box<
     let mut positions = connector.resolve(&opening.spec.start)?;
     positions.extend(opening.from.iter().map(|(split, at)| (split.clone(), *at)));
     let until = connector.resolve_bound(&opening.spec.bound)?;
+    connector.recognise(&opening.marks)?;
     let reader = connector.open(&positions, until.as_ref(), &opening.wanted)?;
     Ok((reader, positions))
 }

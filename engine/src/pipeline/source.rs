@@ -13,7 +13,7 @@ use super::dataflow::{BatchOrigin, Records, RelationInput};
 use super::decode::{DecodedRead, Layout, SourceDecoder};
 use super::event_time::{self, Standing};
 use super::reader::{Opening, Place, READ_ROWS, Reader, ReaderEvent};
-use crate::connector::{Bound, Payload, Position, Positions, SplitId, SplitRead, Wanted};
+use crate::connector::{Bound, Mark, Marks, Payload, Position, Positions, SplitId, SplitRead, Wanted};
 use crate::error::BadRecord;
 use crate::operator::Watermark;
 use crate::relation::SourceSpec;
@@ -28,6 +28,8 @@ mod tests;
 pub struct SplitState {
     /// The next place to read, all before it taken in.
     pub position: Position,
+    /// What stood in it at or before that position, if it may be changed.
+    pub mark: Option<Mark>,
     /// Its watermark; `None` before its first row with event time.
     pub watermark: Option<Watermark>,
     /// Its bounded input has ended.
@@ -54,6 +56,7 @@ impl SplitState {
     fn at(position: Position) -> SplitState {
         SplitState {
             position,
+            mark: None,
             watermark: None,
             ended: false,
             caught_up: false,
@@ -89,6 +92,7 @@ impl SourceProgress {
     /// As it was stored with an epoch.
     pub fn restore(stored: &BTreeMap<String, SplitProgress>, watermark: Option<Watermark>) -> SourceProgress {
         let split = |progress: &SplitProgress| SplitState {
+            mark: progress.mark,
             watermark: progress.max_event_time,
             ended: progress.ended,
             caught_up: progress.caught_up,
@@ -106,6 +110,7 @@ impl SourceProgress {
         let progress = |split: &SplitState| SplitProgress {
             position: split.position,
             max_event_time: split.watermark,
+            mark: split.mark,
             ended: split.ended,
             caught_up: split.caught_up,
         };
@@ -121,6 +126,12 @@ impl SourceProgress {
             .iter()
             .map(|(id, split)| (id.clone(), split.position))
             .collect()
+    }
+
+    /// What the splits are known again by.
+    fn marks(&self) -> Marks {
+        let splits = self.splits.iter();
+        splits.filter_map(|(id, split)| Some((id.clone(), split.mark?))).collect()
     }
 
     /// Takes over what another pipeline, at the same positions, knows: the higher watermarks.
@@ -230,6 +241,7 @@ impl SourceInput {
         let opening = Opening {
             spec: self.spec.clone(),
             from: self.progress.positions(),
+            marks: self.progress.marks(),
             wanted,
             read_rows: step_rows.clamp(1, READ_ROWS),
         };
@@ -382,6 +394,7 @@ impl SourceInput {
         for read in taken.iter().flatten() {
             let split = self.progress.splits.get_mut(&read.split.id).expect("it was there");
             split.position = read.next;
+            split.mark = read.mark.or(split.mark);
             split.ended |= read.ended;
             split.caught_up |= read.at_end || read.ended;
             split.live |= read.at_end || read.ended;
@@ -395,8 +408,8 @@ impl SourceInput {
 
     /// Decodes the reads of each task. An error comes with the read at fault.
     fn decode_all(&mut self, taken: &[Vec<SplitRead>]) -> Result<Vec<DecodedReads>, Fault> {
-        let marks: Vec<Marks> = taken.iter().map(|reads| self.marks(reads)).collect();
-        let mut work: Vec<_> = self.decoders.iter_mut().zip(taken).zip(marks).collect();
+        let reached: Vec<Reached> = taken.iter().map(|reads| self.reached_by(reads)).collect();
+        let mut work: Vec<_> = self.decoders.iter_mut().zip(taken).zip(reached).collect();
         let results: Vec<Result<_, Fault>> = if work.len() == 1 || matches!(self.place, Place::Inline) {
             work.drain(..)
                 .map(|((decoder, reads), marks)| decode_reads(decoder, reads, marks))
@@ -447,7 +460,7 @@ impl SourceInput {
     }
 
     /// The watermarks of the splits that are read.
-    fn marks(&self, reads: &[SplitRead]) -> Marks {
+    fn reached_by(&self, reads: &[SplitRead]) -> Reached {
         let mark = |read: &SplitRead| (read.split.id.clone(), self.progress.splits[&read.split.id].watermark);
         reads.iter().map(mark).collect()
     }
@@ -562,13 +575,13 @@ impl SourceInput {
     }
 }
 
-type Marks = BTreeMap<SplitId, Option<Watermark>>;
+type Reached = BTreeMap<SplitId, Option<Watermark>>;
 /// What became of a task's reads, and where it left their watermarks.
-type DecodedReads = (Vec<DecodedRead>, Marks);
+type DecodedReads = (Vec<DecodedRead>, Reached);
 /// Why reads could not be decoded, and which of them, where that is known.
 type Fault = Box<(Option<SplitRead>, Error)>;
 
-fn decode_reads(decoder: &mut SourceDecoder, reads: &[SplitRead], mut marks: Marks) -> Result<DecodedReads, Fault> {
+fn decode_reads(decoder: &mut SourceDecoder, reads: &[SplitRead], mut marks: Reached) -> Result<DecodedReads, Fault> {
     let mut decoded = Vec::with_capacity(reads.len());
     for read in reads.iter().filter(|read| !read.payload.is_empty()) {
         let mark = marks.get_mut(&read.split.id).expect("each read's split has a mark");
@@ -616,6 +629,7 @@ fn cut(read: SplitRead, limits: Option<&Positions>) -> (Option<SplitRead>, Optio
     let head = SplitRead {
         payload: read.payload.slice(0, count),
         next: limit,
+        mark: None,
         at_end: false,
         ended: false,
         ..read

@@ -197,6 +197,35 @@ fn a_shutdown_ends_what_waits() {
     assert!(push.batch().unwrap().is_err());
 }
 
+/// What was read of a file is known again after a restart, so a file that was written anew meanwhile is not read on.
+#[test]
+fn a_followed_file_that_was_changed_fails_its_view() {
+    let path = std::env::temp_dir().join(format!("weir-followed-{}.ndjson", std::process::id()));
+    let write = |first: i64| {
+        let lines: String = (first..first + 3).map(|n| format!("{{\"n\": {n}}}\n")).collect();
+        std::fs::write(&path, lines).unwrap();
+    };
+    write(1);
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE s (n BIGINT) WITH (connector = 'file', path = '{}', follow = 'true');
+         CREATE MATERIALIZED VIEW m AS SELECT sum(n) AS n FROM s;\n",
+        path.display()
+    ));
+    rig.until("SELECT * FROM m", &["6"]);
+    let rig = rig.restart_over(|_| write(4));
+    rig.until(
+        "SELECT state, detail LIKE '%was changed%byte 27%' FROM weir.pipelines",
+        &["FAILED|true"],
+    );
+    assert_eq!(rig.rows("SELECT * FROM m"), ["6"]);
+    // What it was is read on.
+    write(1);
+    rig.done("RESUME m");
+    rig.until("SELECT state FROM weir.pipelines", &["RUNNING"]);
+    std::fs::remove_file(&path).unwrap();
+}
+
 /// A source that stays away is waited for, but not for ever; what is read then comes with the reason.
 #[test]
 fn what_cannot_be_caught_up_with_is_read_as_it_is() {

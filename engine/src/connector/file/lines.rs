@@ -7,8 +7,9 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
+use super::tail::Tail;
 use super::{at_file, refused};
-use crate::connector::Position;
+use crate::connector::{Mark, Position};
 use crate::{Error, Result};
 
 /// The longest line that may be a record.
@@ -74,6 +75,14 @@ pub(super) struct Lines {
     /// The beginning of a line whose end was not there yet.
     unfinished: Vec<u8>,
     inode: u64,
+    watched: Option<Watched>,
+}
+
+/// What is known of a file that may only grow.
+struct Watched {
+    file: File,
+    /// What stands before `position`.
+    tail: Tail,
 }
 
 impl Lines {
@@ -109,7 +118,44 @@ impl Lines {
             position,
             unfinished: Vec::new(),
             inode,
+            watched: None,
         })
+    }
+
+    /// Has it remember what it reads, and know of each change of that, from here on.
+    pub(super) fn watch(&mut self) -> Result<()> {
+        let file = File::open(&self.path).map_err(|error| refused(&self.path, &error))?;
+        let tail = tail_at(&self.path, &file, self.position)?;
+        if !tail.ends_line() {
+            return Err(Error::Data(format!(
+                "file '{}': byte {}, up to which it was read, is in the middle of a line; it was changed since, and a \
+                 followed file may only grow; create the source anew to read what it holds now",
+                self.path, self.position
+            )));
+        }
+        self.watched = Some(Watched { file, tail });
+        Ok(())
+    }
+
+    /// By what the file is known again.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        let watched = self.watched.as_ref()?;
+        Some(watched.tail.mark(self.position))
+    }
+
+    /// The last bytes that were read, those of an unfinished line among them, as a mark.
+    pub(super) fn read_mark(&self) -> Option<Mark> {
+        let mut tail = self.watched.as_ref()?.tail.clone();
+        tail.push(&self.unfinished);
+        Some(tail.mark(self.position + self.unfinished.len() as Position))
+    }
+
+    /// Checks that the file still has what was read of it.
+    pub(super) fn check_mark(&self, mark: Mark) -> Result<()> {
+        match &self.watched {
+            Some(watched) => known(&self.path, &watched.file, mark),
+            None => Ok(()),
+        }
     }
 
     /// Offset of the next line.
@@ -137,6 +183,9 @@ impl Lines {
             }
             self.unfinished = out.split_off(start);
             return Ok(Line::Unfinished);
+        }
+        if let Some(watched) = &mut self.watched {
+            watched.tail.push(&out[start..]);
         }
         out.pop();
         if out.len() > start && out.last() == Some(&b'\r') {
@@ -192,6 +241,34 @@ impl Lines {
             MAX_LINE >> 20
         ))
     }
+}
+
+/// Checks that a file has what was read of it before.
+pub(super) fn recognise(path: &str, mark: Mark) -> Result<()> {
+    let file = File::open(path).map_err(|error| refused(path, &error))?;
+    known(path, &file, mark)
+}
+
+fn known(path: &str, file: &File, mark: Mark) -> Result<()> {
+    if tail_at(path, file, mark.at)?.mark(mark.at) == mark {
+        return Ok(());
+    }
+    Err(Error::Data(format!(
+        "file '{path}' was changed: what stands before byte {} is not what was read there; a followed file may only \
+         grow; create the source anew to read what it holds now",
+        mark.at
+    )))
+}
+
+/// What stands before a position of a file.
+fn tail_at(path: &str, file: &File, at: Position) -> Result<Tail> {
+    let failed = |error: io::Error| refused(path, &error);
+    let length = file.metadata().map_err(failed)?.len();
+    let offset = u64::try_from(at).map_err(|_| Error::internal(format!("position {at} in file '{path}'")))?;
+    if length < offset {
+        return Err(shorter(path, length, at));
+    }
+    Tail::read(file, offset).map_err(failed)
 }
 
 /// The error of a file that ends before the place that was read already.

@@ -11,7 +11,7 @@ use arrow::buffer::{Buffer, OffsetBuffer};
 
 use super::lines::{Line, Lines};
 use super::{FileSource, lines, split};
-use crate::connector::{Payload, Position, Positions, Records, SourceReader, Split, SplitId, SplitRead};
+use crate::connector::{Mark, Payload, Position, Positions, Records, SourceReader, Split, SplitId, SplitRead};
 use crate::{Error, Result};
 
 /// How often followed files are looked at when there is nothing to read.
@@ -37,6 +37,8 @@ struct State {
     from: Position,
     until: Option<Position>,
     lines: Option<Lines>,
+    /// What stood before `from`, where that is known.
+    mark: Option<Mark>,
     at_end: bool,
     ended: bool,
 }
@@ -88,6 +90,7 @@ impl Reader {
                 from,
                 until: until.and_then(|until| until.get(&id).copied()),
                 lines: None,
+                mark: None,
                 at_end: false,
                 ended: false,
             })
@@ -107,12 +110,13 @@ impl Reader {
         for file in self.source.files()? {
             if !self.files.iter().any(|known| *known.split.topic == *file) {
                 lines::check(&file, true)?;
-                let (lines, until, from) = (None, None, 0);
+                let (lines, until, from, mark) = (None, None, 0, None);
                 self.files.push(State {
                     split: split(&file),
                     from,
                     until,
                     lines,
+                    mark,
                     at_end: false,
                     ended: false,
                 });
@@ -147,6 +151,7 @@ impl Reader {
                 reads.push(SplitRead {
                     split: state.split.clone(),
                     next: state.position(),
+                    mark: state.mark(),
                     payload: Payload::Records(column.finish()),
                     at_end: state.at_end,
                     ended: state.ended,
@@ -167,13 +172,37 @@ impl State {
         self.lines.as_ref().map_or(self.from, Lines::position).max(self.from)
     }
 
+    fn mark(&self) -> Option<Mark> {
+        self.lines.as_ref().map_or(self.mark, Lines::mark)
+    }
+
+    /// Closes the file; the next read goes on where this one was.
+    fn close(&mut self) {
+        (self.from, self.mark) = (self.position(), self.mark());
+        self.lines = None;
+    }
+
     /// Reads lines until the end, the bound, or so many rows or bytes. Lines before an error are
-    /// given without it; the next read finds it again.
+    /// given without it; the next read finds it again. Of a file that was changed in what was read before, nothing is given.
     fn read(&mut self, source: &FileSource, max_rows: usize, max_bytes: usize) -> Result<Column> {
         let mut column = Column::default();
-        if let Err(error) = self.read_into(&mut column, source, max_rows, max_bytes) {
-            self.from = self.position();
+        self.open(source)?;
+        let before = (self.position(), self.mark());
+        let seen = self.lines.as_ref().and_then(Lines::read_mark);
+        let read = self.read_into(&mut column, source, max_rows, max_bytes);
+        // The look comes after the read: so what was read is from before any change that it can miss.
+        if let (Some(lines), Some(seen)) = (&self.lines, seen)
+            && let Err(error) = lines.check_mark(seen)
+        {
             self.lines = None;
+            (self.from, self.mark) = before;
+            return Err(error);
+        }
+        if self.ended {
+            self.close();
+        }
+        if let Err(error) = read {
+            self.close();
             if column.positions.is_empty() {
                 return Err(error);
             }
@@ -182,14 +211,24 @@ impl State {
         Ok(column)
     }
 
-    fn read_into(&mut self, column: &mut Column, source: &FileSource, max_rows: usize, max_bytes: usize) -> Result<()> {
-        if self.until.is_some_and(|until| self.position() >= until) {
-            self.end();
+    /// Opens the file where it is to be read on, unless it is read as far as it is to be.
+    fn open(&mut self, source: &FileSource) -> Result<()> {
+        if self.lines.is_some() || self.until.is_some_and(|until| self.from >= until) {
             return Ok(());
         }
-        let lines = match &mut self.lines {
-            Some(lines) => lines,
-            None => self.lines.insert(Lines::open(&self.split.topic, self.from)?),
+        let mut lines = Lines::open(&self.split.topic, self.from)?;
+        if source.follow {
+            lines.watch()?;
+            self.mark.map_or(Ok(()), |mark| lines.check_mark(mark))?;
+        }
+        self.lines = Some(lines);
+        Ok(())
+    }
+
+    fn read_into(&mut self, column: &mut Column, source: &FileSource, max_rows: usize, max_bytes: usize) -> Result<()> {
+        let Some(lines) = &mut self.lines else {
+            self.end();
+            return Ok(());
         };
         while column.positions.len() < max_rows && column.bytes.len() < max_bytes {
             let start = column.bytes.len();
@@ -230,11 +269,10 @@ impl State {
         Ok(())
     }
 
+    /// No more is read of it.
     fn end(&mut self) {
-        self.from = self.position();
         self.at_end = true;
         self.ended = true;
-        self.lines = None;
     }
 }
 

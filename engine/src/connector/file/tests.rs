@@ -313,6 +313,52 @@ fn followed_files_may_only_grow() {
 }
 
 #[test]
+fn a_followed_file_is_known_again() {
+    let folder = Folder::new();
+    let path = folder.write("a.log", "one\ntwo\nth");
+    let source = folder.source("a.log", &[("follow", "true")]);
+    let from = source.resolve(&Start::Earliest).unwrap();
+    let open = |from: &Positions| source.open(from, None, &Wanted::default()).unwrap();
+    let changed = |reader: &mut dyn SourceReader| {
+        let error = reader.read(10, SOON).unwrap_err();
+        assert!(!error.may_pass(), "{error}");
+        error.to_string()
+    };
+
+    // It was truncated and has grown again, beyond what was read of it, before it is looked at.
+    let mut reader = open(&from);
+    let read = reader.read(10, SOON).unwrap().remove(0);
+    assert_eq!(read.next, 8);
+    let marks = Marks::from([(split(&path).id, read.mark.unwrap())]);
+    source.recognise(&marks).unwrap();
+    fs::write(&path, "won\ntoo\nthree\n").unwrap();
+    let words = changed(reader.as_mut());
+    assert!(
+        words.contains("a.log' was changed") && words.contains("may only grow"),
+        "{words}"
+    );
+    // Who opens it again knows it too, though lines begin at the same places.
+    let words = source.recognise(&marks).unwrap_err().to_string();
+    assert!(words.contains("was changed") && words.contains("byte 8"), "{words}");
+    fs::write(&path, "one\n").unwrap();
+    assert!(source.recognise(&marks).unwrap_err().to_string().contains("was truncated"));
+
+    // What is read of an unfinished line counts too.
+    fs::write(&path, "one\ntwo\nthr").unwrap();
+    source.recognise(&marks).unwrap();
+    let mut reader = open(&from);
+    reader.read(10, SOON).unwrap();
+    fs::write(&path, "one\ntwo\nfour and five\n").unwrap();
+    source.recognise(&marks).unwrap();
+    assert!(changed(reader.as_mut()).contains("was changed"));
+
+    // Where nothing is known of what was read, at least a line has to begin there.
+    let behind = Positions::from([(split(&path).id, 6)]);
+    let words = changed(open(&behind).as_mut());
+    assert!(words.contains("byte 6") && words.contains("middle of a line"), "{words}");
+}
+
+#[test]
 fn a_long_line_is_an_error_with_its_place() {
     let folder = Folder::new();
     let mut text = "short\n".to_string();

@@ -446,6 +446,7 @@ impl Reader {
                         records.positions.last().map_or(next, |p| p + 1)
                     },
                     payload: Payload::Records(records),
+                    mark: None,
                     at_end: is_last && state.at_end,
                     ended: is_last && state.ended,
                 });
