@@ -295,16 +295,13 @@ impl Publication {
         state.dml_read.insert(pipeline, now);
     }
 
-    /// The lowest DML commit that some running pipeline still needs the log after.
+    /// The lowest DML commit after which the log is still needed: by some running pipeline, or to show a table
+    /// as it was at the epoch of some view, to who begins to read both.
     pub fn dml_needed_after(&self) -> DmlCommit {
         let state = self.state.lock();
-        state
-            .dml_read
-            .values()
-            .copied()
-            .min()
-            .unwrap_or(state.dml)
-            .min(state.dml)
+        let shown = state.pipelines.values().map(|news| news.dml);
+        let lowest = state.dml_read.values().copied().chain(shown).min();
+        lowest.unwrap_or(state.dml).min(state.dml)
     }
 
     /// The pipeline that holds a view.
@@ -538,5 +535,34 @@ impl Publication {
             .flatten()
             .map(|(name, follower)| (name.clone(), follower.delivered))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dml_log_reaches_back_to_what_is_shown() {
+        let publication = Publication::new(0);
+        publication.publish_dml(DmlCommit(9));
+        assert_eq!(publication.dml_needed_after(), DmlCommit(9));
+        let tell = |pipeline, dml, dml_read| {
+            let news = News {
+                dml,
+                dml_read,
+                ..News::default()
+            };
+            publication.publish(PipelineId(pipeline), news);
+        };
+        tell(1, NO_TABLES, NO_TABLES);
+        tell(2, DmlCommit(7), DmlCommit(7));
+        // It reads no table, but follows a view that does, and is behind.
+        tell(3, DmlCommit(5), NO_TABLES);
+        assert_eq!(publication.dml_needed_after(), DmlCommit(5));
+        tell(3, DmlCommit(8), NO_TABLES);
+        assert_eq!(publication.dml_needed_after(), DmlCommit(7));
+        publication.withdraw(PipelineId(2));
+        assert_eq!(publication.dml_needed_after(), DmlCommit(8));
     }
 }

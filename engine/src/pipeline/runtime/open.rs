@@ -114,8 +114,16 @@ impl Runtime {
             if others_wait && !record::is_caught_up(&record) {
                 return Ok(false);
             }
-            dml = dml.min(record.dml);
-            follows.push(self.following(view, record.epoch, record.dml));
+            // DML that changes nothing in the view is told of the epoch that there is.
+            let told = hosts.get(&view.relation).filter(|host| host.epoch == record.epoch);
+            let upto = told.map_or(record.dml, |host| host.dml.max(record.dml));
+            dml = dml.min(upto);
+            follows.push(self.following(view, record.epoch, upto));
+        }
+        let reads_tables = self.unopened.iter().any(|id| self.shared.table(*id).is_some());
+        if reads_tables && dml < weir_state::dml::trimmed(snapshot.reader())? {
+            // The views have just gone further, or were resumed and will: what they tell next is in the log.
+            return Ok(false);
         }
         for follow in follows {
             let (id, relation) = (follow.relation.relation, &follow.relation);
