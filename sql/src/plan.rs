@@ -49,6 +49,7 @@ mod now;
 mod numbers;
 mod one_group;
 mod operators;
+mod ordered_sets;
 mod origin;
 pub(crate) mod parameters;
 mod percentiles;

@@ -15,7 +15,7 @@ const TYPES: &str = "BOOLEAN, SMALLINT, INT, BIGINT (and UNSIGNED), REAL, DOUBLE
 const MICROSECONDS: u64 = 6;
 /// Digits of DECIMAL without precision, and those after its point.
 const DECIMAL: (u64, i64) = (38, 10);
-const MAX_DECIMAL_DIGITS: u64 = 76;
+const MAX_DECIMAL_DIGITS: u64 = 38;
 
 /// A type at the cursor.
 pub(super) fn data_type(cursor: &mut Cursor) -> Result<DataType> {

@@ -221,7 +221,7 @@ fn kept(call: &Call, rows: &DFSchema) -> Option<(AggregateFunction, Option<Expr>
     let function = match call.func.name() {
         "count" => AggregateFunction::Count,
         "sum" if !call.params.args.iter().any(is_interval) => AggregateFunction::Sum,
-        "avg" | "mean" => AggregateFunction::Avg,
+        "avg" | "mean" if !call.params.args.iter().any(is_interval) => AggregateFunction::Avg,
         "min" => AggregateFunction::Min,
         "max" => AggregateFunction::Max,
         _ => return None,

@@ -112,8 +112,38 @@ fn fitted(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
             Ok(Transformed::no(Expr::Case(case)))
         }
-        Expr::WindowFunction(call) => Ok(framed_by_peers(call, schema)),
+        Expr::Like(like) => {
+            let pattern = match like.pattern.as_ref() {
+                Expr::Literal(pattern, _) => pattern.try_as_str().flatten().unwrap_or_default(),
+                _ => "",
+            };
+            let escapes = pattern.len() - pattern.trim_end_matches('\\').len();
+            if escapes % 2 == 1 && like.escape_char.is_none_or(|escape| escape == '\\') {
+                return plan_err!("the pattern '{pattern}' of LIKE ends with the character that escapes the next one");
+            }
+            Ok(Transformed::no(Expr::Like(like)))
+        }
+        Expr::WindowFunction(call) => {
+            if let ("nth_value", Some(place)) = (call.fun.name(), call.params.args.get(1).and_then(whole_number))
+                && place < 1
+            {
+                return plan_err!("nth_value() counts rows from 1 on, and {place} is none");
+            }
+            Ok(framed_by_peers(call, schema))
+        }
         other => Ok(Transformed::no(other)),
+    }
+}
+
+/// A whole number that stands in the query.
+fn whole_number(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::Negative(inner) => whole_number(inner).map(|number| -number),
+        Expr::Literal(value, _) => match value.cast_to(&DataType::Int64) {
+            Ok(ScalarValue::Int64(number)) => number,
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -226,6 +256,18 @@ fn comparable(left: &DataType, op: Operator, right: &DataType) -> Result<()> {
 
 fn is_text_like(kind: &DataType) -> bool {
     matches!(kind, DataType::Null | DataType::Dictionary(..))
+}
+
+/// A string that stands in the query as a value of another branch's type, or why not.
+pub fn in_branch(expr: Expr, kind: &DataType) -> Result<Expr> {
+    match expr {
+        Expr::Alias(mut alias) => {
+            alias.expr = Box::new(in_branch(*alias.expr, kind)?);
+            Ok(Expr::Alias(alias))
+        }
+        expr if is_untyped(&expr) => spelled(expr, kind),
+        _ => plan_err!("a UNION of {} and TEXT has no type; CAST one side", sql_type(kind)),
+    }
 }
 
 /// A string as a number, where the other side is one. (Times and others are read as they are made to fit.)

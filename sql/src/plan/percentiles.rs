@@ -169,6 +169,11 @@ impl Accumulator for Values {
 /// The value at a part of the way through all, in order; between two it lies on the line between them.
 fn percentile(values: &mut [f64], at: f64) -> Option<f64> {
     values.sort_unstable_by(|one, other| one.total_cmp(other));
+    between(values, at)
+}
+
+/// The same of values in order.
+pub fn between(values: &[f64], at: f64) -> Option<f64> {
     let place = at * (values.len().checked_sub(1)? as f64);
     let below = values[place.floor() as usize];
     let above = values[place.ceil() as usize];

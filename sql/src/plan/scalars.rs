@@ -34,7 +34,7 @@ mod templated;
 mod texts;
 
 use size::Growth;
-pub use spans::Scaled;
+pub use spans::{Scaled, divided_span, span};
 
 /// Puts what is around functions in their place.
 pub fn register(state: &mut SessionState) -> Result<()> {
@@ -47,6 +47,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     }
     wrap(state, "round", Around::EvenFloats)?;
     wrap(state, "date_trunc", Around::Millis)?;
+    wrap(state, "date_bin", Around::Stride)?;
     let own = templated::functions(state)?.into_iter().chain(quantified::functions());
     let own = own.chain(spans::functions()).chain(texts::functions());
     for own in own.chain(characters::functions()) {
@@ -78,6 +79,8 @@ enum Around {
     EvenFloats,
     /// How it goes to milliseconds.
     Millis,
+    /// Whether its length goes forward.
+    Stride,
     /// What its type takes for its second argument: a constant, or one that nothing is known of.
     Second(Option<ScalarValue>),
 }
@@ -124,6 +127,7 @@ impl ScalarUDFImpl for Wrapped {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match (&self.around, &args.args[..]) {
             (Around::Size(growth), given) => growth.check(self.name(), given, args.number_rows)?,
+            (Around::Stride, [stride, ..]) => spans::goes_forward(stride)?,
             (Around::Range, given) => {
                 let given = given.to_vec();
                 let made = self.plain.invoke_with_args(args)?;

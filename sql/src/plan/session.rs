@@ -50,7 +50,7 @@ use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
     as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, json, multiset, named_windows, names,
-    now, numbers, one_group, parameters, percentiles, qualify, refuse, rounds, row_values, spelled, sums, unnest,
+    now, numbers, one_group, ordered_sets, parameters, percentiles, qualify, refuse, rounds, row_values, spelled, sums, unnest,
     using, window, zones,
 };
 use crate::Result;
@@ -127,6 +127,7 @@ pub fn state() -> &'static SessionState {
             json::functions(),
             clock::functions(),
             vec![row_values::function()],
+            ordered_sets::functions(),
         ];
         for function in own.into_iter().flatten() {
             state.register_udf(function).expect("functions can be registered");

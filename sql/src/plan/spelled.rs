@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{self, BinaryOperator, Expr, FunctionArguments, SelectItem, UnaryOperator, Value, VisitMut};
 
 use super::json::rewritten;
+use super::ordered_sets;
 use super::operators::{call, string};
 use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
@@ -111,7 +112,10 @@ fn replaced(expr: &mut Expr) -> Result<Option<Expr>> {
         Expr::Identifier(name) => return Ok(bare(name)),
         Expr::Function(called) => match rewritten::aggregate(called)? {
             Some(other) => other,
-            None => return Ok(function(expr)),
+            None => match ordered_sets::spelled(called)? {
+                Some(other) => other,
+                None => return Ok(function(expr)),
+            },
         },
         _ => return Ok(None),
     }))

@@ -3,7 +3,7 @@
 //!
 //! DataFusion's own wrap, and take the mean of whole numbers as floats. Continuous queries are kept
 //! by the engine, which sums exactly; these are what a query that is read once runs, so that both
-//! give the same answers. Floats are summed in [`floats`]; of other types (intervals) the functions are DataFusion's.
+//! give the same answers. Floats are summed in [`floats`], intervals in [`spans`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use weir_engine::format::sql_type;
 use super::kinds::QUOTIENT_SCALE;
 
 mod floats;
+mod spans;
 
 /// Both functions, to be registered with the session.
 pub fn functions() -> [Arc<AggregateUDF>; 2] {
@@ -111,11 +112,15 @@ impl AggregateUDFImpl for Exact {
             kind if kind.is_unsigned_integer() => DataType::UInt64,
             kind if kind.is_floating() || kind.is_null() => DataType::Float64,
             kind if kind.is_numeric() || matches!(kind, DataType::Duration(_)) => kind.clone(),
-            kind => return plan_err!("avg() takes numbers, not {}", sql_type(kind)),
+            DataType::Interval(_) => spans::SPAN,
+            kind => return plan_err!("avg() takes numbers and intervals, not {}", sql_type(kind)),
         }])
     }
 
     fn return_type(&self, given: &[DataType]) -> Result<DataType> {
+        if let [DataType::Interval(_)] = given {
+            return Ok(spans::SPAN);
+        }
         match (self.plain.return_type(given)?, given) {
             (plain, [DataType::Decimal128(precision, scale)]) if self.is_mean => {
                 Ok(mean_type(*precision, *scale).unwrap_or(plain))
@@ -131,6 +136,9 @@ impl AggregateUDFImpl for Exact {
                 false => Box::new(floats::OneSum::new(finish)),
             });
         }
+        if is_span(&args) && !args.is_distinct {
+            return Ok(Box::new(spans::Total::new(self.is_mean)));
+        }
         match self.finish(&args) {
             Some(finish) if args.is_distinct => Ok(Box::new(DistinctValues {
                 finish,
@@ -145,7 +153,7 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let is_ours = self.of_floats(&args).is_some() || self.finish(&args).is_some();
+        let is_ours = self.of_floats(&args).is_some() || self.finish(&args).is_some() || is_span(&args);
         match is_ours {
             true if args.is_distinct => exec_err!("{} DISTINCT has no sliding frame", self.name()),
             true => self.accumulator(args),
@@ -156,7 +164,7 @@ impl AggregateUDFImpl for Exact {
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
         match self.of_floats(&args).is_some() || self.finish(&args).is_some() {
             true => !args.is_distinct,
-            false => self.plain.groups_accumulator_supported(args),
+            false => !is_span(&args) && self.plain.groups_accumulator_supported(args),
         }
     }
 
@@ -176,6 +184,7 @@ impl AggregateUDFImpl for Exact {
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         match args.input_fields.first().map(|field| field.data_type()) {
             Some(DataType::Float64) => return Ok(floats::state_fields(&args)),
+            Some(DataType::Interval(_)) => return Ok(spans::state_fields()),
             Some(DataType::Int64 | DataType::UInt64 | DataType::Decimal128(..)) => {}
             _ => return self.plain.state_fields(args),
         }
@@ -200,6 +209,12 @@ impl AggregateUDFImpl for Exact {
     fn documentation(&self) -> Option<&Documentation> {
         self.plain.documentation()
     }
+}
+
+/// Whether intervals are summed.
+fn is_span(args: &AccumulatorArgs) -> bool {
+    let argument = args.expr_fields.first().map(|field| field.data_type());
+    matches!(argument, Some(DataType::Interval(_)))
 }
 
 /// The type of a mean of decimals: as many digits behind the point as a quotient has

@@ -34,6 +34,7 @@ impl Visitor for Ordinals {
     fn enter_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
         rewritten::in_from(factor);
         beside_by_itself(factor);
+        series_and_values(factor);
         let TableFactor::UNNEST {
             array_exprs,
             with_ordinality,
@@ -57,6 +58,66 @@ impl Visitor for Ordinals {
             alias.columns.push(column(alias.name.clone()));
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// What gives rows of the row beside it without reading any: `LATERAL (VALUES …)`, and `generate_series` of columns or
+/// of times. (That of constant numbers is a relation of its own.)
+fn series_and_values(factor: &mut TableFactor) {
+    let (array_exprs, alias, with_ordinality) = match factor {
+        TableFactor::Derived {
+            lateral: true,
+            subquery,
+            alias,
+            ..
+        } => match subquery.body.as_ref() {
+            ast::SetExpr::Values(values) if subquery.order_by.is_none() && subquery.limit_clause.is_none() => {
+                let width = values.rows.first().map_or(0, |row| row.len());
+                let of_column = |column: usize| values.rows.iter().filter_map(|row| row.get(column).cloned()).collect();
+                let arrays = (0..width).map(|column| call("make_array", of_column(column)));
+                (arrays.collect::<Vec<_>>(), alias, false)
+            }
+            _ => return,
+        },
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            with_ordinality,
+            ..
+        } if name.to_string().eq_ignore_ascii_case("generate_series") => {
+            let plain = |arg: &ast::FunctionArg| match arg {
+                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+                _ => None,
+            };
+            let args: Vec<ast::Expr> = args.args.iter().filter_map(plain).collect();
+            if args.iter().all(is_number) {
+                return;
+            }
+            (vec![call("generate_series", args)], alias, *with_ordinality)
+        }
+        _ => return,
+    };
+    let mut alias = alias.take();
+    if let (Some(alias), true) = (&mut alias, array_exprs.len() > 1) {
+        for number in alias.columns.len()..array_exprs.len() {
+            alias.columns.push(column(ast::Ident::new(format!("column{}", number + 1))));
+        }
+    }
+    *factor = TableFactor::UNNEST {
+        alias,
+        array_exprs,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality,
+    };
+}
+
+fn is_number(expr: &ast::Expr) -> bool {
+    match expr {
+        ast::Expr::UnaryOp { expr, .. } | ast::Expr::Nested(expr) => is_number(expr),
+        ast::Expr::Value(value) => matches!(value.value, ast::Value::Number(..) | ast::Value::Placeholder(_)),
+        _ => false,
     }
 }
 

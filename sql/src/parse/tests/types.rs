@@ -19,7 +19,7 @@ fn types_have_one_form() {
         ("VARCHAR", "TEXT"),
         ("CHARACTER VARYING", "TEXT"),
         ("STRING", "TEXT"),
-        ("JSONB", "TEXT"),
+        ("JSONB", "JSONB"),
         ("BYTES", "BYTEA"),
         ("TIMESTAMP", "TIMESTAMP(6)"),
         ("TIMESTAMP WITHOUT TIME ZONE", "TIMESTAMP(6)"),

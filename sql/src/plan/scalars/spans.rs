@@ -212,7 +212,8 @@ fn intervals(spans: &ArrayRef) -> &PrimitiveArray<IntervalMonthDayNanoType> {
     spans.as_primitive()
 }
 
-fn span(months: i64, days: i64, nanoseconds: i128) -> Result<IntervalMonthDayNano> {
+/// An interval of these parts.
+pub fn span(months: i64, days: i64, nanoseconds: i128) -> Result<IntervalMonthDayNano> {
     match (i32::try_from(months), i32::try_from(days), i64::try_from(nanoseconds)) {
         (Ok(months), Ok(days), Ok(nanoseconds)) => Ok(IntervalMonthDayNano::new(months, days, nanoseconds)),
         _ => Err(out_of_range()),
@@ -246,6 +247,27 @@ fn scaled(of: IntervalMonthDayNano, by: impl Fn(f64) -> f64) -> Result<IntervalM
     }
     // Floats beyond a type's range become its bounds, which are no interval's.
     span(months as i64, days as i64, us as i128 * 1_000)
+}
+
+/// Fails where a length of `date_bin` is not above zero.
+pub fn goes_forward(stride: &ColumnarValue) -> Result<()> {
+    let strides = stride.to_array(1)?;
+    let Some(strides) = strides.as_primitive_opt::<IntervalMonthDayNanoType>() else {
+        return Ok(());
+    };
+    let length = |of: IntervalMonthDayNano| {
+        let days = i128::from(of.months) * i128::from(DAYS_OF_A_MONTH) + i128::from(of.days);
+        days * i128::from(DAY_NS) + i128::from(of.nanoseconds)
+    };
+    match strides.iter().flatten().any(|stride| length(stride) <= 0) {
+        true => exec_err!("the length of date_bin() must be greater than zero"),
+        false => Ok(()),
+    }
+}
+
+/// A part of an interval, such as a mean is of a sum.
+pub fn divided_span(of: IntervalMonthDayNano, by: f64) -> Result<IntervalMonthDayNano> {
+    scaled(of, |part| part / by)
 }
 
 fn justified(of: IntervalMonthDayNano, what: What) -> Result<IntervalMonthDayNano> {
