@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array,
-    LargeStringArray, ListArray, MapArray, PrimitiveArray, StringArray, StructArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    LargeStringArray, ListArray, MapArray, PrimitiveArray, StringArray, StructArray, Time64MicrosecondArray,
+    TimestampMicrosecondArray,
 };
 use arrow::array::{BooleanBufferBuilder, NullBufferBuilder};
 use arrow::buffer::{NullBuffer, OffsetBuffer};

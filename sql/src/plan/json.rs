@@ -56,7 +56,12 @@ impl ExprPlanner for Operators {
             QuestionAnd => "jsonb_exists_all",
             AtArrow | ArrowAt if one_is_json || (is_text(&expr.left) && is_text(&expr.right)) => "jsonb_contains",
             Minus if is_json(&expr.left) => "json_without",
-            StringConcat if one_is_json && [&expr.left, &expr.right].into_iter().all(|side| may_be_json(side, schema)) => {
+            StringConcat
+                if one_is_json
+                    && [&expr.left, &expr.right]
+                        .into_iter()
+                        .all(|side| may_be_json(side, schema)) =>
+            {
                 "json_concat"
             }
             _ => return Ok(PlannerResult::Original(expr)),

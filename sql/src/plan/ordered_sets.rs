@@ -171,7 +171,10 @@ impl Read {
             BETWEEN => between(repeated, wanted.iter())?,
             _ => self.at(repeated, wanted.iter())?,
         };
-        let lengths = parts.value_offsets().windows(2).map(|ends| (ends[1] - ends[0]) as usize);
+        let lengths = parts
+            .value_offsets()
+            .windows(2)
+            .map(|ends| (ends[1] - ends[0]) as usize);
         let nulls = arrow::buffer::NullBuffer::union(lists.nulls(), parts.nulls());
         let item = Arc::new(Field::new_list_field(values.data_type().clone(), true));
         let offsets = OffsetBuffer::from_lengths(lengths);
@@ -208,7 +211,10 @@ fn most_frequent(lists: &ListArray) -> PlanResult<ArrayRef> {
     let values = lists.values();
     let compare = make_comparator(values, values, SortOptions::default())?;
     let best = |row: usize| {
-        let (begin, end) = (lists.value_offsets()[row] as usize, lists.value_offsets()[row + 1] as usize);
+        let (begin, end) = (
+            lists.value_offsets()[row] as usize,
+            lists.value_offsets()[row + 1] as usize,
+        );
         let (mut best, mut most, mut first) = (None, 0, begin);
         for at in begin..end {
             if compare(first, at).is_ne() {

@@ -49,7 +49,10 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     wrap(state, "date_trunc", Around::Millis)?;
     wrap(state, "date_bin", Around::Stride)?;
     let own = templated::functions(state)?.into_iter().chain(quantified::functions());
-    let own = own.chain(spans::functions()).chain(texts::functions());
+    let own = own
+        .chain([templated::to_number()])
+        .chain(spans::functions())
+        .chain(texts::functions());
     for own in own.chain(characters::functions()) {
         state.register_udf(own)?;
     }

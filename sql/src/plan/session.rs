@@ -50,8 +50,8 @@ use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
     as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, json, multiset, named_windows, names,
-    now, numbers, one_group, ordered_sets, parameters, percentiles, qualify, refuse, rounds, row_values, spelled, sums, unnest,
-    using, window, zones,
+    now, numbers, one_group, ordered_sets, parameters, percentiles, qualify, refuse, rounds, row_values, spelled, sums,
+    unnest, using, window, zones,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};

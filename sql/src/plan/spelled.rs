@@ -12,8 +12,8 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{self, BinaryOperator, Expr, FunctionArguments, SelectItem, UnaryOperator, Value, VisitMut};
 
 use super::json::rewritten;
-use super::ordered_sets;
 use super::operators::{call, string};
+use super::ordered_sets;
 use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
 

@@ -2,8 +2,9 @@
 //! `to_timestamp`.
 //!
 //! A template is taken apart once ([`parse`]) into fields and the text between them; [`show`] writes a
-//! time by it, and [`read`] reads one.
+//! time by it, and [`read`] reads one. Templates of numbers are in [`amounts`].
 
+pub mod amounts;
 pub(super) mod calendar;
 pub mod read;
 pub mod show;

@@ -101,7 +101,9 @@ fn series_and_values(factor: &mut TableFactor) {
     let mut alias = alias.take();
     if let (Some(alias), true) = (&mut alias, array_exprs.len() > 1) {
         for number in alias.columns.len()..array_exprs.len() {
-            alias.columns.push(column(ast::Ident::new(format!("column{}", number + 1))));
+            alias
+                .columns
+                .push(column(ast::Ident::new(format!("column{}", number + 1))));
         }
     }
     *factor = TableFactor::UNNEST {

@@ -246,7 +246,10 @@ mod tests {
                 r#" {"bc":1,"a" : [ true,null , "x\u00fc\n"],"a2":{},"bc":2} "#,
                 r#"{"a": [true, null, "xü\n"], "a2": {}, "bc": 2}"#,
             ),
-            ("[1e3, 1.50, -0.0, 1E-3, -12.5e1, 0e9, 100]", "[1000, 1.50, 0.0, 0.001, -125, 0, 100]"),
+            (
+                "[1e3, 1.50, -0.0, 1E-3, -12.5e1, 0e9, 100]",
+                "[1000, 1.50, 0.0, 0.001, -125, 0, 100]",
+            ),
             ("[]", "[]"),
             (r#""a\"\\\/""#, r#""a\"\\/""#),
         ];
@@ -254,7 +257,17 @@ mod tests {
             assert_eq!(canonical(given).as_deref(), Ok(text), "{given}");
             assert_eq!(canonical(text).as_deref(), Ok(text));
         }
-        for bad in ["", "{", "[1,]", "{a: 1}", "1 2", "nul", "1e999999999", "1e-999999", "01"] {
+        for bad in [
+            "",
+            "{",
+            "[1,]",
+            "{a: 1}",
+            "1 2",
+            "nul",
+            "1e999999999",
+            "1e-999999",
+            "01",
+        ] {
             assert!(canonical(bad).is_err(), "{bad}");
         }
         assert_eq!(number("1e-16383").map(|text| text.len()), Some(16_385));

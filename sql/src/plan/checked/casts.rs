@@ -29,9 +29,9 @@ use weir_engine::format::uuid::{self, UUID};
 use weir_engine::format::{interval, sql_type};
 use weir_engine::{decimal, float};
 
-use super::{bytes, json};
 use super::moments;
 use super::operation::is_float;
+use super::{bytes, json};
 use crate::plan::templates;
 use crate::plan::templates::show::{self, Kind};
 

@@ -48,12 +48,17 @@ pub(super) fn taken(documents: &ArrayRef, to: &DataType) -> Result<ArrayRef, Arr
             ))),
         }
     };
-    let parts = documents.as_string::<i64>().iter().map(|text| text.map(part).transpose());
+    let parts = documents
+        .as_string::<i64>()
+        .iter()
+        .map(|text| text.map(part).transpose());
     let parts: ArrayRef = Arc::new(parts.collect::<Result<StringArray, ArrowError>>()?);
     if wanted == "boolean" {
         let known = parts.as_string::<i32>().iter();
         return Ok(Arc::new(
-            known.map(|text| text.map(|text| text == "true")).collect::<BooleanArray>(),
+            known
+                .map(|text| text.map(|text| text == "true"))
+                .collect::<BooleanArray>(),
         ));
     }
     if to.is_decimal() || to.is_floating() {

@@ -65,7 +65,10 @@ pub const CALLS: &[Call] = &[
             &[Takes::Json, Takes::Text],
             Gives::Json,
             |given| extracted(given).map(|found| found.map(|part| Made::Text(part.to_string()))),
-            ("json_extract_path(json, name, …)", "The part of JSON at a path, as JSON."),
+            (
+                "json_extract_path(json, name, …)",
+                "The part of JSON at a path, as JSON.",
+            ),
         )
     },
     Call {
@@ -76,7 +79,10 @@ pub const CALLS: &[Call] = &[
             &[Takes::Json, Takes::Text],
             Gives::Text,
             |given| extracted(given).and_then(text_of),
-            ("json_extract_path_text(json, name, …)", "The part of JSON at a path, as text."),
+            (
+                "json_extract_path_text(json, name, …)",
+                "The part of JSON at a path, as text.",
+            ),
         )
     },
     plain(
@@ -84,14 +90,20 @@ pub const CALLS: &[Call] = &[
         &[Takes::Json, Takes::Json],
         Gives::Truth,
         |given| Ok(Some(Made::Truth(contains(&given.json(0)?, &given.json(1)?)))),
-        ("jsonb_contains(json, part)", "Whether JSON contains other JSON, as json @> part says."),
+        (
+            "jsonb_contains(json, part)",
+            "Whether JSON contains other JSON, as json @> part says.",
+        ),
     ),
     plain(
         "jsonb_exists",
         &[Takes::Json, Takes::Text],
         Gives::Truth,
         |given| Ok(Some(Made::Truth(has(&given.json(0)?, given.text(1))))),
-        ("jsonb_exists(json, name)", "Whether an object has a member, or an array a text, as json ? name says."),
+        (
+            "jsonb_exists(json, name)",
+            "Whether an object has a member, or an array a text, as json ? name says.",
+        ),
     ),
     plain(
         "jsonb_exists_any",
@@ -101,7 +113,10 @@ pub const CALLS: &[Call] = &[
             let (json, names) = (given.json(0)?, given.texts(1)?);
             Ok(Some(Made::Truth(names.iter().flatten().any(|name| has(&json, name)))))
         },
-        ("jsonb_exists_any(json, names)", "Whether there is one of several names, as json ?| names says."),
+        (
+            "jsonb_exists_any(json, names)",
+            "Whether there is one of several names, as json ?| names says.",
+        ),
     ),
     plain(
         "jsonb_exists_all",
@@ -111,7 +126,10 @@ pub const CALLS: &[Call] = &[
             let (json, names) = (given.json(0)?, given.texts(1)?);
             Ok(Some(Made::Truth(names.iter().flatten().all(|name| has(&json, name)))))
         },
-        ("jsonb_exists_all(json, names)", "Whether there are all of several names, as json ?& names says."),
+        (
+            "jsonb_exists_all(json, names)",
+            "Whether there are all of several names, as json ?& names says.",
+        ),
     ),
     Call {
         aliases: &["jsonb_typeof"],
@@ -142,7 +160,9 @@ pub const CALLS: &[Call] = &[
         Gives::Documents,
         |given| {
             let elements = elements(given, "json_array_elements")?;
-            Ok(Some(Made::Texts(elements.iter().map(|element| Some(element.text())).collect())))
+            Ok(Some(Made::Texts(
+                elements.iter().map(|element| Some(element.text())).collect(),
+            )))
         },
         ("json_array_elements(json)", "The elements of an array, as rows."),
     ),
@@ -154,14 +174,19 @@ pub const CALLS: &[Call] = &[
             let elements = elements(given, "json_array_elements_text")?;
             Ok(Some(Made::Texts(elements.iter().map(plain_text).collect())))
         },
-        ("json_array_elements_text(json)", "The elements of an array as texts, as rows."),
+        (
+            "json_array_elements_text(json)",
+            "The elements of an array as texts, as rows.",
+        ),
     ),
     plain(
         "weir_json_keys",
         &[Takes::Json],
         Gives::Texts,
         |given| {
-            let names = members(given, "json_object_keys")?.into_iter().map(|(name, _)| Some(name));
+            let names = members(given, "json_object_keys")?
+                .into_iter()
+                .map(|(name, _)| Some(name));
             Ok(Some(Made::Texts(names.collect())))
         },
         ("json_object_keys(json)", "The names of an object's members, as rows."),
@@ -172,7 +197,9 @@ pub const CALLS: &[Call] = &[
         Gives::Documents,
         |given| {
             let members = members(given, "json_each")?;
-            Ok(Some(Made::Texts(members.iter().map(|(_, value)| Some(value.text())).collect())))
+            Ok(Some(Made::Texts(
+                members.iter().map(|(_, value)| Some(value.text())).collect(),
+            )))
         },
         ("json_each(json)", "The members of an object, as rows."),
     ),
@@ -182,7 +209,9 @@ pub const CALLS: &[Call] = &[
         Gives::Texts,
         |given| {
             let members = members(given, "json_each_text")?;
-            Ok(Some(Made::Texts(members.iter().map(|(_, value)| plain_text(value)).collect())))
+            Ok(Some(Made::Texts(
+                members.iter().map(|(_, value)| plain_text(value)).collect(),
+            )))
         },
         ("json_each_text(json)", "The members of an object as texts, as rows."),
     ),
@@ -291,14 +320,20 @@ fn worth(digits: &str) -> &str {
 fn elements(given: &Given<'_>, function: &str) -> Result<Vec<Json>, String> {
     match given.json(0)? {
         Json::Array(elements) => Ok(elements),
-        other => Err(format!("{function}() takes JSON's arrays, and this is {}", shown(&other))),
+        other => Err(format!(
+            "{function}() takes JSON's arrays, and this is {}",
+            shown(&other)
+        )),
     }
 }
 
 fn members(given: &Given<'_>, function: &str) -> Result<Vec<(String, Json)>, String> {
     match given.json(0)? {
         Json::Object(members) => Ok(members),
-        other => Err(format!("{function}() takes JSON's objects, and this is {}", shown(&other))),
+        other => Err(format!(
+            "{function}() takes JSON's objects, and this is {}",
+            shown(&other)
+        )),
     }
 }
 

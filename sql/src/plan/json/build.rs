@@ -18,15 +18,17 @@ use crate::plan::checked;
 
 /// The functions.
 pub fn functions() -> impl Iterator<Item = ScalarUDF> {
-    [What::Value, What::Array, What::Object, What::Pairs].into_iter().map(|what| {
-        let (how, told) = what.told();
-        ScalarUDF::from(Build {
-            what,
-            aliases: what.aliases().iter().map(ToString::to_string).collect(),
-            signature: Signature::user_defined(Volatility::Immutable),
-            documentation: Documentation::builder(DocSection::default(), told, how).build(),
+    [What::Value, What::Array, What::Object, What::Pairs]
+        .into_iter()
+        .map(|what| {
+            let (how, told) = what.told();
+            ScalarUDF::from(Build {
+                what,
+                aliases: what.aliases().iter().map(ToString::to_string).collect(),
+                signature: Signature::user_defined(Volatility::Immutable),
+                documentation: Documentation::builder(DocSection::default(), told, how).build(),
+            })
         })
-    })
 }
 
 /// Whether a function is one of these.
@@ -57,8 +59,14 @@ impl What {
         match self {
             What::Value => ("to_jsonb(value)", "Any value as JSON."),
             What::Array => ("jsonb_build_array(value, …)", "An array of values."),
-            What::Object => ("jsonb_build_object(name, value, …)", "An object of names and values, by turn."),
-            What::Pairs => ("json_object_agg(name, value)", "An object of the names and values of all rows."),
+            What::Object => (
+                "jsonb_build_object(name, value, …)",
+                "An object of names and values, by turn.",
+            ),
+            What::Pairs => (
+                "json_object_agg(name, value)",
+                "An object of the names and values of all rows.",
+            ),
         }
     }
 }
@@ -266,7 +274,9 @@ impl Values {
                 Json::Array(elements.collect::<Result<_>>()?)
             }
             Kind::Struct(fields) => {
-                let members = fields.iter().map(|(name, values)| Ok((name.clone(), values.value(row)?)));
+                let members = fields
+                    .iter()
+                    .map(|(name, values)| Ok((name.clone(), values.value(row)?)));
                 Json::object(members.collect::<Result<_>>()?)
             }
             Kind::Map { names, values, offsets } => {

@@ -226,7 +226,11 @@ impl ScalarUDFImpl for Strict {
         let counts = given.len() >= least && (given.len() <= takes.len() || self.call.many);
         let last = takes.last().copied().unwrap_or(Takes::Json);
         let wanted = takes.iter().copied().chain(std::iter::repeat(last));
-        let fitted: Option<Vec<DataType>> = given.iter().zip(wanted).map(|(kind, takes)| takes.fitted(kind)).collect();
+        let fitted: Option<Vec<DataType>> = given
+            .iter()
+            .zip(wanted)
+            .map(|(kind, takes)| takes.fitted(kind))
+            .collect();
         match fitted.filter(|_| counts) {
             Some(fitted) => Ok(fitted),
             None => {

@@ -15,14 +15,20 @@ pub const CALLS: &[Call] = &[
         &[Takes::Json, Takes::Json],
         Gives::Json,
         |given| Ok(Some(Made::json(&joined(given.json(0)?, given.json(1)?)))),
-        ("json || json", "Two arrays or objects as one; of equal names the second's member counts."),
+        (
+            "json || json",
+            "Two arrays or objects as one; of equal names the second's member counts.",
+        ),
     ),
     plain(
         "json_without",
         &[Takes::Json, Takes::Keys],
         Gives::Json,
         without,
-        ("json - (name, names or number)", "JSON without some members, or without an element."),
+        (
+            "json - (name, names or number)",
+            "JSON without some members, or without an element.",
+        ),
     ),
     plain(
         "json_without_path",
@@ -100,7 +106,10 @@ pub const CALLS: &[Call] = &[
             &[Takes::Path, Takes::Path],
             Gives::Json,
             object,
-            ("json_object(names and values) or json_object(names, values)", "An object of texts."),
+            (
+                "json_object(names and values) or json_object(names, values)",
+                "An object of texts.",
+            ),
         )
     },
 ];
@@ -175,7 +184,10 @@ fn change(
         };
     }
     let inner = match json {
-        Json::Object(members) => members.iter_mut().find(|(name, _)| name == step).map(|(_, value)| value),
+        Json::Object(members) => members
+            .iter_mut()
+            .find(|(name, _)| name == step)
+            .map(|(_, value)| value),
         Json::Array(elements) => {
             let at = place(index(step)?, elements.len());
             at.map(|at| &mut elements[at])

@@ -62,12 +62,22 @@ mod tests {
 
     #[test]
     fn arrays_of_texts_are_read() {
-        let read = |text: &str| spelled(text).map(|found| found.into_iter().map(|text| text.unwrap_or("-".into())).collect::<Vec<_>>());
+        let read = |text: &str| {
+            spelled(text).map(|found| {
+                found
+                    .into_iter()
+                    .map(|text| text.unwrap_or("-".into()))
+                    .collect::<Vec<_>>()
+            })
+        };
         assert_eq!(read("{a, 0,\"b ,\\\"c\" ,NULL}").unwrap(), ["a", "0", "b ,\"c", "-"]);
         assert_eq!(read("{}").unwrap(), Vec::<String>::new());
         for bad in ["a", "{a,}", "{\"a}", "{a}b", "{{a}}", "{\"a\"b}"] {
             assert!(spelled(bad).is_err(), "{bad}");
         }
-        assert_eq!([place(0, 2), place(-2, 2), place(2, 2), place(-3, 2)], [Some(0), Some(0), None, None]);
+        assert_eq!(
+            [place(0, 2), place(-2, 2), place(2, 2), place(-3, 2)],
+            [Some(0), Some(0), None, None]
+        );
     }
 }

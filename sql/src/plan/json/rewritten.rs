@@ -18,7 +18,11 @@ const SETS: [(&str, &[&str], &[&str]); 5] = [
     ("array_elements_text", &["weir_json_element_texts"], &["value"]),
     ("object_keys", &["weir_json_keys"], &[]),
     ("each", &["weir_json_keys", "weir_json_values"], &["key", "value"]),
-    ("each_text", &["weir_json_keys", "weir_json_value_texts"], &["key", "value"]),
+    (
+        "each_text",
+        &["weir_json_keys", "weir_json_value_texts"],
+        &["key", "value"],
+    ),
 ];
 
 fn about_json(name: &ast::ObjectName) -> Option<String> {
@@ -73,7 +77,9 @@ fn plain(arg: &ast::FunctionArg) -> Option<Expr> {
 
 /// A set of rows as a column of the SELECT list.
 pub fn column(expr: &Expr) -> Result<Option<Expr>> {
-    let Expr::Function(function) = expr else { return Ok(None) };
+    let Expr::Function(function) = expr else {
+        return Ok(None);
+    };
     let Some((_, arrays, _)) = set(&function.name) else {
         return Ok(None);
     };
@@ -121,7 +127,12 @@ pub fn in_from(factor: &mut TableFactor) {
     let array_exprs = arrays.iter().map(|array| call(array, args.clone())).collect();
     let mut alias = alias.take().unwrap_or_else(|| ast::TableAlias {
         explicit: true,
-        name: name.0.last().and_then(|part| part.as_ident()).cloned().unwrap_or_else(|| Ident::new("json")),
+        name: name
+            .0
+            .last()
+            .and_then(|part| part.as_ident())
+            .cloned()
+            .unwrap_or_else(|| Ident::new("json")),
         columns: Vec::new(),
         at: None,
     });

@@ -3,10 +3,10 @@
 //! To DataFusion JSONB is one more kind of text. So what is about text (`length`, `LIKE`, `||`) is given JSON as TEXT,
 //! which it was before; functions that hand values on have it as JSON. It is cast to what PostgreSQL casts it to.
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, plan_err};
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator};
-use arrow::datatypes::DataType;
 use weir_engine::format::json::value::JSON;
 use weir_engine::format::sql_type;
 
@@ -43,7 +43,11 @@ pub fn typed(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 && !call.func.name().starts_with("weir_")
                 && call.args.iter().any(is_json) =>
         {
-            call.args = call.args.into_iter().map(|arg| if is_json(&arg) { text(arg) } else { arg }).collect();
+            call.args = call
+                .args
+                .into_iter()
+                .map(|arg| if is_json(&arg) { text(arg) } else { arg })
+                .collect();
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_of_text(op) && (is_json(&left) || is_json(&right)) => {
@@ -74,7 +78,14 @@ fn is_of_text(op: Operator) -> bool {
     use Operator::*;
     matches!(
         op,
-        StringConcat | RegexMatch | RegexIMatch | RegexNotMatch | RegexNotIMatch | LikeMatch | ILikeMatch | NotLikeMatch
+        StringConcat
+            | RegexMatch
+            | RegexIMatch
+            | RegexNotMatch
+            | RegexNotIMatch
+            | LikeMatch
+            | ILikeMatch
+            | NotLikeMatch
             | NotILikeMatch
     )
 }
@@ -85,10 +96,9 @@ fn castable(from: &DataType, to: &DataType) -> Result<()> {
             "JSONB can't be cast to {}; take a text out of it with ->> or #>>, and cast that",
             sql_type(to)
         ),
-        (false, true) if !from.is_string() && !from.is_null() => plan_err!(
-            "{} can't be cast to JSONB; to_jsonb() makes JSON of it",
-            sql_type(from)
-        ),
+        (false, true) if !from.is_string() && !from.is_null() => {
+            plan_err!("{} can't be cast to JSONB; to_jsonb() makes JSON of it", sql_type(from))
+        }
         _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! `to_char`, `to_date` and `to_timestamp`, whose templates are PostgreSQL's ([`templates`]) and not
+//! `to_char`, `to_number`, `to_date` and `to_timestamp`, whose templates are PostgreSQL's ([`templates`]) and not
 //! `strftime`'s. With one argument the last two are DataFusion's.
 
 use std::sync::Arc;
@@ -10,12 +10,15 @@ use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use weir_engine::format::calendar::US_PER_DAY;
+use weir_engine::format::json::value;
 use weir_engine::format::sql_type;
 
+use crate::plan::checked;
 use crate::plan::clock::moment;
+use crate::plan::templates::amounts::{self, Amount};
 use crate::plan::templates::show::{self, Kind};
 use crate::plan::templates::{self, Part, read};
 
@@ -67,22 +70,19 @@ impl ScalarUDFImpl for Templated {
                     DataType::Date32 | DataType::Date64 | DataType::Null | DataType::Timestamp(_, None) => MICROS,
                     DataType::Timestamp(..) => moment(),
                     DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
-                    kind if kind.is_numeric() => {
-                        return plan_err!(
-                            "to_char() of {} is not there yet; round() and CAST(… AS TEXT) show a number",
-                            sql_type(kind)
-                        );
-                    }
+                    kind if kind.is_numeric() => kind.clone(),
                     kind => {
                         return plan_err!(
-                            "to_char() takes a DATE, TIME, TIMESTAMP or TIMESTAMPTZ, not {}",
+                            "to_char() takes a number, DATE, TIME, TIMESTAMP or TIMESTAMPTZ, not {}",
                             sql_type(kind)
                         );
                     }
                 };
                 Ok(vec![kind, DataType::Utf8])
             }
-            (What::Show, _) => plan_err!("to_char() takes a time and a template: to_char(ts, 'YYYY-MM-DD HH24:MI')"),
+            (What::Show, _) => {
+                plan_err!("to_char() takes a time or number and a template: to_char(ts, 'YYYY-MM-DD HH24:MI')")
+            }
             (_, [text, template])
                 if (text.is_string() || text.is_null()) && (template.is_string() || template.is_null()) =>
             {
@@ -114,6 +114,13 @@ impl ScalarUDFImpl for Templated {
             return self.plain.invoke_with_args(args);
         };
         let rows = args.number_rows;
+        if self.what == What::Show && first.data_type().is_numeric() {
+            return Ok(ColumnarValue::Array(shown_numbers(
+                &first.to_array(rows)?,
+                template,
+                rows,
+            )?));
+        }
         let templates = Templates::new(template, self.what)?;
         let column = first.to_array(rows)?;
         let made = match self.what {
@@ -187,6 +194,111 @@ fn parsed(template: &str, what: What) -> Result<Vec<Part>> {
         What::Date | What::Moment => parts.and_then(|parts| read::can_read(&parts).map(|()| parts)),
     };
     parts.map_err(|why| exec_datafusion_err!("{why}"))
+}
+
+fn shown_numbers(numbers: &ArrayRef, template: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
+    let texts = checked::column_as(numbers, &DataType::Utf8)?;
+    let mut made = StringBuilder::new();
+    by_template(&texts, template, rows, |template, given| match given.zip(template) {
+        Some((text, template)) => {
+            let mut out = String::new();
+            let plain = value::number(text).filter(|_| text.ends_with(|c: char| c.is_ascii_digit()));
+            template.write(plain.as_deref().unwrap_or(text), &mut out);
+            made.append_value(out);
+            Ok(())
+        }
+        None => {
+            made.append_null();
+            Ok(())
+        }
+    })?;
+    Ok(Arc::new(made.finish()))
+}
+
+/// Each text with its template; none where either is NULL.
+fn by_template(
+    texts: &ArrayRef,
+    template: &ColumnarValue,
+    rows: usize,
+    mut each: impl FnMut(Option<&Amount>, Option<&str>) -> Result<()>,
+) -> Result<()> {
+    let templates = cast(&template.to_array(rows)?, &DataType::Utf8)?;
+    let mut known: Option<(String, Amount)> = None;
+    for (text, template) in texts.as_string::<i32>().iter().zip(templates.as_string::<i32>()) {
+        let Some(template) = template else {
+            each(None, None)?;
+            continue;
+        };
+        if known.as_ref().is_none_or(|(written, _)| written != template) {
+            let amount = amounts::parse(template).map_err(|why| exec_datafusion_err!("{why}"))?;
+            known = Some((template.to_string(), amount));
+        }
+        each(known.as_ref().map(|(_, amount)| amount), text)?;
+    }
+    Ok(())
+}
+
+/// What `to_number` gives.
+const NUMBER: DataType = DataType::Decimal128(38, 10);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ToNumber {
+    signature: Signature,
+    documentation: Documentation,
+}
+
+/// `to_number`, which DataFusion has not.
+pub fn to_number() -> Arc<ScalarUDF> {
+    let documentation = Documentation::builder(
+        DocSection::default(),
+        "The number that a text spells by a template.",
+        "to_number(text, template)",
+    );
+    Arc::new(ScalarUDF::from(ToNumber {
+        signature: Signature::user_defined(Volatility::Immutable),
+        documentation: documentation.build(),
+    }))
+}
+
+impl ScalarUDFImpl for ToNumber {
+    fn name(&self) -> &str {
+        "to_number"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
+    }
+
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        match given {
+            [one, other] if [one, other].iter().all(|kind| kind.is_string() || kind.is_null()) => {
+                Ok(vec![DataType::Utf8, DataType::Utf8])
+            }
+            _ => plan_err!("to_number() takes a text and a template: to_number('1,234.50', '9,999.99')"),
+        }
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(NUMBER)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let texts = args.args[0].to_array(args.number_rows)?;
+        let mut read = StringBuilder::new();
+        by_template(&texts, &args.args[1], args.number_rows, |template, text| {
+            read.append_option(match template.zip(text) {
+                Some((template, text)) => Some(template.read(text).map_err(|why| exec_datafusion_err!("{why}"))?),
+                None => None,
+            });
+            Ok(())
+        })?;
+        let read: ArrayRef = Arc::new(read.finish());
+        Ok(ColumnarValue::Array(checked::column_as(&read, &NUMBER)?))
+    }
 }
 
 fn shown(times: &ArrayRef, templates: &Templates) -> Result<ArrayRef> {

@@ -5,8 +5,8 @@ use sqlparser::ast::{
     TableAlias, TableAliasColumnDef, WildcardAdditionalOptions,
 };
 
-use crate::plan::errors;
 use crate::parse::syntax::call;
+use crate::plan::errors;
 use crate::plan::names::folded;
 use crate::plan::operators::string;
 use crate::{Error, Result};
