@@ -438,7 +438,7 @@ fn types_in_queries_have_one_form() {
     );
     assert_eq!(
         sql(&query),
-        "SELECT CAST(a AS TIMESTAMP(6)), b::TEXT, TIMESTAMP(6) '2026-01-01', c::TIMESTAMP(6) WITH TIME ZONE[] \
+        "SELECT CAST(a AS TIMESTAMP(6)), b::JSONB, TIMESTAMP(6) '2026-01-01', c::TIMESTAMP(6) WITH TIME ZONE[] \
          FROM t WHERE TRY_CAST(d AS TIMESTAMP(6) WITH TIME ZONE) > now()"
     );
 }

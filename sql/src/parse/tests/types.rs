@@ -29,7 +29,7 @@ fn types_have_one_form() {
         ("INTERVAL", "INTERVAL"),
         ("INT[]", "INT[]"),
         ("ARRAY<TIMESTAMP>", "TIMESTAMP(6)[]"),
-        ("STRUCT<a TIMESTAMP, b ARRAY<JSON>>", "STRUCT<a TIMESTAMP(6), b TEXT[]>"),
+        ("STRUCT<a TIMESTAMP, b ARRAY<JSON>>", "STRUCT<a TIMESTAMP(6), b JSONB[]>"),
         ("MAP<TEXT, TIMESTAMP>", "Map(TEXT, TIMESTAMP(6))"),
     ];
     for (written, expected) in cases {
@@ -52,7 +52,7 @@ fn types_that_would_not_be_kept_are_refused() {
         ("INT(11)", "whole numbers take no width"),
         ("MEDIUMINT UNSIGNED", "the types are"),
         ("BLOB", "write BYTEA"),
-        ("DECIMAL(0)", "DECIMAL has 1 to 76 digits, not 0"),
+        ("DECIMAL(0)", "DECIMAL has 1 to 38 digits, not 0"),
         ("DECIMAL(5, 7)", "has 0 to 5 digits after the point, not 7"),
         ("INTERVAL YEAR TO MONTH", "write INTERVAL"),
         ("STRUCT<INT>", "a field of a STRUCT needs a name"),
