@@ -29,7 +29,10 @@ fn types_have_one_form() {
         ("INTERVAL", "INTERVAL"),
         ("INT[]", "INT[]"),
         ("ARRAY<TIMESTAMP>", "TIMESTAMP(6)[]"),
-        ("STRUCT<a TIMESTAMP, b ARRAY<JSON>>", "STRUCT<a TIMESTAMP(6), b JSONB[]>"),
+        (
+            "STRUCT<a TIMESTAMP, b ARRAY<JSON>>",
+            "STRUCT<a TIMESTAMP(6), b JSONB[]>",
+        ),
         ("MAP<TEXT, TIMESTAMP>", "Map(TEXT, TIMESTAMP(6))"),
     ];
     for (written, expected) in cases {
