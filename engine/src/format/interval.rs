@@ -4,6 +4,17 @@
 //! months (`1-2`), all of these together, and ISO 8601 (`P1Y2M3DT4H5M6S`). A part of a unit goes down to the
 //! smaller ones: half a month is 15 days, half a day 12 hours.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{
+    DataType, DurationMicrosecondType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+};
+use arrow::error::ArrowError;
+
+use super::calendar::US_PER_DAY;
+
 mod read;
 mod write;
 
@@ -12,6 +23,30 @@ pub(crate) use write::push;
 pub use write::text;
 
 const NS_PER_SECOND: i64 = 1_000_000_000;
+
+/// A column of INTERVALs, or of differences of times, as months, days and time. A difference has days and time.
+///
+/// # Errors
+/// If a difference has more days than an INTERVAL may have.
+pub fn of(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    if !matches!(column.data_type(), DataType::Duration(_)) {
+        return cast_with_options(column, &DataType::Interval(IntervalUnit::MonthDayNano), &strict);
+    }
+    let micros = cast_with_options(column, &DataType::Duration(TimeUnit::Microsecond), &strict)?;
+    let interval = |us: i64| {
+        let days =
+            i32::try_from(us / US_PER_DAY).map_err(|_| ArrowError::ComputeError("INTERVAL out of range".into()))?;
+        Ok(IntervalMonthDayNano::new(0, days, us % US_PER_DAY * 1_000))
+    };
+    let micros = micros.as_primitive::<DurationMicrosecondType>();
+    Ok(Arc::new(
+        micros.try_unary::<_, IntervalMonthDayNanoType, ArrowError>(interval)?,
+    ))
+}
 
 #[cfg(test)]
 mod tests {

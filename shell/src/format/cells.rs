@@ -1,15 +1,15 @@
 //! Values as text for eyes.
 //!
-//! Timestamps stand as PostgreSQL writes them, bytes as `\x` and their digits, nested values as JSON.
+//! Times and lengths of time stand as PostgreSQL writes them, bytes as `\x` and their digits, nested values as JSON.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
-use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions};
+use arrow::datatypes::{DataType, Field, IntervalMonthDayNanoType, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use weir_server::format::uuid::{self, UUID};
-use weir_server::format::{json, sql_timestamp};
+use weir_server::format::{interval, json, sql_timestamp};
 
 /// Text of each value of a column; none for NULL.
 pub fn texts(array: &ArrayRef) -> Result<Vec<Option<String>>, String> {
@@ -29,13 +29,16 @@ pub fn texts(array: &ArrayRef) -> Result<Vec<Option<String>>, String> {
         let times = times.as_primitive::<TimestampMicrosecondType>().iter();
         return Ok(times.map(|us| us.map(|us| sql_timestamp(us, zone.is_some()))).collect());
     }
+    if let DataType::Interval(_) | DataType::Duration(_) = array.data_type() {
+        let spans = interval::of(array).map_err(|error| error.to_string())?;
+        let spans = spans.as_primitive::<IntervalMonthDayNanoType>().iter();
+        return Ok(spans.map(|span| span.map(interval::text)).collect());
+    }
     let prefix = match array.data_type() {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "\\x",
         _ => "",
     };
-    let options = FormatOptions::new()
-        .with_duration_format(DurationFormat::Pretty)
-        .with_display_error(false);
+    let options = FormatOptions::new().with_display_error(false);
     let formatter = ArrayFormatter::try_new(array.as_ref(), &options).map_err(|error| error.to_string())?;
     let nulls = array.logical_nulls();
     let text = |row: usize| -> Result<Option<String>, String> {
@@ -87,7 +90,7 @@ pub fn may_be_cut(data_type: &DataType) -> bool {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, IntervalMonthDayNanoArray, ListArray,
+        BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationSecondArray, Float64Array, IntervalMonthDayNanoArray, ListArray,
         NullArray, StringArray, TimestampMicrosecondArray,
     };
     use arrow::datatypes::{Int64Type, IntervalMonthDayNano};
@@ -127,8 +130,9 @@ mod tests {
         let span = IntervalMonthDayNano::new(1, 2, 3_000_000_000);
         assert_eq!(
             shown(IntervalMonthDayNanoArray::from(vec![span])),
-            ["1 mons 2 days 3.000000000 secs"]
+            ["1 mon 2 days 00:00:03"]
         );
+        assert_eq!(shown(DurationSecondArray::from(vec![90_061])), ["1 day 01:01:01"]);
     }
 
     #[test]

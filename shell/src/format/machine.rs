@@ -221,7 +221,7 @@ mod tests {
         ]);
         let json = print(Format::Ndjson, std::slice::from_ref(&rows));
         assert!(
-            json.starts_with(r#"{"l":[1,null],"p":{"x":0.5},"b":"/wA=","t":"2023-11-14T22:13:20.5Z","d":""#),
+            json.starts_with(r#"{"l":[1,null],"p":{"x":0.5},"b":"/wA=","t":"2023-11-14T22:13:20.5Z","d":"PT1M30S"}"#),
             "{json}"
         );
         let csv = print(Format::Csv, &[rows]);

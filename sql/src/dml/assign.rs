@@ -55,7 +55,7 @@ fn fits(from: &DataType, to: &DataType) -> bool {
             !nested(from) && !nested(to) && (checked::is_ours(from, to) || can_cast_types(from, to))
         }
         (Date32 | Date64 | Timestamp(..), Timestamp(..)) => true,
-        (Date64, Date32) | (Time32(_) | Time64(_), Time64(_)) | (Interval(_), Interval(_)) => true,
+        (Date64, Date32) | (Time32(_) | Time64(_), Time64(_)) | (Duration(_) | Interval(_), Interval(_)) => true,
         (LargeBinary | BinaryView | FixedSizeBinary(_), Binary) => true,
         (from, to) if nested(from) && nested(to) => can_cast_types(from, to),
         _ => false,

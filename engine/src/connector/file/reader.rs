@@ -21,6 +21,9 @@ const DISCOVERY: Duration = Duration::from_secs(1);
 /// How many bytes a read takes at most before it returns, but for the last line.
 const READ_BYTES: usize = 16 << 20;
 
+/// What some programs write at the beginning of a file in UTF-8. It is no part of the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A reader of files.
 pub(super) struct Reader {
     source: FileSource,
@@ -240,6 +243,9 @@ impl State {
                 return self.reach_end(source);
             };
             self.at_end = false;
+            if at == 0 && column.bytes[start..].starts_with(BYTE_ORDER_MARK) {
+                column.bytes.drain(start..start + BYTE_ORDER_MARK.len());
+            }
             let blank = source.skip_blank && column.bytes.len() == start;
             if blank || (source.skip_header && at == 0) {
                 column.bytes.truncate(start);

@@ -149,6 +149,22 @@ fn lines_end_with_lf_or_crlf_or_the_file() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    let folder = Folder::new();
+    folder.write("a.csv", "\u{feff}one\n\u{feff}two\n");
+    folder.gzip("b.csv.gz", "\u{feff}\n\u{feff}three\n");
+    let lines = lines_of(folder.source("*.csv*", &[]).as_ref());
+    assert_eq!(
+        lines,
+        [
+            line("a.csv", 0, "one"),
+            line("a.csv", 7, "\\u{feff}two"),
+            line("b.csv.gz", 4, "\\u{feff}three")
+        ]
+    );
+}
+
+#[test]
 fn a_header_is_skipped_in_every_file_and_only_at_its_beginning() {
     let folder = Folder::new();
     folder.write("a.csv", "name\n1\n2\n3\n");

@@ -108,7 +108,12 @@ impl Form {
     /// Refuses columns that have no text.
     pub(crate) fn new(encode: &str, schema: &SchemaRef) -> Result<Form> {
         let target = |field: &FieldRef| {
-            canonical(field.data_type()).ok_or_else(|| {
+            // The difference of two times is an INTERVAL. Inside of others no cast would make one of it.
+            let kind = match field.data_type() {
+                DataType::Duration(_) => Some(SPAN),
+                other => canonical(other),
+            };
+            kind.ok_or_else(|| {
                 Error::Config(format!(
                     "column '{}': ENCODE {encode} can't write type {}; cast it to TEXT",
                     field.name(),
@@ -128,11 +133,15 @@ impl Form {
         }
         let column = |(array, target): (&ArrayRef, &DataType)| match array.data_type() == target {
             true => Ok(Arc::clone(array)),
+            false if *target == SPAN => Ok(interval::of(array)?),
             false => Ok(cast(array, target)?),
         };
         rows.columns().iter().zip(&self.targets).map(column).collect()
     }
 }
+
+/// What lengths of time are written as.
+const SPAN: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
 /// The type that a type is written as; none where it has no text.
 fn canonical(data_type: &DataType) -> Option<DataType> {
@@ -158,7 +167,7 @@ fn canonical(data_type: &DataType) -> Option<DataType> {
         T::Date64 => T::Date32,
         T::Time32(_) | T::Time64(_) => T::Time64(TimeUnit::Microsecond),
         T::Timestamp(_, zone) => T::Timestamp(TimeUnit::Microsecond, zone.clone()),
-        T::Interval(_) => T::Interval(IntervalUnit::MonthDayNano),
+        T::Interval(_) => SPAN,
         T::Dictionary(_, value) => canonical(value)?,
         T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => T::List(child(item)?),
         T::Struct(fields) => T::Struct(fields.iter().map(child).collect::<Option<_>>()?),

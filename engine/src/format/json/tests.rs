@@ -402,7 +402,7 @@ fn options_are_known_or_refused() {
         error(&with("timestamp.unit", "h")),
         "option 'timestamp.unit' of ENCODE JSON is 's', 'ms', 'us' or 'ns', not 'h'"
     );
-    let odd = schema(&[("a", DataType::Duration(TimeUnit::Second))]);
+    let odd = schema(&[("a", DataType::Decimal256(40, 2))]);
     assert!(
         json::decoder(&Options::new(), &odd, &odd, Others::Passed)
             .err()

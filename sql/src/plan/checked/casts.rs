@@ -18,12 +18,11 @@ use arrow::array::{
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType, i256,
+    DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    TimestampMicrosecondType, i256,
 };
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use weir_engine::format::calendar::US_PER_DAY;
 use weir_engine::format::json::value::JSON;
 use weir_engine::format::uuid::{self, UUID};
 use weir_engine::format::{interval, sql_type};
@@ -86,9 +85,8 @@ pub fn converted(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError
         (_, DataType::FixedSizeBinary(_)) => text_as_uuids(value, to),
         (_, DataType::Binary) => bytes::read(value),
         (DataType::Binary, _) => Ok(bytes::spelled(value)),
-        (DataType::Interval(_), _) => intervals_as_text(value),
-        (DataType::Duration(_), DataType::Utf8) => intervals_as_text(&differences_as_intervals(value)?),
-        (DataType::Duration(_), _) => differences_as_intervals(value),
+        (DataType::Interval(_) | DataType::Duration(_), DataType::Utf8) => intervals_as_text(value),
+        (DataType::Duration(_), _) => interval::of(value),
         (_, DataType::Interval(_)) => text_as_intervals(value, to),
         (from, to) if from.is_string() && moments::is_read(to) => moments::read(value, to),
         (from, to) if from.is_floating() && to.is_decimal() => floats_as_decimals(value, to),
@@ -175,22 +173,8 @@ fn text_as_uuids(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError
     Ok(Arc::new(made.finish()))
 }
 
-/// Differences of times as days and time.
-fn differences_as_intervals(value: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let micros = cast_with_options(value, &DataType::Duration(TimeUnit::Microsecond), &STRICT)?;
-    let interval = |us: i64| {
-        let days =
-            i32::try_from(us / US_PER_DAY).map_err(|_| ArrowError::ComputeError("INTERVAL out of range".into()))?;
-        Ok(IntervalMonthDayNano::new(0, days, us % US_PER_DAY * 1_000))
-    };
-    let made = micros
-        .as_primitive::<DurationMicrosecondType>()
-        .try_unary::<_, IntervalMonthDayNanoType, ArrowError>(interval)?;
-    Ok(Arc::new(made))
-}
-
 fn intervals_as_text(value: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let intervals = cast_with_options(value, &DataType::Interval(IntervalUnit::MonthDayNano), &STRICT)?;
+    let intervals = interval::of(value)?;
     let texts = intervals.as_primitive::<IntervalMonthDayNanoType>().iter();
     Ok(Arc::new(
         texts.map(|value| value.map(interval::text)).collect::<StringArray>(),
