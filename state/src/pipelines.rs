@@ -90,7 +90,10 @@ mod tests {
             max_event_time,
             ended,
             caught_up: ended,
-            mark: ended.then_some(Mark { at: position, hash: u64::MAX }),
+            mark: ended.then_some(Mark {
+                at: position,
+                hash: u64::MAX,
+            }),
         };
         PipelineRecord {
             id: PipelineId(id),

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Bound, ConnectorSpec, Marks, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId, Start,
-    Wanted, check_named,
+    Bound, ConnectorSpec, Marks, Positions, SinkConnector, SinkSpec, SourceConnector, SourceReader, Split, SplitId,
+    Start, Wanted, check_named,
 };
 use crate::near::unknown_option;
 use crate::{Error, Result};

@@ -131,7 +131,9 @@ impl SourceProgress {
     /// What the splits are known again by.
     fn marks(&self) -> Marks {
         let splits = self.splits.iter();
-        splits.filter_map(|(id, split)| Some((id.clone(), split.mark?))).collect()
+        splits
+            .filter_map(|(id, split)| Some((id.clone(), split.mark?)))
+            .collect()
     }
 
     /// Takes over what another pipeline, at the same positions, knows: the higher watermarks.

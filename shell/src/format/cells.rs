@@ -90,8 +90,8 @@ pub fn may_be_cut(data_type: &DataType) -> bool {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationSecondArray, Float64Array, IntervalMonthDayNanoArray, ListArray,
-        NullArray, StringArray, TimestampMicrosecondArray,
+        BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationSecondArray, Float64Array,
+        IntervalMonthDayNanoArray, ListArray, NullArray, StringArray, TimestampMicrosecondArray,
     };
     use arrow::datatypes::{Int64Type, IntervalMonthDayNano};
 

@@ -357,7 +357,13 @@ fn a_followed_file_is_known_again() {
     let words = source.recognise(&marks).unwrap_err().to_string();
     assert!(words.contains("was changed") && words.contains("byte 8"), "{words}");
     fs::write(&path, "one\n").unwrap();
-    assert!(source.recognise(&marks).unwrap_err().to_string().contains("was truncated"));
+    assert!(
+        source
+            .recognise(&marks)
+            .unwrap_err()
+            .to_string()
+            .contains("was truncated")
+    );
 
     // What is read of an unfinished line counts too.
     fs::write(&path, "one\ntwo\nthr").unwrap();
@@ -371,7 +377,10 @@ fn a_followed_file_is_known_again() {
     // Where nothing is known of what was read, at least a line has to begin there.
     let behind = Positions::from([(split(&path).id, 6)]);
     let words = changed(open(&behind).as_mut());
-    assert!(words.contains("byte 6") && words.contains("middle of a line"), "{words}");
+    assert!(
+        words.contains("byte 6") && words.contains("middle of a line"),
+        "{words}"
+    );
 }
 
 #[test]
