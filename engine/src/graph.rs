@@ -231,8 +231,8 @@ pub enum Unnested {
 
 /// Session assignment: rows of a partition that follow each other by less than the gap are a
 /// session, from its first row's time to the gap past its last. Appends `window_start` and
-/// `window_end`, and leaves the watermark column out. A row of NULL event time is in no session and
-/// is counted.
+/// `window_end`, and leaves the watermark column out; or, with groups, gives theirs alone. A row of
+/// NULL event time is in no session and is counted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionSpec {
     /// The event-time column.
@@ -244,9 +244,32 @@ pub struct SessionSpec {
     /// The hidden watermark column, where the input has one; then it is its last. A row is late if
     /// it is below it, and dropped if its session had ended by then.
     pub watermark: Option<usize>,
-    /// Closing by the watermark (its `column` is the output's `window_end`); `None` lets rows of
-    /// any time change the sessions for ever.
+    /// Closing by the watermark (its `column` is the output's `window_end`, if rows are given);
+    /// `None` lets rows of any time change the sessions for ever.
     pub close: Option<CloseSpec>,
+    /// What is said of each session in place of its rows.
+    pub groups: Option<SessionGroups>,
+}
+
+/// Grouping within sessions. Output: the keys, then one column per call. The input is append-only, and
+/// the results of the calls over parts of the rows can be put together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionGroups {
+    /// What rows are grouped by: all columns of the partition, a bound of the session, and maybe more.
+    pub keys: Vec<SessionKey>,
+    /// Aggregate calls, over the input.
+    pub calls: Vec<AggregateCall>,
+}
+
+/// What rows of sessions are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionKey {
+    /// A column of the input.
+    Column(usize),
+    /// `window_start`.
+    Start,
+    /// `window_end`.
+    End,
 }
 
 /// Grouping. Output: the key columns, then one column per call. Distinct is a grouping without

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use arrow::datatypes::Schema;
 use weir_engine::graph::{
     AggregateCall, AggregateFunction, AggregateSpec, AsOfSpec, Exchange, FoldSpec, Graph, JoinKind, JoinSpec, Nearest,
-    Node, NodeKind, OrderKey, OverSpec, PresentSpec, Ranking, SessionSpec, SliceSpec, TopNSpec, UnnestSpec, ValuesSpec,
-    WindowSpec,
+    Node, NodeKind, OrderKey, OverSpec, PresentSpec, Ranking, SessionKey, SessionSpec, SliceSpec, TopNSpec, UnnestSpec,
+    ValuesSpec, WindowSpec,
 };
 
 mod expr;
@@ -90,11 +90,11 @@ fn note(graph: &Graph, node: &Node) -> Option<String> {
                     .to_string()
             })
         }
-        NodeKind::Session(session) if session.close.is_none() && session.watermark.is_some() => Some(
-            "the rows of sessions are kept for ever, so that late rows correct them; WITH (allowed_lateness = '1 \
-             hour') or EMIT ON WINDOW CLOSE bounds them"
-                .to_string(),
-        ),
+        NodeKind::Session(session) if session.close.is_none() && session.watermark.is_some() => Some(format!(
+            "the {} of sessions are kept for ever, so that late rows correct them; WITH (allowed_lateness = '1 hour') \
+             or EMIT ON WINDOW CLOSE bounds them",
+            if session.groups.is_some() { "groups" } else { "rows" }
+        )),
         _ => None,
     }
 }
@@ -120,7 +120,11 @@ fn is_window_bound(graph: &Graph, node: &Node, column: usize) -> bool {
             }
         }
         (NodeKind::Session(session), Some(_)) => {
-            column + 1 == node.schema.fields().len() && session.watermark.is_some()
+            let is_end = match &session.groups {
+                Some(groups) => groups.keys.get(column) == Some(&SessionKey::End),
+                None => column + 1 == node.schema.fields().len(),
+            };
+            is_end && session.watermark.is_some()
         }
         (NodeKind::Map(map), Some(input)) => match expr::column(&map.exprs[column]) {
             Some(column) => is_window_bound(graph, input, column),
@@ -304,6 +308,20 @@ fn describe_session(below: &Node, session: &SessionSpec) -> String {
     let close = session.close.map(|close| close.lateness_us);
     let mut text = format!("{of}over {time} with a gap of {}", duration(session.gap_us));
     text.push_str(&late(session.watermark, close));
+    if let Some(groups) = &session.groups {
+        let key = |key: &SessionKey| match key {
+            SessionKey::Column(column) => names(below, &[*column]),
+            SessionKey::Start => "window_start".to_string(),
+            SessionKey::End => "window_end".to_string(),
+        };
+        let keys: Vec<String> = groups.keys.iter().map(key).collect();
+        let calls: Vec<String> = groups.calls.iter().map(|call| call_text(call, &below.schema)).collect();
+        let said = if calls.is_empty() { "distinct" } else { "by" };
+        let _ = write!(text, "; {said} {}", keys.join(", "));
+        if !calls.is_empty() {
+            let _ = write!(text, ": {}", calls.join(", "));
+        }
+    }
     if session.close.is_some_and(|close| close.emit_on_close) {
         text.push_str(", emits when the session closes");
     }

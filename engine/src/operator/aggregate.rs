@@ -36,6 +36,7 @@ mod fold;
 mod groups;
 mod integer;
 mod ordered;
+mod partials;
 #[cfg(test)]
 mod tests;
 mod touched;
@@ -43,6 +44,7 @@ mod touched;
 use collection::Collections;
 pub use exact::ExactSum;
 use groups::{Groups, Targets};
+pub(super) use partials::Partials;
 use touched::Touched;
 
 /// One task's aggregation.
@@ -89,7 +91,7 @@ impl Aggregate {
         {
             return Err(Error::internal("groups are closed by a key that is no timestamp"));
         }
-        let (groups, sets) = Groups::new(spec, &input.schema, input.append_only)?;
+        let (groups, sets) = Groups::new(&spec.calls, spec.keys.is_empty(), &input.schema, input.append_only)?;
         let open = |ordinal: u16, layout: Layout| {
             KeyedTable::open(TableOptions {
                 id: context.table(ordinal),

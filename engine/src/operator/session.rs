@@ -7,6 +7,10 @@
 //! kept in an [`Arrangement`], ordered by time. Changes concern the sessions near them only
 //! ([`runs`]): their rows are read before and after the changes, and the difference is emitted.
 //!
+//! **Groups.** A session that grows gives all its rows anew, with its new end. Where nobody wants the rows but
+//! what a grouping says of them, and they only come, a session is kept as its partial results
+//! ([`grouped`]) in place of its rows, and a row costs what it changes.
+//!
 //! **Closing.** A session is closed when the watermark reaches its end (and, without EMIT ON WINDOW
 //! CLOSE, the allowed lateness behind it). With EMIT ON WINDOW CLOSE its rows come out then, once.
 //! Either way its rows go, and a [mark](layout) of the closed session that was last stays for
@@ -34,11 +38,13 @@ use crate::table::{Keys, Slot};
 use crate::{Error, Result};
 
 mod closing;
+mod grouped;
 mod layout;
 mod runs;
 #[cfg(test)]
 mod tests;
 
+use grouped::Grouped;
 use layout::{Emit, Layout};
 use runs::{Gap, Region};
 
@@ -46,7 +52,7 @@ use runs::{Gap, Region};
 pub struct Session {
     spec: SessionSpec,
     gap: Gap,
-    layout: Layout,
+    content: Content,
     state: Arrangement,
     /// Where sessions close.
     timers: Option<Timers>,
@@ -58,10 +64,17 @@ pub struct Session {
     faults: Vec<Fault>,
 }
 
+/// What is kept of sessions, and given.
+enum Content {
+    Rows(Layout),
+    Groups(Box<Grouped>),
+}
+
 /// A batch's changes, to be put into the state.
 struct Changes {
     batch: ChangeBatch,
     slots: Vec<Slot>,
+    /// As they are kept; of groups, what of their key isn't the partition's.
     rows: Rows,
     times: Vec<i64>,
     /// Each row's split's watermark before it.
@@ -76,11 +89,13 @@ struct Change<'a> {
     time: i64,
     weight: i64,
     watermark: Watermark,
+    /// Which of the batches, and which of its rows.
+    place: (usize, usize),
 }
 
 impl Session {
     /// An operator over `input` whose output has the columns of `node.schema`: the input's without
-    /// the watermark, then the bounds of the session.
+    /// the watermark, then the bounds of the session; or groups' keys and calls.
     ///
     /// # Errors
     /// If the plan doesn't fit together, a column can't be kept in state, or the store can't be
@@ -91,9 +106,16 @@ impl Session {
             Some(_) => Some(Timers::open(context, 1, input.append_only)?),
             None => None,
         };
+        let content = match &spec.groups {
+            None => Content::Rows(Layout::of_rows(spec, node)?),
+            Some(groups) => Content::Groups(Box::new(Grouped::new(spec, groups, node, input)?)),
+        };
         Ok(Self {
-            gap: Gap(spec.gap_us),
-            layout: Layout::new(spec, node)?,
+            gap: Gap {
+                us: spec.gap_us,
+                between_entries: spec.groups.is_some(),
+            },
+            content,
             state: Arrangement::open(context, 0, Keep::Ordered, false)?,
             timers,
             spec: spec.clone(),
@@ -132,10 +154,13 @@ impl Session {
             return Ok(None);
         }
         let times = self.times(&batch)?;
-        let keys = self.layout.keys(&batch)?;
+        let keys = self.content.layout().keys(&batch)?;
         let hashes = hash_rows(&keys);
         let slots = self.state.resolve(Keys::new(&keys, &hashes))?;
-        let rows = self.layout.rows(&batch, &times)?;
+        let rows = match &self.content {
+            Content::Rows(layout) => layout.rows(&batch, &times)?,
+            Content::Groups(grouped) => grouped.layout().rest(&batch)?,
+        };
         let watermarks = match self.spec.watermark {
             Some(column) => {
                 let watermarks = batch.column(column).as_primitive::<TimestampMicrosecondType>();
@@ -174,9 +199,9 @@ impl Session {
     /// collected is settled first.
     fn apply(&mut self, changes: &[Changes], emit: &mut Emit) -> Result<()> {
         let mut collected: Vec<Change> = Vec::new();
-        for change in changes.iter().flat_map(Changes::each) {
+        for change in changes.iter().enumerate().flat_map(|(nth, batch)| batch.each(nth)) {
             if self.limit(change.watermark).is_some_and(|limit| change.time < limit) {
-                self.settle(&mut collected, emit)?;
+                self.settle(changes, &mut collected, emit)?;
                 if self.is_closed(&change) {
                     self.late_dropped += 1;
                     continue;
@@ -187,17 +212,26 @@ impl Session {
             }
             collected.push(change);
         }
-        self.settle(&mut collected, emit)
+        self.settle(changes, &mut collected, emit)
     }
 
-    fn settle(&mut self, changes: &mut Vec<Change>, emit: &mut Emit) -> Result<()> {
+    /// Puts collected changes of these batches into the state.
+    fn settle(&mut self, batches: &[Changes], changes: &mut Vec<Change>, emit: &mut Emit) -> Result<()> {
+        let is_silent = self.emits_on_close();
         let mut regions = Vec::new();
-        if !self.emits_on_close() {
+        if !is_silent || self.spec.groups.is_some() {
             changes.sort_by_key(|change| (change.slot, change.time));
             for of_slot in changes.chunk_by(|one, other| one.slot == other.slot) {
                 let times = of_slot.iter().map(|change| change.time);
                 Region::around(&self.state, of_slot[0].slot, times, self.gap, &mut regions);
             }
+        }
+        if let Content::Groups(grouped) = &mut self.content {
+            let emit = (!is_silent).then_some(emit);
+            grouped.settle(&mut self.state, self.gap, (batches, changes), &regions, emit)?;
+            changes.iter().for_each(|change| self.set_timer(change));
+            changes.clear();
+            return Ok(());
         }
         // First inserts, so that deletes find their rows.
         for wanted in [1, -1] {
@@ -214,14 +248,35 @@ impl Session {
     }
 }
 
+impl Content {
+    fn layout(&self) -> &Layout {
+        match self {
+            Content::Rows(layout) => layout,
+            Content::Groups(grouped) => grouped.layout(),
+        }
+    }
+
+    /// The rows of `emit`.
+    fn batches(&mut self, state: &Arrangement, emit: &Emit) -> Result<Vec<ChangeBatch>> {
+        let parts = emit.parts();
+        match self {
+            Content::Rows(layout) => parts.map(|part| layout.batch(state, &part)).collect(),
+            Content::Groups(grouped) => parts.map(|part| grouped.batch(state, &part)).collect(),
+        }
+    }
+}
+
 impl Changes {
-    fn each(&self) -> impl Iterator<Item = Change<'_>> {
-        (0..self.slots.len()).map(|row| Change {
+    /// Of the batch of this number.
+    fn each(&self, nth: usize) -> impl Iterator<Item = Change<'_>> {
+        let rows = (0..self.slots.len()).filter(|row| self.batch.weight(*row) != 0);
+        rows.map(move |row| Change {
             slot: self.slots[row],
             row: self.rows.row(row),
             time: self.times[row],
             weight: self.batch.weight(row),
             watermark: self.watermarks[row],
+            place: (nth, row),
         })
     }
 }
@@ -236,7 +291,7 @@ impl Operator for Session {
         self.apply(&changes, &mut emit)?;
         self.watermark = self.watermark.max(step.watermark);
         self.close(&mut emit)?;
-        self.layout.batches(&self.state, &emit)
+        self.content.batches(&self.state, &emit)
     }
 
     fn open_until(&self) -> Option<Watermark> {
@@ -276,6 +331,9 @@ impl Operator for Session {
         if let Some(timers) = &self.timers {
             timers.count_into(&mut stats);
         }
+        if let Content::Groups(grouped) = &self.content {
+            stats.state_bytes += grouped.bytes() as u64;
+        }
         stats
     }
 }
@@ -285,7 +343,10 @@ fn check(spec: &SessionSpec, node: &Node, input: &Node) -> Result<()> {
     let columns = input.schema.fields();
     let visible = spec.watermark.unwrap_or(columns.len());
     let bound = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let columns_fit = super::extends(node, input, visible, [&bound, &bound]);
+    let columns_fit = match &spec.groups {
+        None => super::extends(node, input, visible, [&bound, &bound]),
+        Some(groups) => input.append_only && node.schema.fields().len() == groups.keys.len() + groups.calls.len(),
+    };
     let in_range = spec
         .partition
         .iter()
@@ -294,7 +355,7 @@ fn check(spec: &SessionSpec, node: &Node, input: &Node) -> Result<()> {
     let watermark_fits = spec
         .watermark
         .is_none_or(|column| column + 1 == columns.len() && *columns[column].data_type() == bound);
-    let close_fits = spec.close.is_none_or(|close| close.column == visible + 1);
+    let close_fits = spec.groups.is_some() || spec.close.is_none_or(|close| close.column == visible + 1);
     match columns_fit && in_range && watermark_fits && close_fits && spec.gap_us > 0 {
         true => Ok(()),
         false => Err(Error::internal(

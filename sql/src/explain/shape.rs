@@ -95,11 +95,18 @@ fn kept(graph: &Graph, node: &Node) -> String {
             )
         }
         NodeKind::Session(session) => format!(
-            "{name} by {:?} over {} gap {} closes {}",
+            "{name} by {:?} over {} gap {} closes {}{}",
             session.partition,
             session.time,
             session.gap_us,
-            session.close.is_some()
+            session.close.is_some(),
+            match &session.groups {
+                Some(groups) => {
+                    let calls: Vec<String> = groups.calls.iter().map(call).collect();
+                    format!(" groups {:?} [{}]", groups.keys, calls.join(", "))
+                }
+                None => String::new(),
+            }
         ),
         NodeKind::Over(over) => {
             // What is forgotten depends on what the functions reach.

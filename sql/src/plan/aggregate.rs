@@ -103,6 +103,9 @@ impl Builder {
                 output_type: aggregate.schema.field(groups + index).data_type().clone(),
             });
         }
+        if let Some(built) = self.session_groups(&input, &keys, &specs, aggregate)? {
+            return Ok(built);
+        }
         let (input, keys, specs) = self.sliced(input, keys, specs);
         self.push_aggregate(input, keys, specs, aggregate)
     }

@@ -35,6 +35,7 @@ mod over;
 mod present;
 mod recursion;
 mod scan;
+mod session_groups;
 mod slices;
 mod union;
 mod unnest;

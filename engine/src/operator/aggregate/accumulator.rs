@@ -27,6 +27,9 @@ pub(super) trait Accumulator: Send {
     /// Takes rows. `argument` has a value for each, and none only for `count(*)`.
     fn update(&mut self, rows: &Selected<'_>, argument: Option<&ArrayRef>) -> Result<()>;
 
+    /// Adds what another slot has: as if its rows had been given to this one.
+    fn merge(&mut self, into: Slot, from: Slot) -> Result<()>;
+
     /// The results of these groups.
     fn finish(&self, slots: &[Slot]) -> Result<ArrayRef>;
 
@@ -186,6 +189,13 @@ impl Accumulator for Counts {
         Ok(())
     }
 
+    fn merge(&mut self, into: Slot, from: Slot) -> Result<()> {
+        match merge_counts(&mut self.counts, into, from) {
+            true => Ok(()),
+            false => Err(out_of_range(&self.name, &self.output_type)),
+        }
+    }
+
     fn finish(&self, slots: &[Slot]) -> Result<ArrayRef> {
         of_type(counts_of(&self.counts, slots), &self.output_type)
     }
@@ -212,6 +222,13 @@ pub(super) fn add_weights(counts: &mut [i64], rows: &Selected<'_>) -> bool {
         counts[slot] = sum;
         overflows |= overflow;
     });
+    !overflows
+}
+
+/// Adds a slot's count to another's. False if that leaves the range of i64.
+pub(super) fn merge_counts(counts: &mut [i64], into: Slot, from: Slot) -> bool {
+    let (sum, overflows) = counts[into.index()].overflowing_add(counts[from.index()]);
+    counts[into.index()] = sum;
     !overflows
 }
 

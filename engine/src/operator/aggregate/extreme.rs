@@ -79,6 +79,16 @@ impl Accumulator for Extreme {
         Ok(())
     }
 
+    fn merge(&mut self, into: Slot, from: Slot) -> Result<()> {
+        let (better, extra) = (self.better, &mut self.extra_bytes);
+        match &mut self.best {
+            Best::Words(best) => merge(best, into, from, better, extra),
+            Best::Wides(best) => merge(best, into, from, better, extra),
+            Best::Bytes(best) => merge(best, into, from, better, extra),
+        }
+        Ok(())
+    }
+
     fn finish(&self, slots: &[Slot]) -> Result<ArrayRef> {
         let array = match (&self.best, self.form.form()) {
             (Best::Words(best), _) => {
@@ -154,6 +164,18 @@ fn improve<'a, T: Thing>(
             *extra += extra_bytes(best);
         }
     });
+}
+
+fn merge<T: Thing>(best: &mut [Option<T>], into: Slot, from: Slot, better: Ordering, extra: &mut usize) {
+    let Some(other) = best[from.index()].clone() else {
+        return;
+    };
+    let best = &mut best[into.index()];
+    if best.as_ref().is_none_or(|best| other.cmp(best) == better) {
+        *extra -= extra_bytes(best);
+        *best = Some(other);
+        *extra += extra_bytes(best);
+    }
 }
 
 fn save<T: Thing>(value: &Option<T>, out: &mut Vec<u8>) {

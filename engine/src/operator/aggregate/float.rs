@@ -60,6 +60,14 @@ impl Accumulator for ExactSums {
         Ok(())
     }
 
+    fn merge(&mut self, into: Slot, from: Slot) -> Result<()> {
+        let (added, more) = self.sums[from.index()].clone();
+        let (sum, count) = &mut self.sums[into.index()];
+        sum.merge(&added);
+        *count = count.wrapping_add(more);
+        Ok(())
+    }
+
     fn finish(&self, slots: &[Slot]) -> Result<ArrayRef> {
         let result = |slot: &Slot| match &self.sums[slot.index()] {
             (_, 0) => Ok(None),

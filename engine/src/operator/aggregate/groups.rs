@@ -6,11 +6,13 @@ use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::accumulator::{Accumulator, Selected, accumulator, add_weights, counts_of, filter_of, mask, of_type};
+use super::accumulator::{
+    Accumulator, Selected, accumulator, add_weights, counts_of, filter_of, mask, merge_counts, of_type,
+};
 use super::collection::{Collections, Transitions};
 use super::fold::Fold;
 use crate::change::{ChangeBatch, Weights};
-use crate::graph::{AggregateCall, AggregateFunction, AggregateSpec};
+use crate::graph::{AggregateCall, AggregateFunction};
 use crate::operator::codec::{Reader, damaged, write_i64};
 use crate::table::{Save, Slot, Slots};
 use crate::{Error, Result};
@@ -58,20 +60,25 @@ pub(super) struct Targets<'a> {
 }
 
 impl Groups {
-    /// Groups, and the sets of values that their calls need.
+    /// Groups (or the one of a grouping by nothing), and the sets of values that their calls need.
     ///
     /// # Errors
     /// If a call can't be kept up to date over its argument's type.
-    pub fn new(spec: &AggregateSpec, input: &SchemaRef, append_only: bool) -> Result<(Self, Collections)> {
+    pub fn new(
+        calls: &[AggregateCall],
+        by_nothing: bool,
+        input: &SchemaRef,
+        append_only: bool,
+    ) -> Result<(Self, Collections)> {
         let mut collections = Collections::default();
-        let mut calls = Vec::with_capacity(spec.calls.len());
-        for call in &spec.calls {
-            calls.push(Self::plan(call, input, append_only, &mut collections)?);
-        }
-        let emitted = spec.keys.is_empty().then_some(false);
+        let planned = calls
+            .iter()
+            .map(|call| Self::plan(call, input, append_only, &mut collections))
+            .collect::<Result<_>>()?;
+        let emitted = by_nothing.then_some(false);
         Ok((
             Self {
-                calls,
+                calls: planned,
                 counts: Vec::new(),
                 emitted,
             },
@@ -131,7 +138,7 @@ impl Groups {
             mask: None,
         };
         if !add_weights(&mut self.counts, &all) {
-            return Err(Error::Data("a group has more than 2^63 rows".to_string()));
+            return Err(too_many());
         }
         let mut transitions = Vec::with_capacity(collections.each.len());
         for collection in &mut collections.each {
@@ -167,6 +174,15 @@ impl Groups {
             }
         }
         Ok(())
+    }
+
+    /// Adds what another slot has: as if its rows had been given to this one. Of calls without sets.
+    pub fn merge(&mut self, into: Slot, from: Slot) -> Result<()> {
+        if !merge_counts(&mut self.counts, into, from) {
+            return Err(too_many());
+        }
+        self.accumulators_mut()
+            .try_for_each(|accumulator| accumulator.merge(into, from))
     }
 
     /// The results of one call for some groups; `sets` are the slots of their sets, where there
@@ -266,6 +282,10 @@ impl Slots for Groups {
             None => self.counts[slot.index()] == 0,
         }
     }
+}
+
+fn too_many() -> Error {
+    Error::Data("a group has more than 2^63 rows".to_string())
 }
 
 /// The call as a user knows it, for errors.

@@ -200,6 +200,18 @@ impl Accumulator for IntegerSums {
         Ok(())
     }
 
+    fn merge(&mut self, into: Slot, from: Slot) -> Result<()> {
+        let added = self.sums[from.index()];
+        let carry = self.carries.get(&from.0).copied();
+        let entry = &mut self.sums[into.index()];
+        add_wide(entry, &mut self.carries, into.index(), added.sum);
+        entry.count = entry.count.wrapping_add(added.count);
+        if let Some(carry) = carry {
+            add_carry(&mut self.carries, into.index(), carry);
+        }
+        Ok(())
+    }
+
     fn finish(&self, slots: &[Slot]) -> Result<ArrayRef> {
         let array: ArrayRef = match self.finish {
             Finish::Integer => {

@@ -9,9 +9,10 @@ use crate::operator::timers::{Hint, due};
 use crate::shard::hash_rows;
 use crate::table::{Keys, Slot};
 
-/// A row near a change.
+/// A row or an entry near a change.
 struct Near {
-    time: i64,
+    first: i64,
+    last: i64,
     is_mark: bool,
 }
 
@@ -23,18 +24,22 @@ impl Session {
         };
         let near = |row: RowId| {
             let bytes = self.state.rows.bytes_of(row);
+            let (first, last) = self.gap.span(bytes);
             Near {
-                time: time_of(bytes),
+                first,
+                last,
                 is_mark: is_mark(bytes),
             }
         };
         let (slot, bytes) = (change.slot, time_bytes(change.time));
         let next = self.state.rows.from(slot, &bytes).next().map(near);
-        let at = next.as_ref().filter(|next| next.time == change.time);
+        let at = next.as_ref().filter(|next| next.first == change.time);
         let previous = self.state.rows.below(slot, &bytes).next().map(near);
         let within = match (&previous, &next) {
             _ if at.is_some_and(|at| !at.is_mark) => true,
-            (Some(previous), Some(next)) => !previous.is_mark && self.gap.joins(previous.time, next.time),
+            (Some(previous), _) if previous.is_mark => false,
+            (Some(previous), _) if previous.last >= change.time => true,
+            (Some(previous), Some(next)) => self.gap.joins(previous.last, next.first),
             _ => false,
         };
         if within {
@@ -45,7 +50,7 @@ impl Session {
         }
         let before = at.or(previous.as_ref());
         before.is_some_and(|before| {
-            self.gap.joins(before.time, change.time) && (before.is_mark || self.gap.after(before.time) <= limit)
+            self.gap.joins(before.last, change.time) && (before.is_mark || self.gap.after(before.last) <= limit)
         })
     }
 

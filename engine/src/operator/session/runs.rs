@@ -1,41 +1,65 @@
 //! Runs of rows that follow each other by less than the gap, and what changes make of them.
+//!
+//! Where groups are kept, an entry stands for all rows from its session's first through its last: a
+//! run of its own, but for the other groups of the session.
 
-use super::layout::{Emit, is_mark, time_bytes, time_of};
+use super::layout::{Emit, TIME_BYTES, is_mark, time_bytes, time_of};
 use crate::operator::arrangement::{Arrangement, RowId};
 use crate::table::Slot;
 
-/// The gap between sessions, microseconds.
+/// The gap between sessions.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Gap(pub(super) i64);
+pub(super) struct Gap {
+    /// Microseconds.
+    pub(super) us: i64,
+    /// It lies between entries that begin with their first and their last time, not between rows, which
+    /// begin with their time.
+    pub(super) between_entries: bool,
+}
 
 impl Gap {
-    /// Whether rows of these times, none between them, are of one session.
-    pub(super) fn joins(self, one: i64, other: i64) -> bool {
-        one.abs_diff(other) < self.0 as u64
+    /// Whether a row of a time is of the session that has come up to another time, no row between them.
+    pub(super) fn joins(self, last: i64, time: i64) -> bool {
+        time.saturating_sub(last) < self.us
     }
 
     /// The end of a session whose last row is of this time; at the end of time all are over.
     pub(super) fn after(self, last: i64) -> i64 {
-        last.saturating_add(self.0).min(i64::MAX - 1)
+        last.saturating_add(self.us).min(i64::MAX - 1)
+    }
+
+    /// The bounds of a session from its first row through its last.
+    pub(super) fn bounds(self, (first, last): (i64, i64)) -> (i64, i64) {
+        (first, self.after(last))
+    }
+
+    /// The first and last time that kept bytes stand for.
+    pub(super) fn span(self, bytes: &[u8]) -> (i64, i64) {
+        let first = time_of(bytes);
+        match self.between_entries && !is_mark(bytes) {
+            true => (first, time_of(&bytes[TIME_BYTES..])),
+            false => (first, first),
+        }
     }
 }
 
-/// A row and the session that it is in.
+/// A row or an entry, and the session that it is in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
     pub(super) row: RowId,
     weight: i64,
-    time: i64,
-    bounds: (i64, i64),
+    first: i64,
+    last: i64,
+    pub(super) bounds: (i64, i64),
 }
 
 /// A stretch of time whose sessions some changes may touch, and no others.
 pub(super) struct Region {
-    slot: Slot,
-    from: i64,
-    through: i64,
+    pub(super) slot: Slot,
+    pub(super) from: i64,
+    pub(super) through: i64,
     /// The rows in it before the changes.
-    old: Vec<Member>,
+    pub(super) old: Vec<Member>,
 }
 
 impl Region {
@@ -98,24 +122,30 @@ impl Region {
 fn first_of(state: &Arrangement, slot: Slot, time: i64, gap: Gap) -> i64 {
     let mut first = time;
     for row in state.rows.below(slot, &time_bytes(time)) {
-        let before = time_of(state.rows.bytes_of(row));
-        if !gap.joins(before, first) {
+        let bytes = state.rows.bytes_of(row);
+        let (from, through) = gap.span(bytes);
+        if is_mark(bytes) || !gap.joins(through, first) {
             break;
         }
-        first = before;
+        first = from;
     }
     first
 }
 
 /// The last time of the session that a row of this time is in, or would be in.
 pub(super) fn last_of(state: &Arrangement, slot: Slot, time: i64, gap: Gap) -> i64 {
+    let bytes = time_bytes(time);
     let mut last = time;
-    for row in state.rows.from(slot, &time_bytes(time)) {
-        let after = time_of(state.rows.bytes_of(row));
-        if !gap.joins(last, after) {
+    if let Some(before) = state.rows.below(slot, &bytes).next() {
+        // An entry may reach beyond the time.
+        last = last.max(gap.span(state.rows.bytes_of(before)).1);
+    }
+    for row in state.rows.from(slot, &bytes) {
+        let (from, through) = gap.span(state.rows.bytes_of(row));
+        if !gap.joins(last, from) {
             break;
         }
-        last = after;
+        last = last.max(through);
     }
     last
 }
@@ -126,21 +156,22 @@ pub(super) fn members(state: &Arrangement, slot: Slot, from: i64, through: i64, 
     let mut begin = 0;
     for row in state.rows.from(slot, &time_bytes(from)) {
         let bytes = state.rows.bytes_of(row);
-        let time = time_of(bytes);
-        if time > through {
+        let (first, last) = gap.span(bytes);
+        if first > through {
             break;
         }
         if is_mark(bytes) {
             continue;
         }
-        if found.last().is_some_and(|last| !gap.joins(last.time, time)) {
+        if found.last().is_some_and(|before| !gap.joins(before.last, first)) {
             bound(&mut found[begin..], gap);
             begin = found.len();
         }
         found.push(Member {
             row,
             weight: state.rows.weight(row),
-            time,
+            first,
+            last,
             bounds: (0, 0),
         });
     }
@@ -153,7 +184,7 @@ fn bound(session: &mut [Member], gap: Gap) {
     let (Some(first), Some(last)) = (session.first(), session.last()) else {
         return;
     };
-    let bounds = (first.time, gap.after(last.time));
+    let bounds = gap.bounds((first.first, last.last));
     session.iter_mut().for_each(|member| member.bounds = bounds);
 }
 

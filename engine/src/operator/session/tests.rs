@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::graph::{CloseSpec, NodeKind};
+use crate::graph::{AggregateCall, AggregateFunction, CloseSpec, NodeKind, SessionGroups, SessionKey};
 use crate::operator::trial::{Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node};
 
 const TYPES: [DataType; 5] = [DataType::Int64, TIMESTAMP, DataType::Utf8, TIMESTAMP, TIMESTAMP];
@@ -27,6 +27,7 @@ fn subject(partition: &[usize], append_only: bool, close: Option<CloseSpec>, ent
         gap_us: GAP,
         watermark: None,
         close,
+        groups: None,
     };
     Subject {
         node: node(
@@ -39,6 +40,65 @@ fn subject(partition: &[usize], append_only: bool, close: Option<CloseSpec>, ent
         domains: vec![Domain::new(&[3, 40, 2], true)],
         entry_budget,
     }
+}
+
+/// `SELECT` of the keys, `count(*)`, `sum(c0)` and `min(c2)`.
+fn grouped(partition: &[usize], by: &[usize], close: Option<CloseSpec>, entry_budget: Option<usize>) -> Subject {
+    let call = |function: AggregateFunction, argument: Option<usize>, output_type: DataType| AggregateCall {
+        function,
+        argument,
+        distinct: false,
+        filter: None,
+        output_type,
+    };
+    let calls = vec![
+        call(AggregateFunction::Count, None, DataType::Int64),
+        call(AggregateFunction::Sum, Some(0), DataType::Int64),
+        call(AggregateFunction::Min, Some(2), DataType::Utf8),
+    ];
+    let columns = by.iter().map(|column| SessionKey::Column(*column));
+    let keys: Vec<SessionKey> = columns.chain([SessionKey::End, SessionKey::Start]).collect();
+    let types = by
+        .iter()
+        .map(|column| TYPES[*column].clone())
+        .chain([TIMESTAMP, TIMESTAMP]);
+    let types: Vec<DataType> = types.chain(calls.iter().map(|call| call.output_type.clone())).collect();
+    let rows = subject(partition, true, close, entry_budget);
+    let NodeKind::Session(spec) = rows.node.kind else {
+        unreachable!("it is a session")
+    };
+    let spec = SessionSpec {
+        groups: Some(SessionGroups { keys, calls }),
+        ..spec
+    };
+    let emits_on_close = close.is_some_and(|close| close.emit_on_close);
+    Subject {
+        node: node(NodeKind::Session(spec), &types, emits_on_close),
+        inputs: rows.inputs,
+        keys: rows.keys,
+        domains: rows.domains,
+        entry_budget,
+    }
+}
+
+/// What [`grouped`] says of rows with their bounds.
+fn groups(rows: &Bag, partition: &[usize], by: &[usize]) -> Bag {
+    let mut found: BTreeMap<(Row, Row), (i64, Option<i64>, Option<i64>)> = BTreeMap::new();
+    for (row, weight) in rows {
+        let key = by.iter().map(|column| row[*column]).chain([row[4], row[3]]).collect();
+        let (count, sum, min) = found.entry((partition_of(row, partition), key)).or_default();
+        *count += weight;
+        *sum = row[0]
+            .map(|value| value * weight)
+            .map(|value| value + sum.unwrap_or(0))
+            .or(*sum);
+        *min = [*min, row[2]].into_iter().flatten().min();
+    }
+    let mut bag = Bag::new();
+    for ((_, key), (count, sum, min)) in found {
+        add(&mut bag, key.into_iter().chain([Some(count), sum, min]).collect(), 1);
+    }
+    bag
 }
 
 fn partition_of(row: &Row, partition: &[usize]) -> Row {
@@ -150,6 +210,51 @@ proptest! {
         subject(&partition, true, closing(false, lateness), entry_budget)
             .run(&acts, |history| sessions(&counted(history, &partition, Some(lateness)), &partition))?;
     }
+
+    #[test]
+    fn groups_follow_their_sessions(
+        (partition, by) in prop_oneof![
+            Just((vec![], vec![])),
+            Just((vec![], vec![2, 0])),
+            Just((vec![0], vec![0])),
+            Just((vec![2, 0], vec![0, 2])),
+            Just((vec![0], vec![2, 0])),
+        ],
+        entry_budget in prop_oneof![Just(None), Just(Some(3))],
+        lateness in prop_oneof![Just(None), (0i64..6).prop_map(Some)],
+        acts in acts(1, 3, false),
+    ) {
+        let close = lateness.and_then(|lateness| closing(false, lateness));
+        grouped(&partition, &by, close, entry_budget).run(&acts, |history| {
+            groups(&sessions(&counted(history, &partition, lateness), &partition), &partition, &by)
+        })?;
+    }
+
+    #[test]
+    fn groups_of_closed_sessions_come_out_once(
+        (partition, by) in prop_oneof![Just((vec![], vec![])), Just((vec![0], vec![0])), Just((vec![0], vec![0, 2]))],
+        entry_budget in prop_oneof![Just(None), Just(Some(3))],
+        acts in acts(1, 3, false),
+    ) {
+        grouped(&partition, &by, closing(true, 0), entry_budget).run(&acts, |history| {
+            let watermark = history.last().map_or(Watermark::MIN, |record| record.watermark);
+            let mut all = sessions(&counted(history, &partition, Some(0)), &partition);
+            all.retain(|row, _| row[4].is_some_and(|end| end <= watermark));
+            groups(&all, &partition, &by)
+        })?;
+    }
+}
+
+#[test]
+fn a_session_that_grows_gives_its_group_and_not_its_rows() {
+    let subject = grouped(&[0], &[0], None, None);
+    let mut session = subject.operator();
+    let rows: Vec<(Row, i64)> = (0..100).map(|time| (row(1, time), 1)).collect();
+    let group = |end: i64, count: i64| vec![Some(1), Some(end), Some(0), Some(count), Some(count), Some(0)];
+    let first = subject.step(&mut *session, 0, &[&rows]).unwrap();
+    assert_eq!(first, Bag::from([(group(103, 100), 1)]));
+    let grown = subject.step(&mut *session, 0, &[&[(row(1, 101), 1)]]).unwrap();
+    assert_eq!(grown, Bag::from([(group(103, 100), -1), (group(105, 101), 1)]));
 }
 
 fn row(partition: i64, time: i64) -> Row {

@@ -157,6 +157,7 @@ impl Builder {
                 gap_us,
                 watermark: input.hidden.then_some(visible),
                 close,
+                groups: None,
             }),
             vec![Input {
                 node: input.node,
