@@ -83,20 +83,17 @@ fn grouped(partition: &[usize], by: &[usize], close: Option<CloseSpec>, entry_bu
 
 /// What [`grouped`] says of rows with their bounds.
 fn groups(rows: &Bag, partition: &[usize], by: &[usize]) -> Bag {
-    let mut found: BTreeMap<(Row, Row), (i64, Option<i64>, Option<i64>)> = BTreeMap::new();
+    let mut found: BTreeMap<[Row; 2], [Option<i64>; 3]> = BTreeMap::new();
     for (row, weight) in rows {
-        let key = by.iter().map(|column| row[*column]).chain([row[4], row[3]]).collect();
-        let (count, sum, min) = found.entry((partition_of(row, partition), key)).or_default();
-        *count += weight;
-        *sum = row[0]
-            .map(|value| value * weight)
-            .map(|value| value + sum.unwrap_or(0))
-            .or(*sum);
+        let key: Row = by.iter().map(|column| row[*column]).chain([row[4], row[3]]).collect();
+        let [count, sum, min] = found.entry([partition_of(row, partition), key]).or_default();
+        *count = Some(count.unwrap_or(0) + weight);
+        *sum = row[0].map(|value| value * weight + sum.unwrap_or(0)).or(*sum);
         *min = [*min, row[2]].into_iter().flatten().min();
     }
     let mut bag = Bag::new();
-    for ((_, key), (count, sum, min)) in found {
-        add(&mut bag, key.into_iter().chain([Some(count), sum, min]).collect(), 1);
+    for ([_, key], results) in found {
+        add(&mut bag, key.into_iter().chain(results).collect(), 1);
     }
     bag
 }

@@ -20,6 +20,9 @@ use super::{Builder, Built, Facts, until};
 use crate::plan::errors;
 use crate::{Result, explain};
 
+/// What columns are, seen from below the nodes that compute them.
+type Computed = Vec<Arc<dyn PhysicalExpr>>;
+
 /// A grouping, seen from below the sessions.
 struct Within {
     session: SessionSpec,
@@ -28,7 +31,7 @@ struct Within {
     keys: Vec<SessionKey>,
     /// Over the input, and what is computed of it.
     calls: Vec<AggregateCall>,
-    computed: Vec<Arc<dyn PhysicalExpr>>,
+    computed: Computed,
 }
 
 impl Builder {
@@ -146,10 +149,10 @@ impl Builder {
         &self,
         input: &Built,
         columns: impl Iterator<Item = &'a usize>,
-    ) -> Result<Option<(&Node, Vec<Arc<dyn PhysicalExpr>>)>> {
+    ) -> Result<Option<(&Node, Computed)>> {
         let mut at = self.graph.node(input.node);
         let name = |column: usize| at.schema.field(column).name();
-        let mut exprs: Vec<Arc<dyn PhysicalExpr>> = columns
+        let mut exprs: Computed = columns
             .map(|column| Arc::new(Column::new(name(*column), *column)) as Arc<dyn PhysicalExpr>)
             .collect();
         while let NodeKind::Map(map) = &at.kind {
