@@ -172,6 +172,11 @@ impl Engine {
         }
     }
 
+    /// What its clock says: microseconds since 1970.
+    pub fn now_us(&self) -> i64 {
+        self.shared.options.clock.now_us()
+    }
+
     /// What is committed now.
     pub fn snapshot(&self) -> Result<Snapshot> {
         Snapshot::new(self.shared.store.snapshot())

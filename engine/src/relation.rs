@@ -179,6 +179,9 @@ pub struct ViewOptions {
     pub pipeline: Option<String>,
     /// `changelog_limit`: bytes of changes that may wait for a client, in place of the engine's.
     pub changelog_limit_bytes: Option<u64>,
+    /// `history`: how long the view can be read as it was.
+    #[serde(default)]
+    pub history_us: Option<i64>,
     /// `on_error`: policy for rows of which something can't be computed.
     pub on_error: OnError,
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::statement::{Name, RelationKind, Show, Statement, Subscribe};
 
 mod as_of;
+mod history;
 mod create;
 mod cursor;
 pub(crate) mod dialect;

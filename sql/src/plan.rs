@@ -19,6 +19,7 @@ use crate::{Error, Result, parse};
 
 mod aggregate;
 mod as_of;
+pub(crate) mod history;
 mod bind;
 mod branches;
 mod calls;
@@ -311,12 +312,20 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Opti
                     ))
                 })?;
             }
+            "history" => {
+                let kept_us = parse::duration_ms(name, value)? as i64 * 1000;
+                if kept_us == 0 {
+                    return Err(Error::new("history = '0' keeps nothing; leave it out, or give a length such as '7 days'"));
+                }
+                found.history_us = Some(kept_us);
+            }
             "changelog_limit" => found.changelog_limit_bytes = Some(bind::size_bytes(name, value)?),
             other => {
-                const KNOWN: [&str; 5] = [
+                const KNOWN: [&str; 6] = [
                     "pipeline",
                     "on_error",
                     "allowed_lateness",
+                    "history",
                     "changelog_limit",
                     "max_iterations",
                 ];

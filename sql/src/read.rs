@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -26,7 +26,7 @@ use weir_engine::relation::RelationId;
 use crate::catalog::{Catalog, Relation};
 use crate::opaque::Opaque;
 use crate::plan::session::{self, RelationSource};
-use crate::plan::{checked, errors, guarded, names, parameters, using};
+use crate::plan::{checked, errors, guarded, history, names, parameters, using};
 use crate::statement::Query;
 use crate::{Error, Result};
 
@@ -49,6 +49,18 @@ pub trait Rows: Send + Sync + 'static {
     /// The rows that have these keys, with all their columns; `keys` are the columns of
     /// `relation.key` in its order, one value per key. A key without a row gives none.
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> Result<Vec<RecordBatch>>;
+
+    /// The rows of a view as it was at a moment, microseconds since 1970; those of these keys, if some are given.
+    fn as_it_was(
+        &self,
+        relation: &Arc<Relation>,
+        columns: &[usize],
+        keys: Option<&[ArrayRef]>,
+        at_us: i64,
+    ) -> Result<Batches> {
+        let _ = (columns, keys, at_us);
+        Err(Error::new(format!("no history of '{}' can be read here", relation.name)))
+    }
 
     /// The memory for what the query makes of them; `None`: as much as it takes.
     fn memory(&self) -> Option<Memory> {
@@ -158,7 +170,6 @@ impl ReadPlan {
                 "the statement has parameters, and no values were given for them",
             ));
         }
-        let plan = over(LogicalPlan::clone(&self.plan), &rows).map_err(error)?;
         let mut state = session::state().clone();
         if let Some(memory) = rows.memory() {
             state = SessionStateBuilder::new_from_existing(state)
@@ -166,6 +177,7 @@ impl ReadPlan {
                 .build();
         }
         state.mark_start_execution();
+        let plan = over(LogicalPlan::clone(&self.plan), &rows, &state).map_err(error)?;
         let plan = state.optimize(&plan).and_then(ties::broken);
         let plan = plan.and_then(guarded::in_plan).map_err(error)?;
         let usual = state.config().batch_size();
@@ -203,15 +215,20 @@ pub(crate) fn parameter_count(known: &ParameterTypes) -> usize {
 }
 
 /// The plan with `rows` behind its relations.
-fn over(plan: LogicalPlan, rows: &Arc<dyn Rows>) -> datafusion::common::Result<LogicalPlan> {
+fn over(
+    plan: LogicalPlan,
+    rows: &Arc<dyn Rows>,
+    state: &SessionState,
+) -> datafusion::common::Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| {
-        let LogicalPlan::TableScan(scan) = node else {
+        let LogicalPlan::TableScan(mut scan) = node else {
             return Ok(Transformed::no(node));
         };
+        let at_us = history::take_time(&mut scan, state)?;
         let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
             return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
         };
-        let access = Access::new(source.relation.clone(), rows.clone());
+        let access = Access::new(source.relation.clone(), rows.clone(), at_us);
         let scan = TableScan {
             source: provider_as_source(Arc::new(access)),
             ..scan

@@ -38,6 +38,8 @@ const PIPELINE: &[u8] = b"pipeline/";
 const FOLLOWER: &[u8] = b"follower/";
 const LOG_TRIMMED: &[u8] = b"log/trimmed/";
 const UNBORN: &[u8] = b"unborn/";
+const HISTORY: &[u8] = b"history/at/";
+const HISTORY_BEGIN: &[u8] = b"history/begin/";
 
 // ---- State ---------------------------------------------------------------------------------
 
@@ -220,6 +222,26 @@ pub(crate) fn unborn_key(view: RelationId) -> Vec<u8> {
     [UNBORN, &view.0.to_be_bytes()].concat()
 }
 
+/// A moment at which a view changed, microseconds since 1970.
+pub(crate) fn history_key(view: RelationId, at_us: i64) -> Vec<u8> {
+    [HISTORY, &view.0.to_be_bytes(), &ordered(at_us)].concat()
+}
+
+/// All moments of a view.
+pub(crate) fn history_range(view: RelationId) -> Range<Vec<u8>> {
+    prefix_range(&[HISTORY, &view.0.to_be_bytes()].concat())
+}
+
+/// The moment of a [`history_key`].
+pub(crate) fn split_history_key(stored: &[u8]) -> Result<i64> {
+    let at = stored.last_chunk().ok_or_else(|| short("history", stored))?;
+    Ok((u64::from_be_bytes(*at) ^ SIGN) as i64)
+}
+
+pub(crate) fn history_begin_key(view: RelationId) -> Vec<u8> {
+    [HISTORY_BEGIN, &view.0.to_be_bytes()].concat()
+}
+
 // ---- Parts ---------------------------------------------------------------------------------
 
 const SIGN: u64 = 1 << 63;
@@ -305,6 +327,11 @@ mod tests {
         assert_eq!(pipeline_key(PipelineId(258)), b"pipeline/\0\0\x01\x02");
         assert_eq!(follower_key(RelationId(258), "s"), b"follower/\0\0\x01\x02s");
         assert_eq!(log_trimmed_key(RelationId(1)), b"log/trimmed/\0\0\0\x01");
+        assert_eq!(
+            history_key(RelationId(1), 2),
+            b"history/at/\0\0\0\x01\x80\0\0\0\0\0\0\x02"
+        );
+        assert_eq!(history_begin_key(RelationId(1)), b"history/begin/\0\0\0\x01");
     }
 
     #[test]

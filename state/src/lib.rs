@@ -13,6 +13,7 @@ pub mod changelog;
 pub mod dml;
 mod document;
 mod error;
+pub mod history;
 mod ids;
 mod instance;
 pub mod keys;

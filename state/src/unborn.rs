@@ -4,6 +4,7 @@
 //! see what is stored of it; and if nobody goes on with it, all of that is deleted.
 
 use crate::error::Result;
+use crate::history;
 use crate::ids::RelationId;
 use crate::keys;
 use crate::store::{Keyspace, Reader, WriteBatch};
@@ -23,13 +24,14 @@ pub fn is_unborn(reader: &dyn Reader, view: RelationId) -> Result<bool> {
     Ok(reader.get(Keyspace::Meta, &keys::unborn_key(view))?.is_some())
 }
 
-/// Deletes a relation's state, rows and changes, and the mark.
+/// Deletes a relation's state, rows, changes and history, and the mark.
 pub fn clear(batch: &mut WriteBatch, view: RelationId) {
     let state = keys::relation_state_range(view);
     batch.delete_range(Keyspace::State, &state.start, &state.end);
     let rows = keys::view_range(view);
     batch.delete_range(Keyspace::View, &rows.start, &rows.end);
     batch.delete_range(Keyspace::Log, &rows.start, &rows.end);
+    history::remove(batch, view);
     unmark(batch, view);
 }
 

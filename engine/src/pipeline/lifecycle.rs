@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use weir_state::changelog::{self, Follower};
 use weir_state::pipelines::{self, PipelineRecord};
-use weir_state::{Epoch, RelationId, WriteBatch, unborn};
+use weir_state::{Epoch, RelationId, WriteBatch, history, unborn};
 
 use super::delivery::{self, DeliveryHandle, SinkRun};
 use super::errors;
@@ -44,7 +44,9 @@ impl Engine {
     ) -> Result<()> {
         let records = pipelines::load(self.shared.store.as_ref())?;
         // All who follow a changelog are known before anything is cut off.
-        self.restore_followers(&records, &sinks, broken)?;
+        let keeping = views.iter().filter(|view| view.options.history_us.is_some());
+        let histories: BTreeSet<RelationId> = keeping.map(|view| view.relation).chain(broken.iter().copied()).collect();
+        self.restore_followers(&records, &sinks, broken, &histories)?;
         {
             let mut relations = self.shared.relations.write();
             for view in views {
@@ -76,12 +78,14 @@ impl Engine {
         records: &[PipelineRecord],
         sinks: &[SinkRun],
         broken: &BTreeSet<RelationId>,
+        histories: &BTreeSet<RelationId>,
     ) -> Result<()> {
         let known = sinks.iter().map(|sink| sink.relation).chain(broken.iter().copied());
         let known: BTreeSet<String> = known.map(delivery::follower_name).collect();
         let mut gone = WriteBatch::new();
         for follower in Follower::load(self.shared.store.as_ref())? {
-            if known.contains(&follower.name) {
+            let is_history = follower.name == history::FOLLOWER && histories.contains(&follower.relation);
+            if is_history || known.contains(&follower.name) {
                 let delivered = Some(follower.delivered);
                 let publication = &self.shared.publication;
                 publication.follow(follower.relation, &follower.name, delivered, None);

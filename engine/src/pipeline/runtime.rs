@@ -26,6 +26,7 @@ use crate::relation::{StoredRelation, ViewSpec};
 use crate::{Error, Result};
 
 mod checkpoint;
+mod history;
 mod intake;
 mod open;
 mod orders;
@@ -181,6 +182,7 @@ pub struct Runtime {
     last_part: Option<Epoch>,
     /// The last right epoch of each view that had one.
     right: BTreeMap<RelationId, Epoch>,
+    histories: history::Histories,
     last_record: Option<PipelineRecord>,
     last_checkpoint: Instant,
     /// Of the next checkpoint.
@@ -239,6 +241,7 @@ impl Runtime {
             last_epoch: record.as_ref().map_or(Epoch::ZERO, |record| record.epoch),
             last_part: None,
             right: record.as_ref().map(record::rights).unwrap_or_default(),
+            histories: BTreeMap::new(),
             last_record: record,
             last_checkpoint: Instant::now(),
             size: Size::new(),

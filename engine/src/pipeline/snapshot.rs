@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
-use weir_state::{DmlCommit, Keyspace, Reader, RelationId, decode_counter, dml, keys, pipelines, unborn};
+use weir_state::{
+    DmlCommit, Epoch, Keyspace, Reader, RelationId, decode_counter, dml, history, keys, pipelines, unborn,
+};
 
+use super::output::read_changes;
 use crate::change::{self, ChangeBatch, Weights};
 use crate::relation::{Storage, StoredRelation};
 use crate::row::RowCodec;
@@ -112,15 +115,44 @@ impl Snapshot {
 
     /// A table as of an earlier DML commit than the snapshot's.
     pub fn scan_table_at(&self, table: &StoredRelation, columns: &[usize], at: DmlCommit) -> Result<Batches> {
-        let mut changes = self.differences(table, at)?;
+        self.scan_with(table, columns, self.differences(table, at)?)
+    }
+
+    /// A relation's rows as they are with some changes.
+    fn scan_with(
+        &self,
+        relation: &StoredRelation,
+        columns: &[usize],
+        mut changes: Vec<ChangeBatch>,
+    ) -> Result<Batches> {
         if changes.is_empty() {
-            return self.scan(table, columns);
+            return self.scan(relation, columns);
         }
-        for batch in self.stored(table, &table.all_columns())? {
+        for batch in self.stored(relation, &relation.all_columns())? {
             changes.push(batch?);
         }
         let rows = project(change::consolidate(&changes)?, columns)?;
         Ok(Box::new(change::repeated(rows)))
+    }
+
+    /// A view that keeps a history as it was at a moment, microseconds since 1970.
+    pub fn scan_view_at(&self, view: &StoredRelation, columns: &[usize], at_us: i64) -> Result<Batches> {
+        self.scan_with(view, columns, self.taken_back(view, at_us)?)
+    }
+
+    /// From when on a view's history is kept, microseconds since 1970.
+    pub fn history_begins(&self, view: RelationId) -> Result<Option<i64>> {
+        Ok(history::begins(self.reader(), view)?)
+    }
+
+    /// What came to a view after a moment, the other way round.
+    fn taken_back(&self, view: &StoredRelation, at_us: i64) -> Result<Vec<ChangeBatch>> {
+        let Some((_, first)) = history::next(self.reader(), view.relation, at_us)? else {
+            return Ok(Vec::new());
+        };
+        let before = Epoch(first.0.saturating_sub(1));
+        let later = read_changes(self.reader(), view, before, Epoch(u64::MAX))?;
+        Ok(later.iter().map(ChangeBatch::negate).collect())
     }
 
     /// The rows of a key, as [`Snapshot::get`], of a table as of an earlier DML commit.
@@ -130,7 +162,25 @@ impl Snapshot {
         keys_columns: &[ArrayRef],
         at: DmlCommit,
     ) -> Result<Vec<RecordBatch>> {
-        let later = self.differences(table, at)?;
+        self.get_with(table, keys_columns, self.differences(table, at)?)
+    }
+
+    /// The rows of a key, as [`Snapshot::get`], of a view as it was at a moment.
+    pub fn get_view_at(
+        &self,
+        view: &StoredRelation,
+        keys_columns: &[ArrayRef],
+        at_us: i64,
+    ) -> Result<Vec<RecordBatch>> {
+        self.get_with(view, keys_columns, self.taken_back(view, at_us)?)
+    }
+
+    fn get_with(
+        &self,
+        table: &StoredRelation,
+        keys_columns: &[ArrayRef],
+        later: Vec<ChangeBatch>,
+    ) -> Result<Vec<RecordBatch>> {
         let present = self.get(table, keys_columns)?;
         let Storage::Keyed(key) = &table.storage else {
             return Ok(present);

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::DataType;
 use parking_lot::Mutex;
 use weir_engine::pipeline::{Batches, PassedOver, Snapshot};
 use weir_engine::relation::RelationId;
 use weir_sql::catalog::{Definition, Relation};
-use weir_sql::read::{Memory, Rows};
+use weir_sql::read::{Memory, Rows, column_as};
 use weir_state::DmlCommit;
 
 use crate::session::Context;
@@ -128,6 +129,28 @@ impl Rows for SnapshotRows {
         !self.gone.as_ref().is_some_and(|gone| gone())
     }
 
+    fn as_it_was(
+        &self,
+        relation: &Arc<Relation>,
+        columns: &[usize],
+        keys: Option<&[ArrayRef]>,
+        at_us: i64,
+    ) -> weir_sql::Result<Batches> {
+        let Definition::MaterializedView(view) = &relation.definition else {
+            return Err(unreadable(relation));
+        };
+        let begins_us = self.snapshot.history_begins(relation.id)?;
+        let now_us = self.context.instance.engine().now_us();
+        check_moment(relation, at_us, begins_us, now_us)?;
+        let Some(keys) = keys else {
+            return Ok(self.snapshot.scan_view_at(&view.stored(), columns, at_us)?);
+        };
+        let columns = columns.to_vec();
+        let found = self.snapshot.get_view_at(&view.stored(), keys, at_us)?;
+        let project = move |batch: RecordBatch| Ok(batch.project(&columns)?);
+        Ok(Box::new(found.into_iter().map(project)))
+    }
+
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> weir_sql::Result<Vec<RecordBatch>> {
         let rows = match &relation.definition {
             Definition::Table(table) => self.snapshot.get_table_at(&table.spec.stored(), keys, self.tables_at)?,
@@ -136,6 +159,29 @@ impl Rows for SnapshotRows {
         };
         Ok(rows)
     }
+}
+
+/// A view's past is known from some time on, and never ahead.
+fn check_moment(relation: &Relation, at_us: i64, begins_us: Option<i64>, now_us: i64) -> weir_sql::Result<()> {
+    let shown = |us: i64| {
+        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![us]));
+        match column_as(&times, &DataType::Utf8) {
+            Some(Ok(text)) => text.as_string::<i32>().value(0).to_string(),
+            _ => us.to_string(),
+        }
+    };
+    let name = &relation.name;
+    let why = match begins_us {
+        None => format!("the history of '{name}' has yet to begin: it begins with the view's first answer"),
+        Some(begins_us) if at_us < begins_us => format!(
+            "the history of '{name}' begins at {}, after {}",
+            shown(begins_us),
+            shown(at_us)
+        ),
+        Some(_) if at_us > now_us => format!("what '{name}' will be at {} isn't known yet", shown(at_us)),
+        Some(_) => return Ok(()),
+    };
+    Err(weir_sql::Error::new(why))
 }
 
 fn unreadable(relation: &Relation) -> weir_sql::Error {

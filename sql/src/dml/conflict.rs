@@ -160,4 +160,14 @@ impl Rows for WithBoth {
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> Result<Vec<RecordBatch>> {
         self.rows.get(relation, keys)
     }
+
+    fn as_it_was(
+        &self,
+        relation: &Arc<Relation>,
+        columns: &[usize],
+        keys: Option<&[ArrayRef]>,
+        at_us: i64,
+    ) -> Result<Batches> {
+        self.rows.as_it_was(relation, columns, keys, at_us)
+    }
 }

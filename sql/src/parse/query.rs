@@ -7,6 +7,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::as_of;
 use super::cursor::{Cursor, string_value};
 use super::form::{Subqueries, bring_into_form};
+use super::history;
 use super::options::duration_ms;
 use super::source::{Source, closing, depths, error_at, is_word, shown, starts_with};
 use super::window;
@@ -68,7 +69,8 @@ pub(super) fn tree<T: ast::VisitMut>(
     mut parse: impl FnMut(&mut sqlparser::parser::Parser) -> Result<T, sqlparser::parser::ParserError>,
 ) -> Result<T> {
     check_refused(tokens)?;
-    let tokens = as_of::prepare(tokens)?;
+    let tokens = history::prepare(source, tokens)?;
+    let tokens = as_of::prepare(&tokens)?;
     let (tokens, taken) = window::prepare(&tokens)?;
     let mut cursor = Cursor::new(source, &tokens, after);
     let parsed = cursor.run(|parser| parse(parser)).and_then(|tree| {

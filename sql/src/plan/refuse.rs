@@ -5,13 +5,20 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use weir_engine::graph::Drawn;
 
-use super::{drawn, now};
+use super::{drawn, history, now};
 use crate::{Error, Result};
 
 /// Refuses what the rules would turn into something that nobody wrote.
 pub fn as_written(plan: &LogicalPlan) -> Result<()> {
     let mut refused = None;
     plan.apply_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::Filter(filter) if history::is_marker(&filter.predicate)) {
+            refused.get_or_insert(Error::new(
+                "a relation as it once was never changes: FOR SYSTEM_TIME AS OF a time is for a SELECT that is read once; in a \
+                 continuous query it stands behind JOIN, with a time of the left rows or PROCTIME()",
+            ));
+            return Ok(TreeNodeRecursion::Continue);
+        }
         for function in drawn::functions(node)? {
             if let Some(error) = volatile(node, &function) {
                 refused.get_or_insert(error);

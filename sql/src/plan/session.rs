@@ -49,9 +49,9 @@ use super::operators::{self, Meanings};
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
-    as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, json, multiset, named_windows, names,
-    now, numbers, one_group, ordered_sets, parameters, percentiles, qualify, refuse, rounds, row_values, spelled, sums,
-    unnest, using, window, zones,
+    as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, history, json, multiset, named_windows,
+    names, now, numbers, one_group, ordered_sets, parameters, percentiles, qualify, refuse, rounds, row_values,
+    spelled, sums, unnest, using, window, zones,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -126,7 +126,7 @@ pub fn state() -> &'static SessionState {
             as_of::functions(),
             json::functions(),
             clock::functions(),
-            vec![row_values::function()],
+            vec![row_values::function(), history::function()],
             ordered_sets::functions(),
         ];
         for function in own.into_iter().flatten() {
@@ -432,7 +432,7 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
 
 /// The plan of a query that is read once, as written, with its windows made executable.
 pub fn read_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
-    let plan = raw_plan(query, catalog)?;
+    let plan = history::at_scans(raw_plan(query, catalog)?).map_err(errors::translate)?;
     let plan = first_rows::spelled_out(plan, true).map_err(errors::translate)?;
     let plan = as_of::explicit(plan, Use::Read).map_err(errors::translate)?;
     let plan = window::make_batch(plan).map_err(errors::translate)?;

@@ -82,6 +82,7 @@ impl Runtime {
         {
             changelog::mark_mixed(&mut batch, *view.0, epoch);
         }
+        self.note_history(epoch, &logged, &mixed, &mut batch)?;
         let right = views.iter().filter(|view| !mixed.contains(view));
         self.right.extend(right.map(|view| (*view, epoch)));
         let record = self.record(epoch);
