@@ -148,6 +148,8 @@ pub enum Storage {
     Keyed(Vec<usize>),
     /// Whole rows with a count.
     Bag,
+    /// The same, in the order of some columns by which they are looked up; by index.
+    By(Vec<usize>),
     /// Append-only: chunks of rows, never changed.
     Append,
     /// Nothing is stored: only the changes matter (sinks, push queries).
@@ -163,6 +165,26 @@ pub struct StoredRelation {
     pub schema: SchemaRef,
     /// Its layout.
     pub storage: Storage,
+}
+
+impl Storage {
+    /// The columns by which rows can be looked up, if there are any.
+    pub fn look_up(&self) -> Option<&[usize]> {
+        match self {
+            Storage::Keyed(key) | Storage::By(key) => Some(key),
+            Storage::Bag | Storage::Append | Storage::Changes => None,
+        }
+    }
+
+    /// Of a relation with so many columns, those in the order in which whole rows with a count are stored.
+    pub(crate) fn order(&self, columns: usize) -> Vec<usize> {
+        let first = match self {
+            Storage::By(key) => &key[..],
+            _ => &[],
+        };
+        let rest = (0..columns).filter(|column| !first.contains(column));
+        first.iter().copied().chain(rest).collect()
+    }
 }
 
 impl StoredRelation {

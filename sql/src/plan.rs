@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use sqlparser::ast;
 use weir_engine::graph::Graph;
 use weir_engine::near::unknown_option;
@@ -197,17 +197,18 @@ pub fn view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result
 
 /// Plans `CREATE MATERIALIZED VIEW`.
 pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catalog) -> Result<Relation> {
-    let options = view_options(&statement.options);
-    let (mut options, lateness, max_iterations) = options.map_err(|error| statement.option_places.placed(error))?;
+    let placed = |error| statement.option_places.placed(error);
+    let given = view_options(&statement.options).map_err(placed)?;
     let plan = session::stream_plan(&statement.query.ast, catalog)?;
-    let closing = closing(statement.query.emit, lateness);
+    let closing = closing(statement.query.emit, given.lateness_us);
     let timeout_us = timeout_us(statement.query.emit);
-    let done = query::translate(&plan, closing, timeout_us, max_iterations, &column_names(statement))?;
+    let done = query::translate(&plan, closing, timeout_us, given.max_iterations, &column_names(statement))?;
+    let storage = query::storage(&done.graph, given.reads_by(&done.schema).map_err(placed)?);
+    let mut options = given.options;
     if !statement.options.contains_key("on_error") {
         options.on_error = inherited(&done.reads, catalog);
     }
     let name = statement.name.value.clone();
-    let storage = query::storage(&done.graph);
     let graph = Arc::new(done.graph);
     let key = graph.output().key.clone();
     let view = ViewSpec {
@@ -294,11 +295,40 @@ fn timeout_us(emit: Option<Emit>) -> Option<i64> {
 /// Rounds that a recursion may take in a step, unless the view's options say otherwise.
 const MAX_ITERATIONS: u32 = 10_000;
 
-/// The options, the allowed lateness, and the rounds of a recursion.
-fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Option<i64>, u32)> {
+/// What the options of a view say.
+struct Given {
+    options: ViewOptions,
+    lateness_us: Option<i64>,
+    max_iterations: u32,
+    /// Names of columns.
+    key: Option<String>,
+}
+
+impl Given {
+    /// The columns that reads go by.
+    fn reads_by(&self, schema: &Schema) -> Result<Option<Vec<usize>>> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let mut found = Vec::new();
+        for name in key.split(',').map(str::trim) {
+            let column = schema.index_of(name).map_err(|_| {
+                Error::new(format!(
+                    "key = '{key}' names the columns that reads go by, and the view has no column '{name}'"
+                ))
+            })?;
+            if found.contains(&column) {
+                return Err(Error::new(format!("key = '{key}' names column '{name}' twice")));
+            }
+            found.push(column);
+        }
+        Ok(Some(found))
+    }
+}
+
+fn view_options(options: &BTreeMap<String, String>) -> Result<Given> {
     let mut found = ViewOptions::default();
     let mut lateness = None;
     let mut max_iterations = MAX_ITERATIONS;
+    let mut key = None;
     for (name, value) in options {
         match name.as_str() {
             "on_error" => found.on_error = bind::on_error(value)?,
@@ -312,6 +342,7 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Opti
                     ))
                 })?;
             }
+            "key" => key = Some(value.clone()),
             "history" => {
                 let kept_us = parse::duration_ms(name, value)? as i64 * 1000;
                 if kept_us == 0 {
@@ -321,11 +352,12 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Opti
             }
             "changelog_limit" => found.changelog_limit_bytes = Some(bind::size_bytes(name, value)?),
             other => {
-                const KNOWN: [&str; 6] = [
+                const KNOWN: [&str; 7] = [
                     "pipeline",
                     "on_error",
                     "allowed_lateness",
                     "history",
+                    "key",
                     "changelog_limit",
                     "max_iterations",
                 ];
@@ -333,5 +365,10 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<(ViewOptions, Opti
             }
         }
     }
-    Ok((found, lateness, max_iterations))
+    Ok(Given {
+        options: found,
+        lateness_us: lateness,
+        max_iterations,
+        key,
+    })
 }

@@ -46,8 +46,8 @@ pub trait Rows: Send + Sync + 'static {
     /// The rows of a relation, the given columns in the given order.
     fn scan(&self, relation: &Arc<Relation>, columns: &[usize]) -> Result<Batches>;
 
-    /// The rows that have these keys, with all their columns; `keys` are the columns of
-    /// `relation.key` in its order, one value per key. A key without a row gives none.
+    /// The rows that have these keys, with all their columns; `keys` are the columns by which the relation's
+    /// rows can be looked up, in their order, one value per key. A key without a row gives none.
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> Result<Vec<RecordBatch>>;
 
     /// The rows of a view as it was at a moment, microseconds since 1970; those of these keys, if some are given.

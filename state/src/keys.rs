@@ -274,7 +274,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 /// All keys that begin with `prefix`, which must not be all 0xFF: such keys have no end. No
 /// layout makes one, since relation `u32::MAX` is never given out.
-fn prefix_range(prefix: &[u8]) -> Range<Vec<u8>> {
+pub fn prefix_range(prefix: &[u8]) -> Range<Vec<u8>> {
     let counts = prefix.iter().rposition(|byte| *byte != 0xFF);
     let last = counts.expect("a prefix of 0xFF alone has no end");
     let mut end = prefix[..=last].to_vec();

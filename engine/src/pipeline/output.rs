@@ -21,6 +21,8 @@ pub struct RowWriter {
     relation: RelationId,
     name: String,
     storage: Storage,
+    /// The columns in the order in which a row is stored.
+    order: Vec<usize>,
     row: RowCodec,
     key: Option<(Vec<usize>, RowCodec)>,
 }
@@ -32,11 +34,13 @@ impl RowWriter {
             Storage::Keyed(columns) => Some((columns.clone(), key_codec(schema, columns)?)),
             _ => None,
         };
-        let row = RowCodec::for_schema(schema)?;
+        let order = storage.order(schema.fields().len());
+        let row = key_codec(schema, &order)?;
         Ok(RowWriter {
             relation,
             name: name.to_string(),
             storage: storage.clone(),
+            order,
             row,
             key,
         })
@@ -55,7 +59,7 @@ impl RowWriter {
         match &self.storage {
             Storage::Changes => Ok(()),
             Storage::Append => self.write_chunks(changes, epoch, chunk, rows),
-            Storage::Bag => self.write_counts(changes, rows),
+            Storage::Bag | Storage::By(_) => self.write_counts(changes, rows),
             Storage::Keyed(_) => self.write_keyed(changes, deletes, rows),
         }
     }
@@ -78,7 +82,8 @@ impl RowWriter {
     }
 
     fn write_counts(&self, changes: &ChangeBatch, batch: &mut WriteBatch) -> Result<()> {
-        let rows = self.row.encode(changes.rows().columns(), changes.num_rows())?;
+        let columns: Vec<_> = self.order.iter().map(|column| changes.column(*column).clone()).collect();
+        let rows = self.row.encode(&columns, changes.num_rows())?;
         for index in 0..changes.num_rows() {
             batch.add(
                 Keyspace::View,
@@ -118,7 +123,7 @@ impl RowWriter {
     }
 }
 
-/// The codec of a relation's key columns.
+/// The codec of some columns of a relation.
 pub fn key_codec(schema: &SchemaRef, columns: &[usize]) -> Result<RowCodec> {
     let types: Vec<_> = columns.iter().map(|c| schema.field(*c).data_type().clone()).collect();
     RowCodec::for_types(&types)

@@ -5,6 +5,7 @@
 //! the DML commit at which the pipeline's epoch ends: what the log says came after is taken back.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -84,15 +85,15 @@ impl Snapshot {
         }
         match relation.storage {
             Storage::Append => Ok(self.chunks(relation, columns)),
-            Storage::Keyed(_) => self.rows(relation, columns, false),
-            Storage::Bag => self.rows(relation, columns, true),
+            Storage::Keyed(_) => self.rows(relation, columns),
+            Storage::Bag | Storage::By(_) => self.counted(relation, columns, keys::view_range(relation.relation)),
             Storage::Changes => Err(Error::internal("a relation without stored rows was scanned")),
         }
     }
 
     /// The rows of a key (all its columns given, as rows of key columns), for point reads.
     pub fn get(&self, relation: &StoredRelation, keys_columns: &[ArrayRef]) -> Result<Vec<RecordBatch>> {
-        let Storage::Keyed(key) = &relation.storage else {
+        let Some(key) = relation.storage.look_up() else {
             return Err(Error::internal("a point read needs a keyed relation"));
         };
         if unborn::is_unborn(self.reader(), relation.relation)? {
@@ -105,12 +106,27 @@ impl Snapshot {
             .iter()
             .map(|key| keys::view_key(relation.relation, key))
             .collect();
+        if let Storage::By(_) = relation.storage {
+            return self.get_counted(relation, wanted);
+        }
         let borrowed: Vec<&[u8]> = wanted.iter().map(Vec::as_slice).collect();
         let found = self.reader.multi_get(Keyspace::View, &borrowed)?;
         let rows: Vec<Vec<u8>> = found.into_iter().flatten().collect();
         let all = relation.all_columns();
         let codec = RowCodec::for_schema(&relation.schema)?;
         Ok(vec![decode_rows(&codec, &relation.schema, &all, &rows)?])
+    }
+
+    /// The rows whose stored keys begin with one of some.
+    fn get_counted(&self, relation: &StoredRelation, wanted: Vec<Vec<u8>>) -> Result<Vec<RecordBatch>> {
+        let mut found = Vec::new();
+        for start in wanted {
+            let range = keys::prefix_range(&start);
+            for batch in repeat_all(self.counted(relation, &relation.all_columns(), range)?) {
+                found.push(batch?);
+            }
+        }
+        Ok(found)
     }
 
     /// A table as of an earlier DML commit than the snapshot's.
@@ -182,7 +198,7 @@ impl Snapshot {
         later: Vec<ChangeBatch>,
     ) -> Result<Vec<RecordBatch>> {
         let present = self.get(table, keys_columns)?;
-        let Storage::Keyed(key) = &table.storage else {
+        let Some(key) = table.storage.look_up() else {
             return Ok(present);
         };
         if later.is_empty() {
@@ -232,36 +248,49 @@ impl Snapshot {
         }))
     }
 
-    fn rows(&self, relation: &StoredRelation, columns: &[usize], counted: bool) -> Result<Stored> {
+    /// Rows that are stored by key.
+    fn rows(&self, relation: &StoredRelation, columns: &[usize]) -> Result<Stored> {
         let range = keys::view_range(relation.relation);
         let codec = RowCodec::for_schema(&relation.schema)?;
-        let mut entries = Owned::scan(self.reader.clone(), range.start, range.end);
+        let entries = Owned::scan(self.reader.clone(), range.start, range.end);
         let (schema, columns) = (relation.schema.clone(), columns.to_vec());
-        let mut next = move || -> Result<Option<ChangeBatch>> {
-            let mut rows: Vec<Vec<u8>> = Vec::new();
-            let mut counts: Vec<i64> = Vec::new();
-            for entry in entries.by_ref().take(change::BATCH_ROWS) {
-                let (key, value) = entry?;
-                if counted {
-                    let (_, row) = keys::split_view_key(&key)?;
-                    rows.push(row.to_vec());
-                    counts.push(decode_counter(&value)?);
-                } else {
-                    rows.push(value);
-                }
-            }
-            if rows.is_empty() {
-                return Ok(None);
+        Ok(batches(entries, move |entries| {
+            let rows: Vec<Vec<u8>> = entries.into_iter().map(|(_, row)| row).collect();
+            Ok(ChangeBatch::inserts(decode_rows(&codec, &schema, &columns, &rows)?))
+        }))
+    }
+
+    /// Rows that are stored with a count, those of a range of keys.
+    fn counted(&self, relation: &StoredRelation, columns: &[usize], range: Range<Vec<u8>>) -> Result<Stored> {
+        let order = relation.storage.order(relation.schema.fields().len());
+        let schema = Arc::new(relation.schema.project(&order)?);
+        let codec = RowCodec::for_schema(&schema)?;
+        let place = |column: &usize| order.iter().position(|stored| stored == column);
+        let columns: Vec<usize> = columns.iter().filter_map(place).collect();
+        let entries = Owned::scan(self.reader.clone(), range.start, range.end);
+        Ok(batches(entries, move |entries| {
+            let mut rows: Vec<Vec<u8>> = Vec::with_capacity(entries.len());
+            let mut counts: Vec<i64> = Vec::with_capacity(entries.len());
+            for (key, count) in entries {
+                rows.push(keys::split_view_key(&key)?.1.to_vec());
+                counts.push(decode_counter(&count)?);
             }
             let rows = decode_rows(&codec, &schema, &columns, &rows)?;
-            let weights = match counted {
-                true => Weights::Each(counts.into()),
-                false => Weights::Ones,
-            };
-            Ok(Some(ChangeBatch::new(rows, weights)))
-        };
-        Ok(Box::new(std::iter::from_fn(move || next().transpose())))
+            Ok(ChangeBatch::new(rows, Weights::Each(counts.into())))
+        }))
     }
+}
+
+/// A stored key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
+/// What is stored, some thousand rows at a time.
+fn batches(mut entries: Owned, decode: impl Fn(Vec<Entry>) -> Result<ChangeBatch> + Send + 'static) -> Stored {
+    let mut next = move || -> Result<Option<ChangeBatch>> {
+        let some = entries.by_ref().take(change::BATCH_ROWS).collect::<Result<Vec<Entry>>>()?;
+        (!some.is_empty()).then(|| decode(some)).transpose()
+    };
+    Box::new(std::iter::from_fn(move || next().transpose()))
 }
 
 /// Each row as often as its weight says.

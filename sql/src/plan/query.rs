@@ -175,9 +175,16 @@ pub fn named(fields: &Fields, names: &[String]) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(renamed)))
 }
 
-/// How the result of a graph is stored.
-pub fn storage(graph: &Graph) -> Storage {
+/// How the result of a graph is stored, of which reads go by some columns if that was said.
+pub fn storage(graph: &Graph, reads_by: Option<Vec<usize>>) -> Storage {
     let output = graph.output();
+    if let Some(by) = reads_by {
+        let is_key = |key: &Vec<usize>| key.len() == by.len() && key.iter().all(|column| by.contains(column));
+        return match output.key.as_ref().is_some_and(is_key) {
+            true => Storage::Keyed(by),
+            false => Storage::By(by),
+        };
+    }
     match &output.key {
         Some(key) => Storage::Keyed(key.clone()),
         None if output.append_only => Storage::Append,

@@ -44,14 +44,12 @@ impl Access {
         Access { relation, rows, at_us }
     }
 
-    /// The key columns by name, of a relation whose rows are stored by key.
+    /// The columns by name by which the relation's rows can be looked up.
     fn key_names(&self) -> Vec<&str> {
-        let key = match self.relation.stored().map(|stored| stored.storage) {
-            Some(weir_engine::relation::Storage::Keyed(key)) => key,
-            _ => return Vec::new(),
-        };
-        let name = |column: usize| self.relation.schema.field(column).name().as_str();
-        key.into_iter().map(name).collect()
+        let stored = self.relation.stored();
+        let key = stored.as_ref().and_then(|stored| stored.storage.look_up()).unwrap_or_default();
+        let name = |column: &usize| self.relation.schema.field(*column).name().as_str();
+        key.iter().map(name).collect()
     }
 
     /// The keys that the filters leave, one array per key column; `None` if they leave more than
