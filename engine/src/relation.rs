@@ -204,6 +204,9 @@ pub struct ViewOptions {
     /// `history`: how long the view can be read as it was.
     #[serde(default)]
     pub history_us: Option<i64>,
+    /// `parallelism`: tasks that share the view's keys, if not all of the engine's.
+    #[serde(default)]
+    pub parallelism: Option<usize>,
     /// `on_error`: policy for rows of which something can't be computed.
     pub on_error: OnError,
 }

@@ -295,6 +295,9 @@ fn timeout_us(emit: Option<Emit>) -> Option<i64> {
 /// Rounds that a recursion may take in a step, unless the view's options say otherwise.
 const MAX_ITERATIONS: u32 = 10_000;
 
+/// Tasks that may share a view's keys: there are so many shards.
+const MOST_TASKS: usize = weir_engine::shard::SHARDS;
+
 /// What the options of a view say.
 struct Given {
     options: ViewOptions,
@@ -342,6 +345,14 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<Given> {
                     ))
                 })?;
             }
+            "parallelism" => {
+                let tasks = value.parse().ok().filter(|tasks| (1..=MOST_TASKS).contains(tasks));
+                found.parallelism = Some(tasks.ok_or_else(|| {
+                    Error::new(format!(
+                        "parallelism = '{value}' is no number of tasks; give one from 1 to {MOST_TASKS}"
+                    ))
+                })?);
+            }
             "key" => key = Some(value.clone()),
             "history" => {
                 let kept_us = parse::duration_ms(name, value)? as i64 * 1000;
@@ -352,12 +363,13 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<Given> {
             }
             "changelog_limit" => found.changelog_limit_bytes = Some(bind::size_bytes(name, value)?),
             other => {
-                const KNOWN: [&str; 7] = [
+                const KNOWN: [&str; 8] = [
                     "pipeline",
                     "on_error",
                     "allowed_lateness",
                     "history",
                     "key",
+                    "parallelism",
                     "changelog_limit",
                     "max_iterations",
                 ];

@@ -116,6 +116,8 @@ struct Outgoing {
     port: usize,
     /// Key columns and their codec; `None` sends everything to the task that owns the empty key.
     key: Option<(Vec<usize>, RowCodec)>,
+    /// The tasks that share the keys.
+    tasks: usize,
 }
 
 /// A view and all that its tasks hold of it, taken out of one dataflow to be put into another.
@@ -187,8 +189,13 @@ impl Dataflow {
     /// Adds a view with operators built from the store. [`Dataflow::plan`] must follow.
     pub fn add(&mut self, spec: ViewSpec) -> Result<()> {
         let graph = spec.graph.clone();
-        let count = self.tasks.len();
+        let count = self.tasks_of(&spec);
         for task in &mut self.tasks {
+            // Others than these only have what needs no key.
+            let shards = match task.number < count {
+                true => shard::shards_of(task.number, count),
+                false => 0..0,
+            };
             for (index, node) in graph.nodes.iter().enumerate() {
                 let at = NodeRef {
                     view: spec.relation,
@@ -200,7 +207,7 @@ impl Dataflow {
                     node: at.node,
                     task: task.number,
                     tasks: count,
-                    shards: shard::shards_of(task.number, count),
+                    shards: shards.clone(),
                     store: self.store.clone(),
                     entry_budget: self.entry_budget,
                 };
@@ -216,6 +223,12 @@ impl Dataflow {
         }
         self.specs.insert(spec.relation, spec);
         Ok(())
+    }
+
+    /// The tasks that share a view's keys.
+    fn tasks_of(&self, spec: &ViewSpec) -> usize {
+        let all = self.tasks.len();
+        spec.options.parallelism.map_or(all, |wanted| wanted.clamp(1, all))
     }
 
     /// Takes a view out with everything its tasks hold. [`Dataflow::plan`] must follow.
@@ -344,7 +357,13 @@ impl Dataflow {
                     }
                     _ => None,
                 };
-                plan[from].outgoing.push(Outgoing { to: place, port, key });
+                let tasks = self.tasks_of(&self.specs[&at.view]);
+                plan[from].outgoing.push(Outgoing {
+                    to: place,
+                    port,
+                    key,
+                    tasks,
+                });
             }
             planned.level = planned.level.max(plan[from].level + usize::from(dealt));
             planned.inputs.push(PlanInput { from, dealt });

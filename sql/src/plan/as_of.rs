@@ -521,6 +521,11 @@ pub fn functions() -> Vec<Arc<ScalarUDF>> {
         .collect()
 }
 
+/// Whether a condition in the ON of a join is one of the markers.
+pub fn is_marker(condition: &Expr) -> bool {
+    matches!(condition, Expr::ScalarFunction(call) if [NEAREST, VERSION, AT_ONCE].contains(&call.name()))
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Marker {
     name: &'static str,

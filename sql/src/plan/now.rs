@@ -17,6 +17,10 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, cast, li
 
 use crate::{Error, Result};
 
+mod joined;
+
+pub use joined::filtered;
+
 const NOW: &str = "$now";
 /// The type of the step's time, and of the times that a row enters and leaves at.
 pub const TIME: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);

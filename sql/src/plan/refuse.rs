@@ -55,6 +55,13 @@ fn volatile(node: &LogicalPlan, function: &str) -> Option<Error> {
             LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Filter(_),
         ) => return None,
         (Some(_), LogicalPlan::Sort(_) | LogicalPlan::Distinct(_)) => "in ORDER BY or DISTINCT ON",
+        (Some(Drawn::Now), LogicalPlan::Join(_)) => {
+            return Some(Error::new(format!(
+                "{function}() can't stand in the ON of this join: in the ON of an outer join it may tell until when rows of \
+                 the side count that NULLs stand for where nothing is found (LEFT JOIN r ON … AND r.time > now() - INTERVAL '1 \
+                 hour'); otherwise put it into WHERE, or into a query in parentheses"
+            )));
+        }
         (Some(_), LogicalPlan::Join(_)) => "in the ON of a join",
         (Some(_), LogicalPlan::Values(_)) => "in VALUES",
         (Some(_), _) => "here",

@@ -411,7 +411,9 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
     let mut query = query.clone();
     fetch::as_limits_without_order(&mut query)?;
     let plan = raw_plan(&query, catalog)?;
-    let plan = first_rows::spelled_out(plan, false).map_err(errors::translate)?;
+    let plan = first_rows::spelled_out(plan, false)
+        .and_then(now::filtered)
+        .map_err(errors::translate)?;
     refuse::as_written(&plan)?;
     let plan = now::as_parameter(plan)
         .and_then(|plan| as_of::explicit(plan, Use::Kept))

@@ -179,7 +179,7 @@ impl Task {
                 // Task 0 owns the empty key under any parallelism, as its state tables do.
                 None => self.sent.push((0, edge.to, edge.port, output.clone())),
                 Some((columns, codec)) => {
-                    let tasks = self.of;
+                    let tasks = edge.tasks;
                     for batch in output.iter().filter(|batch| !batch.is_empty()) {
                         let parts = shard::deal(batch, codec, columns, tasks)?;
                         for (task, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
