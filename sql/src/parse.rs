@@ -13,12 +13,12 @@ use crate::error::{Error, Result};
 use crate::statement::{Name, RelationKind, Show, Statement, Subscribe};
 
 mod as_of;
-mod history;
 mod create;
 mod cursor;
 pub(crate) mod dialect;
 mod dml;
 mod form;
+mod history;
 mod options;
 mod query;
 mod source;

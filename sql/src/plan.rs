@@ -19,7 +19,6 @@ use crate::{Error, Result, parse};
 
 mod aggregate;
 mod as_of;
-pub(crate) mod history;
 mod bind;
 mod branches;
 mod calls;
@@ -39,6 +38,7 @@ mod folds;
 pub mod functions;
 pub(crate) mod guarded;
 mod hidden;
+pub(crate) mod history;
 mod intervals;
 mod json;
 mod kinds;
@@ -202,7 +202,13 @@ pub fn materialized_view(statement: &CreateView, id: RelationId, catalog: &Catal
     let plan = session::stream_plan(&statement.query.ast, catalog)?;
     let closing = closing(statement.query.emit, given.lateness_us);
     let timeout_us = timeout_us(statement.query.emit);
-    let done = query::translate(&plan, closing, timeout_us, given.max_iterations, &column_names(statement))?;
+    let done = query::translate(
+        &plan,
+        closing,
+        timeout_us,
+        given.max_iterations,
+        &column_names(statement),
+    )?;
     let storage = query::storage(&done.graph, given.reads_by(&done.schema).map_err(placed)?);
     let mut options = given.options;
     if !statement.options.contains_key("on_error") {
@@ -357,7 +363,9 @@ fn view_options(options: &BTreeMap<String, String>) -> Result<Given> {
             "history" => {
                 let kept_us = parse::duration_ms(name, value)? as i64 * 1000;
                 if kept_us == 0 {
-                    return Err(Error::new("history = '0' keeps nothing; leave it out, or give a length such as '7 days'"));
+                    return Err(Error::new(
+                        "history = '0' keeps nothing; leave it out, or give a length such as '7 days'",
+                    ));
                 }
                 found.history_us = Some(kept_us);
             }

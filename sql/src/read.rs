@@ -59,7 +59,10 @@ pub trait Rows: Send + Sync + 'static {
         at_us: i64,
     ) -> Result<Batches> {
         let _ = (columns, keys, at_us);
-        Err(Error::new(format!("no history of '{}' can be read here", relation.name)))
+        Err(Error::new(format!(
+            "no history of '{}' can be read here",
+            relation.name
+        )))
     }
 
     /// The memory for what the query makes of them; `None`: as much as it takes.
@@ -215,11 +218,7 @@ pub(crate) fn parameter_count(known: &ParameterTypes) -> usize {
 }
 
 /// The plan with `rows` behind its relations.
-fn over(
-    plan: LogicalPlan,
-    rows: &Arc<dyn Rows>,
-    state: &SessionState,
-) -> datafusion::common::Result<LogicalPlan> {
+fn over(plan: LogicalPlan, rows: &Arc<dyn Rows>, state: &SessionState) -> datafusion::common::Result<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::TableScan(mut scan) = node else {
             return Ok(Transformed::no(node));

@@ -45,7 +45,10 @@ impl Engine {
         let records = pipelines::load(self.shared.store.as_ref())?;
         // All who follow a changelog are known before anything is cut off.
         let keeping = views.iter().filter(|view| view.options.history_us.is_some());
-        let histories: BTreeSet<RelationId> = keeping.map(|view| view.relation).chain(broken.iter().copied()).collect();
+        let histories: BTreeSet<RelationId> = keeping
+            .map(|view| view.relation)
+            .chain(broken.iter().copied())
+            .collect();
         self.restore_followers(&records, &sinks, broken, &histories)?;
         {
             let mut relations = self.shared.relations.write();

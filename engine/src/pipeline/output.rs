@@ -82,7 +82,11 @@ impl RowWriter {
     }
 
     fn write_counts(&self, changes: &ChangeBatch, batch: &mut WriteBatch) -> Result<()> {
-        let columns: Vec<_> = self.order.iter().map(|column| changes.column(*column).clone()).collect();
+        let columns: Vec<_> = self
+            .order
+            .iter()
+            .map(|column| changes.column(*column).clone())
+            .collect();
         let rows = self.row.encode(&columns, changes.num_rows())?;
         for index in 0..changes.num_rows() {
             batch.add(

@@ -287,7 +287,10 @@ type Entry = (Vec<u8>, Vec<u8>);
 /// What is stored, some thousand rows at a time.
 fn batches(mut entries: Owned, decode: impl Fn(Vec<Entry>) -> Result<ChangeBatch> + Send + 'static) -> Stored {
     let mut next = move || -> Result<Option<ChangeBatch>> {
-        let some = entries.by_ref().take(change::BATCH_ROWS).collect::<Result<Vec<Entry>>>()?;
+        let some = entries
+            .by_ref()
+            .take(change::BATCH_ROWS)
+            .collect::<Result<Vec<Entry>>>()?;
         (!some.is_empty()).then(|| decode(some)).transpose()
     };
     Box::new(std::iter::from_fn(move || next().transpose()))

@@ -149,10 +149,16 @@ mod tests {
         let was = |time: &str| format!("(SELECT * FROM v WHERE weir_as_it_was(CAST({time} AS TIMESTAMPTZ)))");
         let time = "TIMESTAMP '2024-01-01'";
         for (sql, expected) in [
-            ("SELECT * FROM v FOR SYSTEM_TIME AS OF TIMESTAMP '2024-01-01'", format!("SELECT * FROM {} AS v", was(time))),
+            (
+                "SELECT * FROM v FOR SYSTEM_TIME AS OF TIMESTAMP '2024-01-01'",
+                format!("SELECT * FROM {} AS v", was(time)),
+            ),
             (
                 "SELECT x.a FROM v FOR SYSTEM_TIME AS OF now() - INTERVAL '1' HOUR x WHERE x.a > 1",
-                format!("SELECT x.a FROM {} AS x WHERE x.a > 1", was("now() - INTERVAL '1' HOUR")),
+                format!(
+                    "SELECT x.a FROM {} AS x WHERE x.a > 1",
+                    was("now() - INTERVAL '1' HOUR")
+                ),
             ),
             (
                 "SELECT 1 FROM v JOIN v FOR SYSTEM_TIME AS OF $1 AS w ON v.a = w.a",
@@ -172,10 +178,22 @@ mod tests {
         let sql = "SELECT 1 FROM o JOIN v FOR SYSTEM_TIME AS OF o.ts AS r ON o.a = r.a";
         assert!(read(sql).unwrap().contains("weir_version(o.ts)"));
         for (sql, said) in [
-            ("SELECT 1 FROM v FOR SYSTEM_TIME AS OF ts", "one for the whole statement"),
-            ("SELECT 1 FROM v FOR SYSTEM_TIME AS OF PROCTIME()", "one for the whole statement"),
-            ("SELECT 1 FROM (SELECT 1) FOR SYSTEM_TIME AS OF now()", "behind the name of a relation"),
-            ("SELECT 1 FROM v AS x FOR SYSTEM_TIME AS OF now()", "its alias behind the time"),
+            (
+                "SELECT 1 FROM v FOR SYSTEM_TIME AS OF ts",
+                "one for the whole statement",
+            ),
+            (
+                "SELECT 1 FROM v FOR SYSTEM_TIME AS OF PROCTIME()",
+                "one for the whole statement",
+            ),
+            (
+                "SELECT 1 FROM (SELECT 1) FOR SYSTEM_TIME AS OF now()",
+                "behind the name of a relation",
+            ),
+            (
+                "SELECT 1 FROM v AS x FOR SYSTEM_TIME AS OF now()",
+                "its alias behind the time",
+            ),
         ] {
             let error = read(sql).unwrap_err();
             assert!(error.contains(said), "{error}");

@@ -47,7 +47,10 @@ impl Access {
     /// The columns by name by which the relation's rows can be looked up.
     fn key_names(&self) -> Vec<&str> {
         let stored = self.relation.stored();
-        let key = stored.as_ref().and_then(|stored| stored.storage.look_up()).unwrap_or_default();
+        let key = stored
+            .as_ref()
+            .and_then(|stored| stored.storage.look_up())
+            .unwrap_or_default();
         let name = |column: &usize| self.relation.schema.field(*column).name().as_str();
         key.iter().map(name).collect()
     }

@@ -32,7 +32,11 @@ impl Runtime {
         mixed: &BTreeSet<RelationId>,
         batch: &mut WriteBatch,
     ) -> Result<()> {
-        let keeping = self.dataflow.views().values().filter(|view| view.options.history_us.is_some());
+        let keeping = self
+            .dataflow
+            .views()
+            .values()
+            .filter(|view| view.options.history_us.is_some());
         let views: Vec<RelationId> = keeping.map(|view| view.relation).collect();
         self.histories.retain(|view, _| views.contains(view));
         let now_us = self.clock_us();
