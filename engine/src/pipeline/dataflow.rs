@@ -154,7 +154,7 @@ impl Dataflow {
     /// An empty dataflow of `tasks` tasks whose operators keep their state in `store`.
     pub fn new(tasks: usize, store: Arc<dyn Store>, entry_budget: Option<usize>) -> Dataflow {
         let of = tasks.clamp(1, shard::SHARDS);
-        let tasks = (0..of).map(|number| Task::new(number, of)).collect();
+        let tasks = (0..of).map(Task::new).collect();
         Dataflow {
             specs: BTreeMap::new(),
             plan: Vec::new(),

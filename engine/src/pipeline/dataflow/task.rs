@@ -21,8 +21,6 @@ use crate::{Error, Result, shard};
 /// One task's part: operators, their last outputs, and what other tasks dealt to it.
 pub(super) struct Task {
     pub(super) number: usize,
-    /// Number of tasks.
-    pub(super) of: usize,
     pub(super) operators: HashMap<NodeRef, Box<dyn Operator>>,
     pub(super) counters: HashMap<NodeRef, NodeCounters>,
     pub(super) views: BTreeMap<RelationId, ViewOutput>,
@@ -52,10 +50,9 @@ pub(super) struct Checkpoint {
 }
 
 impl Task {
-    pub(super) fn new(number: usize, of: usize) -> Task {
+    pub(super) fn new(number: usize) -> Task {
         Task {
             number,
-            of,
             operators: HashMap::new(),
             counters: HashMap::new(),
             views: BTreeMap::new(),
