@@ -15,7 +15,7 @@ use sqlparser::keywords::RESERVED_FOR_TABLE_ALIAS;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::Cursor;
-use super::source::{Source, error_at, is_word, starts_with};
+use super::source::{Source, depths, error_at, is_word, starts_with};
 use crate::error::Result;
 use crate::walk::{self, Flow, Visitor};
 
@@ -46,7 +46,11 @@ pub(super) fn prepare(source: &Source, tokens: &[TokenWithSpan]) -> Result<Vec<T
 /// Where the name before a clause begins, and where its time ends; `None` if it is a join's, with a time of
 /// the left rows.
 fn relation(source: &Source, tokens: &[TokenWithSpan], at: usize) -> Result<Option<(usize, usize)>> {
+    let joined = is_joined(tokens, at);
     let Some(name) = name(tokens, at) else {
+        if joined {
+            return Ok(None);
+        }
         return Err(error_at(
             "FOR SYSTEM_TIME AS OF stands behind the name of a relation, and its alias behind the time: FROM hot FOR \
              SYSTEM_TIME AS OF TIMESTAMP '2024-01-01 12:00' AS h",
@@ -55,7 +59,6 @@ fn relation(source: &Source, tokens: &[TokenWithSpan], at: usize) -> Result<Opti
     };
     let begin = at + CLAUSE.len();
     let mut cursor = Cursor::new(source, &tokens[begin..], None);
-    let joined = name > 0 && is_word(&tokens[name - 1].token, "JOIN");
     let mut time = match cursor.run(|parser| parser.parse_expr()) {
         Ok(time) => time,
         // The join says better what it takes.
@@ -86,6 +89,22 @@ fn name(tokens: &[TokenWithSpan], end: usize) -> Option<usize> {
     let begins = ["FROM", "JOIN", "USING", "LATERAL"];
     let is_place = matches!(before, Token::Comma | Token::LParen) || begins.iter().any(|word| is_word(before, word));
     is_place.then_some(name)
+}
+
+/// Whether what ends before `end` is the right side of a join.
+fn is_joined(tokens: &[TokenWithSpan], end: usize) -> bool {
+    let depths = depths(&tokens[..end]);
+    let level = depths.last().copied().unwrap_or(0);
+    let mut before = (0..end).rev().filter(|at| depths[*at] <= level);
+    before
+        .find_map(|at| match &tokens[at].token {
+            token if is_word(token, "JOIN") => Some(true),
+            Token::Comma => Some(false),
+            Token::LParen if depths[at] < level => Some(false),
+            token if is_word(token, "FROM") => Some(false),
+            _ => None,
+        })
+        .unwrap_or(false)
 }
 
 fn is_proctime(token: &TokenWithSpan) -> bool {
@@ -176,6 +195,8 @@ mod tests {
     #[test]
     fn a_time_of_other_rows_is_a_joins() {
         let sql = "SELECT 1 FROM o JOIN v FOR SYSTEM_TIME AS OF o.ts AS r ON o.a = r.a";
+        assert!(read(sql).unwrap().contains("weir_version(o.ts)"));
+        let sql = "SELECT 1 FROM o JOIN (SELECT a FROM v) r FOR SYSTEM_TIME AS OF o.ts ON o.a = r.a";
         assert!(read(sql).unwrap().contains("weir_version(o.ts)"));
         for (sql, said) in [
             (
