@@ -250,7 +250,7 @@ fn sums_and_means_are_exact() {
     assert!(
         database
             .query_error("SELECT avg('a')")
-            .contains("avg() takes numbers, not TEXT")
+            .contains("avg() takes numbers and intervals, not TEXT")
     );
     database.create("CREATE TABLE m (x BIGINT)").unwrap();
     assert_eq!(

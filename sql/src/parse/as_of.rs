@@ -127,8 +127,7 @@ fn version(tokens: &[TokenWithSpan], at: usize, edits: &mut Edits) -> Result<()>
     let refuse = || {
         error_at(
             "FOR SYSTEM_TIME AS OF stands behind the right relation of a JOIN … ON, with a time of the left rows or \
-             PROCTIME(): JOIN rates FOR SYSTEM_TIME AS OF o.time AS r ON o.key = r.key; a relation as it once was can't be \
-             read yet",
+             PROCTIME(): JOIN rates FOR SYSTEM_TIME AS OF o.time AS r ON o.key = r.key",
             &tokens[at],
         )
     };

@@ -165,8 +165,9 @@ mod tests {
 
     #[test]
     fn a_relation_as_it_was_is_a_query() {
-        let was = |time: &str| format!("(SELECT * FROM v WHERE weir_as_it_was(CAST({time} AS TIMESTAMPTZ)))");
-        let time = "TIMESTAMP '2024-01-01'";
+        let was =
+            |time: &str| format!("(SELECT * FROM v WHERE weir_as_it_was(CAST({time} AS TIMESTAMP(6) WITH TIME ZONE)))");
+        let time = "TIMESTAMP(6) '2024-01-01'";
         for (sql, expected) in [
             (
                 "SELECT * FROM v FOR SYSTEM_TIME AS OF TIMESTAMP '2024-01-01'",

@@ -10,14 +10,16 @@ fn clauses_that_are_not_there_yet() {
 #[test]
 fn joins_as_of_a_time() {
     for query in [
-        "SELECT * FROM v ¦FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-01'",
-        "SELECT * FROM o, r ¦FOR SYSTEM_TIME AS OF o.ts WHERE o.c = r.c",
         "SELECT * FROM o JOIN r ¦FOR SYSTEM_TIME o.ts ON o.c = r.c",
         "SELECT * FROM o JOIN r ¦FOR SYSTEM_TIME AS OF",
         "SELECT * FROM o JOIN r ¦FOR SYSTEM_TIME AS OF PROCTIME(3) ON true",
     ] {
         refuse(query, "behind the right relation of a JOIN");
     }
+    refuse(
+        "SELECT * FROM o, r ¦FOR SYSTEM_TIME AS OF o.ts WHERE o.c = r.c",
+        "one for the whole statement",
+    );
     refuse(
         "SELECT * FROM o JOIN r FOR SYSTEM_TIME AS OF o.ts ¦USING c",
         "expected columns in parentheses",
