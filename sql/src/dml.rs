@@ -391,7 +391,10 @@ fn assignments(assignments: &[ast::Assignment], table: &Relation) -> Result<(Vec
         }
         set.push(column);
         items.push(ast::SelectItem::ExprWithAlias {
-            expr: values::exact_literal(&assignment.value, table.schema.field(column).data_type()),
+            expr: values::exact_literal(
+                &values::meant(&assignment.value, table, column),
+                table.schema.field(column).data_type(),
+            ),
             alias: ast::Ident::with_quote('"', format!("weir_set_{number}")),
         });
     }

@@ -29,6 +29,7 @@ mod types;
 mod window;
 
 use cursor::{Cursor, string_value};
+pub(crate) use dml::is_default;
 pub(crate) use options::duration_ms;
 use query::Place;
 use source::{Source, error_at, is_word, starts_with};

@@ -4,6 +4,7 @@
 //! that, and what can't be read has its place in the text. Other expressions are converted when they
 //! are computed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
@@ -15,7 +16,8 @@ use datafusion::logical_expr::{
 use sqlparser::ast::{self, Spanned};
 
 use super::assign;
-use crate::catalog::{Catalog, Relation};
+use crate::catalog::{Catalog, Definition, Relation};
+use crate::parse::is_default;
 use crate::plan::{errors, session};
 use crate::statement::Expression;
 use crate::{Result, read};
@@ -55,7 +57,7 @@ pub fn plan(values: &ast::Values, table: &Relation, columns: &[usize], catalog: 
         let cells = cells.iter().zip(columns);
         rows.push(
             cells
-                .map(|(cell, column)| value(cell, table, *column, catalog))
+                .map(|(cell, column)| value(&meant(cell, table, *column), table, *column, catalog))
                 .collect::<Result<Vec<_>>>()?,
         );
     }
@@ -93,6 +95,21 @@ fn one_by_one(rows: Vec<Vec<Expr>>, schema: &DFSchema) -> Result<LogicalPlan> {
         });
     }
     all.ok_or_else(|| crate::Error::new("VALUES has no rows"))
+}
+
+/// A value as it is written, or that of the column, for which DEFAULT stands.
+pub fn meant<'a>(cell: &'a ast::Expr, table: &'a Relation, column: usize) -> Cow<'a, ast::Expr> {
+    if !is_default(cell) {
+        return Cow::Borrowed(cell);
+    }
+    let default = match &table.definition {
+        Definition::Table(definition) => definition.defaults.get(column).and_then(Option::as_ref),
+        _ => None,
+    };
+    match default {
+        Some(default) => Cow::Borrowed(default),
+        None => Cow::Owned(ast::Expr::Value(ast::Value::Null.into())),
+    }
 }
 
 fn has_query(expr: &Expr) -> bool {

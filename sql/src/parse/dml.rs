@@ -4,10 +4,10 @@
 //! [FROM] [WHERE] and DELETE FROM t [USING] [WHERE].
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, ConflictTarget, Delete, FromTable, Insert, OnConflict, OnConflictAction, OnInsert,
-    SetExpr, Spanned, Statement, TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind,
+    Assignment, AssignmentTarget, ConflictTarget, Delete, Expr, FromTable, Insert, OnConflict, OnConflictAction,
+    OnInsert, SetExpr, Spanned, Statement, TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind,
 };
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::query::{refuse_emit, tree};
 use super::source::{Source, depths, error_at, is_word, starts_with};
@@ -66,18 +66,55 @@ pub(super) fn dml(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement
         Statement::Delete(delete) => check_delete(delete).map_err(|m| at_first(&m))?,
         _ => return Err(at_first("only INSERT INTO a table is there")),
     }
-    if let Some(default) = tokens.windows(2).find(|pair| is_default_value(&pair[0], &pair[1])) {
-        return Err(error_at(
-            "DEFAULT is not there as a value: leave the column out of the list of columns",
-            &default[1],
-        ));
+    let whole: Vec<Location> = whole_values(&statement)
+        .filter(|value| is_default(value))
+        .map(|value| value.span().start)
+        .collect();
+    let within = tokens.windows(2).find(|pair| {
+        let [before, token] = pair else { return false };
+        stands_as_value(before, token) && !whole.contains(&token.span.start)
+    });
+    match within {
+        Some(pair) => Err(error_at(
+            "DEFAULT stands for a whole value only: in the rows of INSERT … VALUES, and in SET column = DEFAULT",
+            &pair[1],
+        )),
+        None => Ok(statement),
     }
-    Ok(statement)
 }
 
 /// DEFAULT where a value stands: behind `(`, a comma or `=`.
-fn is_default_value(before: &TokenWithSpan, token: &TokenWithSpan) -> bool {
+fn stands_as_value(before: &TokenWithSpan, token: &TokenWithSpan) -> bool {
     matches!(before.token, Token::LParen | Token::Comma | Token::Eq) && is_word(&token.token, "DEFAULT")
+}
+
+/// Whether a value is DEFAULT: that of its column.
+pub(crate) fn is_default(value: &Expr) -> bool {
+    matches!(value, Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("DEFAULT"))
+}
+
+/// What a statement has for values of columns.
+fn whole_values(statement: &Statement) -> impl Iterator<Item = &Expr> {
+    let (rows, assignments) = match statement {
+        Statement::Insert(insert) => {
+            let rows = insert.source.as_ref().and_then(|source| match source.body.as_ref() {
+                SetExpr::Values(values) => Some(&values.rows[..]),
+                _ => None,
+            });
+            let assignments = match &insert.on {
+                Some(OnInsert::OnConflict(OnConflict {
+                    action: OnConflictAction::DoUpdate(update),
+                    ..
+                })) => &update.assignments[..],
+                _ => &[],
+            };
+            (rows.unwrap_or_default(), assignments)
+        }
+        Statement::Update(update) => (&[][..], &update.assignments[..]),
+        _ => (&[][..], &[][..]),
+    };
+    let of_rows = rows.iter().flat_map(|row| &row.content);
+    of_rows.chain(assignments.iter().map(|assignment| &assignment.value))
 }
 
 fn check_insert(insert: &Insert) -> Result<(), String> {

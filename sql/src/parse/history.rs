@@ -175,10 +175,7 @@ mod tests {
             ),
             (
                 "SELECT x.a FROM v FOR SYSTEM_TIME AS OF now() - INTERVAL '1' HOUR x WHERE x.a > 1",
-                format!(
-                    "SELECT x.a FROM {} AS x WHERE x.a > 1",
-                    was("now() - INTERVAL '1' HOUR")
-                ),
+                format!("SELECT x.a FROM {} x WHERE x.a > 1", was("now() - INTERVAL '1' HOUR")),
             ),
             (
                 "SELECT 1 FROM v JOIN v FOR SYSTEM_TIME AS OF $1 AS w ON v.a = w.a",

@@ -50,8 +50,14 @@ fn what_dml_has_not_is_refused() {
         "write ON CONFLICT (key) DO UPDATE",
     );
     refuse("INSERT INTO t VALUES (1) ¦RETURNING a", "RETURNING is not there yet");
-    refuse("INSERT INTO t VALUES (1, ¦DEFAULT)", "DEFAULT is not there as a value");
-    refuse("UPDATE t SET a = ¦DEFAULT", "DEFAULT is not there as a value");
+    refuse(
+        "INSERT INTO t VALUES (1, coalesce(¦DEFAULT, 2))",
+        "DEFAULT stands for a whole value only",
+    );
+    refuse(
+        "UPDATE t SET a = 1 WHERE b = ¦DEFAULT",
+        "DEFAULT stands for a whole value only",
+    );
     refuse("¦INSERT t VALUES (1)", "write INSERT INTO table");
     refuse("¦INSERT INTO t DEFAULT VALUES", "INSERT needs VALUES (…) or a SELECT");
     refuse("INSERT INTO t SELECT 1 ¦EMIT CHANGES", "runs once, without EMIT");
