@@ -4,6 +4,7 @@ mod ddl;
 mod dml;
 mod edges;
 mod failures;
+mod history;
 mod loading;
 mod look;
 mod push;

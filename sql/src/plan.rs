@@ -40,6 +40,7 @@ pub(crate) mod guarded;
 mod hidden;
 pub(crate) mod history;
 mod intervals;
+mod joined_text;
 mod json;
 mod kinds;
 mod multiset;

@@ -49,9 +49,9 @@ use super::operators::{self, Meanings};
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
-    as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, history, json, multiset, named_windows,
-    names, now, numbers, one_group, ordered_sets, parameters, percentiles, qualify, refuse, rounds, row_values,
-    spelled, sums, unnest, using, window, zones,
+    as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, history, joined_text, json, multiset,
+    named_windows, names, now, numbers, one_group, ordered_sets, parameters, percentiles, qualify, refuse, rounds,
+    row_values, spelled, sums, unnest, using, window, zones,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -137,7 +137,10 @@ pub fn state() -> &'static SessionState {
             .expect("functions can be registered");
         scalars::register(&mut state).expect("functions can be registered");
         let aggregates = sums::functions().into_iter().chain(extremes::functions());
-        for function in aggregates.chain(percentiles::functions()) {
+        for function in aggregates
+            .chain(percentiles::functions())
+            .chain([joined_text::function().into()])
+        {
             state.register_udaf(function).expect("functions can be registered");
         }
         state
