@@ -180,7 +180,11 @@ fn framed_by_peers(mut call: Box<WindowFunction>, schema: &DFSchema) -> Transfor
     let by_itself = |kind: DataType| {
         matches!(
             kind,
-            DataType::Interval(_) | DataType::Binary | DataType::FixedSizeBinary(_) | DataType::Struct(_)
+            DataType::Interval(_)
+                | DataType::Time64(_)
+                | DataType::Binary
+                | DataType::FixedSizeBinary(_)
+                | DataType::Struct(_)
         )
     };
     let order = call.params.order_by.first();

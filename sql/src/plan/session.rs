@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::config::ConfigOptions;
@@ -32,7 +32,7 @@ use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext, OptimizerRule
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ContextProvider, ParserOptions, PlannerContext, SqlToRel};
-use sqlparser::ast;
+use sqlparser::ast::{self, TimezoneInfo};
 use weir_engine::format::json::value::JSON;
 use weir_engine::format::uuid::UUID;
 
@@ -247,6 +247,10 @@ impl TypePlanner for Types {
         Ok(match written {
             ast::DataType::Uuid => Some(Arc::new(Field::new("", UUID, true))),
             ast::DataType::JSON | ast::DataType::JSONB => Some(Arc::new(Field::new("", JSON, true))),
+            // As columns have it, to the microsecond.
+            ast::DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+                Some(Arc::new(Field::new("", DataType::Time64(TimeUnit::Microsecond), true)))
+            }
             _ => None,
         })
     }
