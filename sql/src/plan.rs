@@ -4,7 +4,7 @@
 //! ([`session`]); what comes out is translated into a streaming graph ([`query`]). What can't be
 //! kept up to date is refused here, with the reason and the nearest thing that works.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -43,6 +43,7 @@ mod intervals;
 mod joined_text;
 mod json;
 mod kinds;
+mod marker;
 mod multiset;
 mod named_windows;
 pub(crate) mod names;
@@ -318,19 +319,19 @@ impl Given {
     /// The columns that reads go by.
     fn reads_by(&self, schema: &Schema) -> Result<Option<Vec<usize>>> {
         let Some(key) = &self.key else { return Ok(None) };
-        let mut found = Vec::new();
-        for name in key.split(',').map(str::trim) {
-            let column = schema.index_of(name).map_err(|_| {
-                Error::new(format!(
-                    "key = '{key}' names the columns that reads go by, and the view has no column '{name}'"
-                ))
-            })?;
-            if found.contains(&column) {
-                return Err(Error::new(format!("key = '{key}' names column '{name}' twice")));
-            }
-            found.push(column);
+        let columns = bind::key_columns(key, schema).map_err(|name| {
+            Error::new(format!(
+                "key = '{key}' names the columns that reads go by, and the view has no column '{name}'"
+            ))
+        })?;
+        let mut seen = BTreeSet::new();
+        match columns.iter().find(|column| !seen.insert(**column)) {
+            Some(twice) => Err(Error::new(format!(
+                "key = '{key}' names column '{}' twice",
+                schema.field(*twice).name()
+            ))),
+            None => Ok(Some(columns)),
         }
-        Ok(Some(found))
     }
 }
 

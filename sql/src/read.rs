@@ -50,19 +50,10 @@ pub trait Rows: Send + Sync + 'static {
     /// rows can be looked up, in their order, one value per key. A key without a row gives none.
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> Result<Vec<RecordBatch>>;
 
-    /// The rows of a view as it was at a moment, microseconds since 1970; those of these keys, if some are given.
-    fn as_it_was(
-        &self,
-        relation: &Arc<Relation>,
-        columns: &[usize],
-        keys: Option<&[ArrayRef]>,
-        at_us: i64,
-    ) -> Result<Batches> {
-        let _ = (columns, keys, at_us);
-        Err(Error::new(format!(
-            "no history of '{}' can be read here",
-            relation.name
-        )))
+    /// Gives rows of views as they were at a moment, microseconds since 1970.
+    fn at(&self, at_us: i64) -> Result<Arc<dyn Rows>> {
+        let _ = at_us;
+        Err(Error::new("no history can be read here"))
     }
 
     /// The memory for what the query makes of them; `None`: as much as it takes.
@@ -227,7 +218,13 @@ fn over(plan: LogicalPlan, rows: &Arc<dyn Rows>, state: &SessionState) -> datafu
         let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
             return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
         };
-        let access = Access::new(source.relation.clone(), rows.clone(), at_us);
+        let rows = match at_us {
+            Some(at_us) => rows
+                .at(at_us)
+                .map_err(|error| DataFusionError::External(Box::new(error)))?,
+            None => rows.clone(),
+        };
+        let access = Access::new(source.relation.clone(), rows);
         let scan = TableScan {
             source: provider_as_source(Arc::new(access)),
             ..scan

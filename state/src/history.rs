@@ -5,6 +5,7 @@
 //! themselves are in the [`crate::changelog`]. Moments are microseconds since 1970 and only rise; before the one at
 //! which the history begins nothing is known.
 
+use crate::changelog::Follower;
 use crate::document;
 use crate::error::Result;
 use crate::ids::{Epoch, RelationId};
@@ -14,12 +15,18 @@ use crate::store::{Keyspace, Reader, WriteBatch};
 /// The name by which a view's history follows its changelog.
 pub const FOLLOWER: &str = "history";
 
-/// From this moment on the view's history is kept, or no longer from before it. The moments before it
-/// are deleted.
-pub fn begin(batch: &mut WriteBatch, view: RelationId, at_us: i64) {
+/// From this moment on the view's history is kept, or no longer from before it: it has the changelog up to
+/// `delivered`, and the moments before it are deleted.
+pub fn begin(batch: &mut WriteBatch, view: RelationId, at_us: i64, delivered: Epoch) {
     let past = keys::history_range(view);
     batch.delete_range(Keyspace::Meta, &past.start, &keys::history_key(view, at_us));
     batch.put(Keyspace::Meta, &keys::history_begin_key(view), &at_us.to_le_bytes());
+    let follower = Follower {
+        name: FOLLOWER.to_string(),
+        relation: view,
+        delivered,
+    };
+    follower.put(batch);
 }
 
 /// The moment from which on the view's history is kept, if it is.
@@ -92,7 +99,7 @@ mod tests {
         assert_eq!(begins(&store, VIEW).unwrap(), None);
         change(&store, |batch| {
             for view in [RelationId(4), VIEW, RelationId(6)] {
-                begin(batch, view, -10);
+                begin(batch, view, -10, Epoch(1));
                 note(batch, view, -5, Epoch(2));
                 note(batch, view, 20, Epoch(7));
             }
@@ -112,10 +119,10 @@ mod tests {
     fn what_is_no_longer_kept_is_gone_and_the_rest_stays() {
         let store = MemoryStore::new();
         change(&store, |batch| {
-            begin(batch, VIEW, 0);
+            begin(batch, VIEW, 0, Epoch(1));
             (1..=9).for_each(|at| note(batch, VIEW, at * 10, Epoch(at as u64)));
         });
-        change(&store, |batch| begin(batch, VIEW, 30));
+        change(&store, |batch| begin(batch, VIEW, 30, Epoch(3)));
         assert_eq!(begins(&store, VIEW).unwrap(), Some(30));
         assert_eq!(next(&store, VIEW, i64::MIN).unwrap(), Some((30, Epoch(3))));
         assert_eq!(next(&store, VIEW, 30).unwrap(), Some((40, Epoch(4))));

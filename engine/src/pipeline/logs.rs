@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use weir_state::changelog::Follower;
 use weir_state::{DmlCommit, Epoch, RelationId, WriteBatch, changelog, dml, history, pipelines};
 
 use super::record;
@@ -65,14 +64,8 @@ fn shorten_histories(shared: &Shared) -> Result<()> {
         }
         let next = history::next(store, view, horizon_us)?;
         let delivered = next.map_or(host.right, |(_, first)| Epoch(first.0.saturating_sub(1)));
-        let follower = Follower {
-            name: history::FOLLOWER.to_string(),
-            relation: view,
-            delivered,
-        };
         let mut batch = WriteBatch::new();
-        history::begin(&mut batch, view, horizon_us);
-        follower.put(&mut batch);
+        history::begin(&mut batch, view, horizon_us, delivered);
         shared.store.commit(batch)?;
         shared.publication.advance(view, history::FOLLOWER, delivered);
     }

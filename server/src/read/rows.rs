@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::DataType;
 use parking_lot::Mutex;
 use weir_engine::pipeline::{Batches, PassedOver, Snapshot};
-use weir_engine::relation::RelationId;
+use weir_engine::relation::{RelationId, StoredRelation};
 use weir_sql::catalog::{Definition, Relation};
 use weir_sql::read::{Memory, Rows, column_as};
 use weir_state::DmlCommit;
@@ -129,26 +129,12 @@ impl Rows for SnapshotRows {
         !self.gone.as_ref().is_some_and(|gone| gone())
     }
 
-    fn as_it_was(
-        &self,
-        relation: &Arc<Relation>,
-        columns: &[usize],
-        keys: Option<&[ArrayRef]>,
-        at_us: i64,
-    ) -> weir_sql::Result<Batches> {
-        let Definition::MaterializedView(view) = &relation.definition else {
-            return Err(unreadable(relation));
-        };
-        let begins_us = self.snapshot.history_begins(relation.id)?;
-        let now_us = self.context.instance.engine().now_us();
-        check_moment(relation, at_us, begins_us, now_us)?;
-        let Some(keys) = keys else {
-            return Ok(self.snapshot.scan_view_at(&view.stored(), columns, at_us)?);
-        };
-        let columns = columns.to_vec();
-        let found = self.snapshot.get_view_at(&view.stored(), keys, at_us)?;
-        let project = move |batch: RecordBatch| Ok(batch.project(&columns)?);
-        Ok(Box::new(found.into_iter().map(project)))
+    fn at(&self, at_us: i64) -> weir_sql::Result<Arc<dyn Rows>> {
+        Ok(Arc::new(PastRows {
+            snapshot: self.snapshot.clone(),
+            at_us,
+            now_us: self.context.instance.engine().now_us(),
+        }))
     }
 
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> weir_sql::Result<Vec<RecordBatch>> {
@@ -158,6 +144,37 @@ impl Rows for SnapshotRows {
             _ => return Err(unreadable(relation)),
         };
         Ok(rows)
+    }
+}
+
+/// Views as they were at a moment.
+struct PastRows {
+    snapshot: Snapshot,
+    at_us: i64,
+    now_us: i64,
+}
+
+impl PastRows {
+    /// The view's rows in the store, if the moment is one of its history.
+    fn stored(&self, relation: &Relation) -> weir_sql::Result<StoredRelation> {
+        let Definition::MaterializedView(view) = &relation.definition else {
+            return Err(unreadable(relation));
+        };
+        let begins_us = self.snapshot.history_begins(relation.id)?;
+        check_moment(relation, self.at_us, begins_us, self.now_us)?;
+        Ok(view.stored())
+    }
+}
+
+impl Rows for PastRows {
+    fn scan(&self, relation: &Arc<Relation>, columns: &[usize]) -> weir_sql::Result<Batches> {
+        Ok(self
+            .snapshot
+            .scan_view_at(&self.stored(relation)?, columns, self.at_us)?)
+    }
+
+    fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> weir_sql::Result<Vec<RecordBatch>> {
+        Ok(self.snapshot.get_view_at(&self.stored(relation)?, keys, self.at_us)?)
     }
 }
 

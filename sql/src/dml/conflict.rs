@@ -161,13 +161,7 @@ impl Rows for WithBoth {
         self.rows.get(relation, keys)
     }
 
-    fn as_it_was(
-        &self,
-        relation: &Arc<Relation>,
-        columns: &[usize],
-        keys: Option<&[ArrayRef]>,
-        at_us: i64,
-    ) -> Result<Batches> {
-        self.rows.as_it_was(relation, columns, keys, at_us)
+    fn at(&self, at_us: i64) -> Result<Arc<dyn Rows>> {
+        self.rows.at(at_us)
     }
 }

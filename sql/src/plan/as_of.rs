@@ -21,12 +21,12 @@ use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError, JoinType, Resul
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprFunctionExt, ExprSchemable, Extension, Join, LogicalPlan, LogicalPlanBuilder,
-    Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, UserDefinedLogicalNodeCore, Volatility,
-    build_join_schema, lit, when,
+    BinaryExpr, Expr, ExprFunctionExt, ExprSchemable, Extension, Join, LogicalPlan, LogicalPlanBuilder, Operator,
+    ScalarUDF, UserDefinedLogicalNodeCore, Volatility, build_join_schema, lit, when,
 };
 use weir_engine::format::Envelope;
 
+use super::marker;
 use super::session::RelationSource;
 use super::subquery::Use;
 use crate::catalog::Definition;
@@ -508,44 +508,12 @@ fn read_once(join: &Join, left: LogicalPlan, right: LogicalPlan, as_of: AsOf, ne
 
 /// The marker functions, to be registered with the session.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
-    let function = |(name, arguments): (&'static str, usize)| {
-        let signature = match arguments {
-            0 => Signature::nullary(Volatility::Immutable),
-            _ => Signature::any(arguments, Volatility::Immutable),
-        };
-        Arc::new(ScalarUDF::from(Marker { name, signature }))
-    };
     [(NEAREST, 1), (VERSION, 1), (AT_ONCE, 0)]
-        .into_iter()
-        .map(function)
-        .collect()
+        .map(|(name, arguments)| marker::condition(name, arguments, Volatility::Immutable))
+        .into()
 }
 
 /// Whether a condition in the ON of a join is one of the markers.
 pub fn is_marker(condition: &Expr) -> bool {
-    matches!(condition, Expr::ScalarFunction(call) if [NEAREST, VERSION, AT_ONCE].contains(&call.name()))
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Marker {
-    name: &'static str,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Marker {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        internal_err!("{} is only a marker", self.name)
-    }
+    marker(condition).is_some()
 }

@@ -242,6 +242,12 @@ fn at_column(error: Error, statement: &CreateSource) -> Error {
     }
 }
 
+/// The columns that `key = 'a, b'` names, or the first name that is none of `schema`'s.
+pub fn key_columns<'a>(key: &'a str, schema: &Schema) -> std::result::Result<Vec<usize>, &'a str> {
+    let names = key.split(',').map(str::trim);
+    names.map(|name| schema.index_of(name).map_err(|_| name)).collect()
+}
+
 /// Rows are told apart by the bytes of their key, and INTERVALs that are equal may have other parts.
 fn no_interval_key(key: &[usize], schema: &Schema) -> Result<()> {
     let is_interval = |column: &&usize| matches!(schema.field(**column).data_type(), DataType::Interval(_));
@@ -523,15 +529,8 @@ fn sink_of(statement: &CreateSink, id: RelationId, catalog: &Catalog, delivered:
         )));
     }
     let key = match options.get("key") {
-        Some(columns) => columns
-            .split(',')
-            .map(|column| {
-                let column = column.trim();
-                schema
-                    .index_of(column)
-                    .map_err(|_| Error::new(format!("key column '{column}' is not in sink '{name}'")))
-            })
-            .collect::<Result<Vec<_>>>()?,
+        Some(columns) => key_columns(columns, &schema)
+            .map_err(|column| Error::new(format!("key column '{column}' is not in sink '{name}'")))?,
         None if statement.envelope == Envelope::Upsert => unique.clone().unwrap_or_default(),
         None => Vec::new(),
     };

@@ -11,12 +11,11 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, internal_err, plan_err};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableScan, Volatility,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF, TableScan, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use super::checked;
+use super::marker;
 use super::session::RelationSource;
 use crate::catalog::{Definition, Relation};
 
@@ -24,32 +23,7 @@ const AS_IT_WAS: &str = "weir_as_it_was";
 
 /// The marker function.
 pub fn function() -> Arc<ScalarUDF> {
-    // Nobody computes it ahead.
-    let signature = Signature::any(1, Volatility::Volatile);
-    Arc::new(ScalarUDF::from(Marker { signature }))
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Marker {
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for Marker {
-    fn name(&self) -> &str {
-        AS_IT_WAS
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        internal_err!("{AS_IT_WAS} is only a marker")
-    }
+    marker::condition(AS_IT_WAS, 1, Volatility::Volatile)
 }
 
 /// Whether an expression is the marker.

@@ -35,13 +35,11 @@ const MOST_KEYS: usize = 1000;
 pub(super) struct Access {
     relation: Arc<Relation>,
     rows: Arc<dyn Rows>,
-    /// As it was at this moment, microseconds since 1970.
-    at_us: Option<i64>,
 }
 
 impl Access {
-    pub fn new(relation: Arc<Relation>, rows: Arc<dyn Rows>, at_us: Option<i64>) -> Access {
-        Access { relation, rows, at_us }
+    pub fn new(relation: Arc<Relation>, rows: Arc<dyn Rows>) -> Access {
+        Access { relation, rows }
     }
 
     /// The columns by name by which the relation's rows can be looked up.
@@ -282,10 +280,6 @@ impl ExecutionPlan for AccessExec {
 }
 
 fn read(access: &Access, columns: &[usize], keys: Option<Vec<ArrayRef>>) -> Result<Batches> {
-    if let Some(at_us) = access.at_us {
-        let rows = access.rows.as_it_was(&access.relation, columns, keys.as_deref(), at_us);
-        return rows.map_err(external);
-    }
     let Some(keys) = keys else {
         return access.rows.scan(&access.relation, columns).map_err(external);
     };

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_state::changelog::Follower;
 use weir_state::{Epoch, RelationId, WriteBatch, history};
 
 use super::Runtime;
@@ -58,13 +57,7 @@ impl Runtime {
     }
 
     fn begin_history(&self, view: RelationId, now_us: i64, epoch: Epoch, batch: &mut WriteBatch) -> Noted {
-        history::begin(batch, view, now_us);
-        let follower = Follower {
-            name: history::FOLLOWER.to_string(),
-            relation: view,
-            delivered: epoch,
-        };
-        follower.put(batch);
+        history::begin(batch, view, now_us, epoch);
         let publication = &self.shared.publication;
         publication.follow(view, history::FOLLOWER, Some(epoch), None);
         Noted {
