@@ -75,6 +75,8 @@ pub struct TableDefinition {
     pub defaults: Opaque<Vec<Option<Expression>>>,
     /// Columns declared NOT NULL, and the key's.
     pub not_null: Vec<usize>,
+    /// INSERT alone changes it.
+    pub append_only: bool,
 }
 
 /// A sink.
@@ -113,6 +115,7 @@ impl Relation {
     pub fn append_only(&self) -> bool {
         match &self.definition {
             Definition::Source(source) => source.envelope == weir_engine::format::Envelope::Plain,
+            Definition::Table(table) => table.append_only,
             Definition::MaterializedView(view) => view.graph.output().append_only,
             _ => false,
         }

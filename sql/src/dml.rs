@@ -490,11 +490,21 @@ fn quoted(name: &str) -> String {
 }
 
 /// The table of UPDATE and DELETE.
+/// The table that an UPDATE or DELETE changes.
 fn target(from: &ast::TableWithJoins, catalog: &Catalog) -> Result<Arc<Relation>> {
-    match &from.relation {
-        ast::TableFactor::Table { name, .. } => table(name, catalog),
-        _ => Err(Error::new("UPDATE and DELETE take a table's name")),
+    let ast::TableFactor::Table { name, .. } = &from.relation else {
+        return Err(Error::new("UPDATE and DELETE take a table's name"));
+    };
+    let found = table(name, catalog)?;
+    match found.append_only() {
+        true => Err(errors::at(only_grows(&found), name.span().start)),
+        false => Ok(found),
     }
+}
+
+/// What is to be said where rows of an APPEND ONLY table would be changed.
+fn only_grows(table: &Relation) -> String {
+    format!("table '{}' is APPEND ONLY: INSERT adds rows to it, and none is changed or deleted", table.name)
 }
 
 fn table(name: &ast::ObjectName, catalog: &Catalog) -> Result<Arc<Relation>> {

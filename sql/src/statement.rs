@@ -186,6 +186,8 @@ pub struct CreateTable {
     pub columns: Vec<(ast::Ident, ast::DataType, bool, Option<ast::Expr>)>,
     /// Key columns by name.
     pub primary_key: Vec<ast::Ident>,
+    /// `APPEND ONLY`: its rows are never changed or deleted.
+    pub append_only: bool,
     /// The statement as written.
     pub text: String,
 }

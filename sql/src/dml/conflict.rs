@@ -12,7 +12,7 @@ use sqlparser::ast::{self, Spanned};
 use weir_engine::pipeline::Batches;
 use weir_engine::relation::RelationId;
 
-use super::{assignments, column, found, parsed, quoted, set_plan};
+use super::{assignments, column, found, only_grows, parsed, quoted, set_plan};
 use crate::catalog::{Catalog, Relation};
 use crate::plan::errors;
 use crate::read::{ReadPlan, Rows};
@@ -69,6 +69,7 @@ pub fn plan(on: &ast::OnConflict, table: &Arc<Relation>, catalog: &Catalog) -> R
     }
     match &on.action {
         ast::OnConflictAction::DoNothing => Ok(Conflict::Skip),
+        ast::OnConflictAction::DoUpdate(_) if table.append_only() => Err(Error::new(only_grows(table))),
         ast::OnConflictAction::DoUpdate(update) => Ok(Conflict::Update(do_update(update, table, key, catalog)?)),
     }
 }

@@ -40,8 +40,12 @@ pub fn check_insert(table: &Arc<Relation>, key: &[usize], new: &RecordBatch, row
     check_once(table, key, &keys)?;
     for found in rows.get(table, &keys.columns)? {
         if found.num_rows() > 0 {
+            let instead = match table.append_only() {
+                true => "ON CONFLICT DO NOTHING leaves such rows out",
+                false => "UPDATE changes its row, and so does ON CONFLICT",
+            };
             return Err(Error::new(format!(
-                "key {} exists already in table '{}'; UPDATE changes its row, and so does ON CONFLICT",
+                "key {} exists already in table '{}'; {instead}",
                 pair(table, key, &Keys::of(&found, key)?, 0),
                 table.name
             )));

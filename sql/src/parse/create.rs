@@ -325,16 +325,15 @@ fn create_table(cursor: &mut Cursor) -> Result<CreateTable> {
              materialized view keeps its rows",
         ));
     }
-    if cursor.is("APPEND") {
-        return Err(cursor.here("APPEND ONLY is not there yet: leave it out"));
-    }
-    cursor.end("")?;
+    let append_only = cursor.take(&["APPEND", "ONLY"]);
+    cursor.end("APPEND ONLY")?;
     check_names(columns.iter().map(|(name, ..)| name), &primary_key)?;
     Ok(CreateTable {
         name,
         if_not_exists,
         columns,
         primary_key,
+        append_only,
         text: cursor.source.slice(cursor.tokens()).into(),
     })
 }

@@ -436,6 +436,7 @@ pub fn table(statement: &CreateTable, id: RelationId, catalog: &Catalog) -> Resu
         paused: false,
         definition: Definition::Table(TableDefinition {
             not_null: declared.collect(),
+            append_only: statement.append_only,
             defaults: statement
                 .columns
                 .iter()

@@ -343,7 +343,10 @@ fn what_a_table_has_not_is_refused() {
         "CREATE TABLE t (a INT) ¦WITH (connector = 'kafka')",
         "is not there yet: CREATE SOURCE",
     );
-    refuse("CREATE TABLE t (a INT) ¦APPEND ONLY", "APPEND ONLY is not there yet");
+    refuse(
+        "CREATE TABLE t (a INT) ¦APPENDED",
+        "expected APPEND ONLY or the end of the statement",
+    );
     refuse(
         "CREATE TABLE t (a INT DEFAULT (¦SELECT 1))",
         "a query can't stand in a column's definition",
