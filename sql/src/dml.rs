@@ -504,7 +504,10 @@ fn target(from: &ast::TableWithJoins, catalog: &Catalog) -> Result<Arc<Relation>
 
 /// What is to be said where rows of an APPEND ONLY table would be changed.
 fn only_grows(table: &Relation) -> String {
-    format!("table '{}' is APPEND ONLY: INSERT adds rows to it, and none is changed or deleted", table.name)
+    format!(
+        "table '{}' is APPEND ONLY: INSERT adds rows to it, and none is changed or deleted",
+        table.name
+    )
 }
 
 fn table(name: &ast::ObjectName, catalog: &Catalog) -> Result<Arc<Relation>> {
