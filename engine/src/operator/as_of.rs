@@ -34,6 +34,7 @@ use crate::shard::hash_rows;
 use crate::table::{Keys, Slot};
 use crate::{Error, Result};
 
+mod awaited;
 mod closing;
 mod places;
 mod side;
@@ -41,6 +42,7 @@ mod side;
 mod tests;
 mod versions;
 
+use awaited::Awaited;
 use places::{Places, behind};
 use side::Side;
 
@@ -58,6 +60,8 @@ pub struct AsOf {
     schema: SchemaRef,
     /// When to look at which key, by the left rows and by the right ones; where event time closes.
     timers: Option<[Timers; 2]>,
+    /// What final rows wait for, where the nearest right row lies behind.
+    awaited: Option<Awaited>,
     /// As of the last step.
     watermark: Watermark,
     /// Of the left rows that have come since the start.
@@ -106,10 +110,13 @@ impl AsOf {
             Some(_) => Some([Timers::open(context, 2, false)?, Timers::open(context, 3, false)?]),
             None => None,
         };
+        let places = Places::new(spec);
+        let waits = places.descending && spec.close.is_some_and(|close| close.emit_final);
         Ok(Self {
             left: Side::new(spec, true, &left.schema, context)?,
             right: Side::new(spec, false, &right.schema, context)?,
-            places: Places::new(spec),
+            awaited: waits.then(|| Awaited::open(context, 4)).transpose()?,
+            places,
             keys: RowCodec::for_columns(&left.schema, &spec.left_keys)?,
             schema: node.schema.clone(),
             timers,
@@ -360,16 +367,21 @@ impl Operator for AsOf {
             true => Vec::new(),
             false => self.regions(&right)?,
         };
+        let waiting = self.waiting(false, &right)?;
         self.apply_right(&right)?;
+        self.wait_anew(waiting)?;
         self.settle(regions, &mut emit)?;
         let left: Vec<Changes> = left
             .iter()
             .map(|batch| self.changes(true, batch))
             .collect::<Result<_>>()?;
+        let waiting = self.waiting(true, &left)?;
         self.apply_left(&left, &mut emit)?;
+        self.wait_anew(waiting)?;
         self.watermark = self.watermark.max(step.watermark);
         self.set_timers(&left, &right)?;
         self.close(&mut emit)?;
+        self.awaited.as_mut().map_or(Ok(()), Awaited::find_last)?;
         let mut output = self.batches(&emit)?;
         if self.spec.outer {
             for batch in alone {
@@ -380,14 +392,13 @@ impl Operator for AsOf {
     }
 
     fn open_until(&self) -> Option<Watermark> {
-        // A left row that waits for a right row behind it waits for no time.
-        let close = self
-            .spec
-            .close
-            .filter(|close| close.emit_final && !self.places.descending)?;
-        let [of_left, _] = self.timers.as_ref()?;
-        // Of rows from before the start each key's first one is known.
-        let last = of_left.last()?.max(self.latest);
+        let close = self.spec.close.filter(|close| close.emit_final)?;
+        let last = match (&self.awaited, &self.timers) {
+            (Some(awaited), _) => awaited.last()?,
+            // Of rows from before the start each key's first one is known.
+            (None, Some([of_left, _])) => of_left.last()?.max(self.latest),
+            (None, None) => return None,
+        };
         Some(last.saturating_add(1).saturating_add(close.lateness_us))
     }
 
@@ -397,13 +408,17 @@ impl Operator for AsOf {
         self.timers
             .iter_mut()
             .flatten()
-            .try_for_each(|timers| timers.checkpoint(batch))
+            .try_for_each(|timers| timers.checkpoint(batch))?;
+        let awaited = self.awaited.as_mut();
+        awaited.map_or(Ok(()), |awaited| awaited.table.checkpoint(batch))
     }
 
     fn committed(&mut self) -> Result<()> {
         self.left.state.committed()?;
         self.right.state.committed()?;
-        self.timers.iter_mut().flatten().try_for_each(Timers::committed)
+        self.timers.iter_mut().flatten().try_for_each(Timers::committed)?;
+        let awaited = self.awaited.as_mut();
+        awaited.map_or(Ok(()), |awaited| awaited.table.committed())
     }
 
     fn complete(&mut self, entries: usize) -> Result<bool> {
@@ -411,6 +426,9 @@ impl Operator for AsOf {
         done &= self.right.state.complete(entries.div_ceil(2))?;
         for timers in self.timers.iter_mut().flatten() {
             done &= timers.complete(entries.div_ceil(2))?;
+        }
+        if let Some(awaited) = &mut self.awaited {
+            done &= awaited.table.complete(entries.div_ceil(2))?;
         }
         Ok(done)
     }
@@ -425,6 +443,9 @@ impl Operator for AsOf {
         self.right.state.count_into(&mut stats);
         for timers in self.timers.iter().flatten() {
             timers.count_into(&mut stats);
+        }
+        if let Some(awaited) = &self.awaited {
+            awaited.table.count_into(&mut stats);
         }
         stats
     }

@@ -192,7 +192,12 @@ impl KeyedTable {
 
     /// The last bucket but [`NEVER`] that has entries in memory or in the store.
     pub fn last_bucket(&self) -> Option<i64> {
-        let (last, _) = self.buckets().buckets.range(..NEVER).next_back()?;
+        self.last_bucket_below(NEVER)
+    }
+
+    /// The last one before `bucket`.
+    pub fn last_bucket_below(&self, bucket: i64) -> Option<i64> {
+        let (last, _) = self.buckets().buckets.range(..bucket).next_back()?;
         Some(*last)
     }
 

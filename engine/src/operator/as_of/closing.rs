@@ -6,7 +6,8 @@
 //!
 //! With the nearest row *behind*, a left row is final when the watermark is above the time of a right row
 //! behind it: none will come in between. So of the right rows below the watermark none is needed, once
-//! the left rows before them have met them, and a left row that none follows waits till the end.
+//! the left rows before them have met them, and a left row that none follows waits till the end. What the others
+//! wait for is known ([`awaited`](super::awaited)).
 //!
 //! [`Timers`] say when to look at which key. There is one for a key's first left row, and one for the first
 //! time at which one of its right rows goes.
@@ -96,10 +97,17 @@ impl AsOf {
             of_left.flush(&self.left.state)?;
             of_right.flush(&self.right.state)?;
         }
-        Ok(())
+        match &mut self.awaited {
+            Some(awaited) => awaited.close_through(at),
+            None => Ok(()),
+        }
     }
 
     fn close_key(&mut self, left: Option<Slot>, right: Option<Slot>, passed: i64, emit: &mut Emit) -> Result<()> {
+        let waiting = match (left, right, &self.awaited) {
+            (Some(left), Some(right), Some(_)) => vec![(left, right, self.waits_for(left, right)?)],
+            _ => Vec::new(),
+        };
         if let Some(left) = left {
             for row in self.final_rows(left, right, passed)? {
                 if self.emits_final() {
@@ -119,6 +127,7 @@ impl AsOf {
             }
             self.right.state.table.mark_dirty(right);
         }
+        self.wait_anew(waiting)?;
         if let Some([of_left, of_right]) = &mut self.timers {
             left.into_iter()
                 .for_each(|slot| of_left.forget(&mut self.left.state, slot));

@@ -183,6 +183,11 @@ proptest! {
             let mut left = accepted[0].clone();
             left.retain(|row, _| !emit_final || is_final(&spec, row, &accepted[1], watermark - lateness));
             prop_assert_eq!(&output, &joined(&spec, &left, &accepted[1]));
+            if emit_final && matches!(kind, Nearest::AtOrAfter | Nearest::After) {
+                let waiting = accepted[0].keys().filter(|row| !left.contains_key(*row));
+                let partners = waiting.filter_map(|row| nearest(&spec, row, &accepted[1])?[PLACE]);
+                prop_assert_eq!(join.open_until(), partners.max().map(|at| at + 1 + lateness));
+            }
         }
         for (row, weight) in subject.step(&mut *join, Watermark::MAX, &[&[], &[]]).unwrap() {
             add(&mut output, row, weight);
