@@ -24,12 +24,13 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprFunctionExt, ExprSchemable, Extension, Join, LogicalPlan, LogicalPlanBuilder, Operator,
     ScalarUDF, UserDefinedLogicalNodeCore, Volatility, build_join_schema, lit, when,
 };
-use weir_engine::format::Envelope;
 
 use super::marker;
-use super::session::RelationSource;
 use super::subquery::Use;
-use crate::catalog::Definition;
+
+mod versions;
+
+use versions::Seen;
 
 const NEAREST: &str = "weir_nearest";
 const VERSION: &str = "weir_version";
@@ -193,10 +194,7 @@ fn refuse<T>(message: impl Into<String>) -> Result<T> {
 /// The plan with its joins as of a moment in the form that its purpose needs.
 pub fn explicit(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Join(join) => match taken(&join)? {
-            Some((as_of, beside)) => made(&join, as_of, beside, purpose).map(Transformed::yes),
-            None => Ok(Transformed::no(LogicalPlan::Join(join))),
-        },
+        LogicalPlan::Join(join) => joined(join, purpose),
         other => Ok(Transformed::no(other)),
     })?;
     let mut left = false;
@@ -209,6 +207,26 @@ pub fn explicit(plan: LogicalPlan, purpose: Use) -> Result<LogicalPlan> {
     match left {
         true => refuse("the ON of a join as of a time is a list of conditions with AND, at its outermost level"),
         false => Ok(plan.data),
+    }
+}
+
+/// A join as of a moment in its form; others as they are.
+fn joined(join: Join, purpose: Use) -> Result<Transformed<LogicalPlan>> {
+    let parts = split_conjunction_owned(join.filter.clone().unwrap_or_else(|| lit(true)));
+    let of_versions = |part: &Expr| marker(part).is_some_and(|(moment, _)| moment == Moment::Version);
+    if parts.iter().any(of_versions)
+        && let Some(seen) = Seen::through(&join)?
+    {
+        let Some((as_of, mut beside)) = taken(&seen.join)? else {
+            return internal_err!("a join with versions is one as of a moment");
+        };
+        beside.found.splice(0..0, seen.condition()?);
+        let plan = made(&seen.join, as_of, beside, purpose)?;
+        return seen.shown(plan).map(Transformed::yes);
+    }
+    match taken(&join)? {
+        Some((as_of, beside)) => made(&join, as_of, beside, purpose).map(Transformed::yes),
+        None => Ok(Transformed::no(LogicalPlan::Join(join))),
     }
 }
 
@@ -242,7 +260,7 @@ fn taken(join: &Join) -> Result<Option<(AsOf, Beside)>> {
     let keys = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
     let on: Vec<Expr> = keys.chain(others).filter(|part| *part != lit(true)).collect();
     let sides = (join.left.schema().as_ref(), join.right.schema().as_ref());
-    let versions = upsert_key(&join.right).filter(|_| moment == Moment::Version);
+    let versions = versions::upsert_key(&join.right).filter(|_| moment == Moment::Version);
     let is_key = |part: &Expr| match sides_of(part, sides) {
         Some((_, Operator::Eq, right)) => versions
             .as_ref()
@@ -334,71 +352,11 @@ fn valid_at(args: &[Expr], join: &Join, sides: (&DFSchema, &DFSchema)) -> Result
     if !matches!(kind, DataType::Timestamp(..) | DataType::Date32) {
         return refuse(format!("FOR SYSTEM_TIME AS OF takes a TIMESTAMP, and {time} is none"));
     }
-    let Some(versions) = event_time(&join.right) else {
-        return refuse(
-            "FOR SYSTEM_TIME AS OF a time needs versions that have one: the right side is a source with a WATERMARK, or a \
-             plain view of one. A table or view that keeps its versions as rows goes with ASOF JOIN … MATCH_CONDITION \
-             (o.time >= r.time), and AS OF PROCTIME() takes the rows that are there now",
-        );
+    let Some(versions) = versions::event_time(&join.right) else {
+        return refuse(versions::without_time(&join.right));
     };
     let column = join.right.schema().columns().swap_remove(versions);
     Ok(time.clone().gt_eq(Expr::Column(column)))
-}
-
-/// The column that is a plan's event time, if its rows are those of a source.
-fn event_time(plan: &LogicalPlan) -> Option<usize> {
-    match plan {
-        LogicalPlan::TableScan(scan) => {
-            let source = scan.source.downcast_ref::<RelationSource>()?;
-            let Definition::Source(spec) = &source.relation.definition else {
-                return None;
-            };
-            let column = spec.watermark.as_ref()?.column;
-            match &scan.projection {
-                Some(columns) => columns.iter().position(|c| *c == column),
-                None => Some(column),
-            }
-        }
-        LogicalPlan::SubqueryAlias(alias) => event_time(&alias.input),
-        LogicalPlan::Filter(filter) => event_time(&filter.input).filter(|_| !is_upsert(&filter.input)),
-        LogicalPlan::Projection(projection) => {
-            let time = event_time(&projection.input).filter(|_| !is_upsert(&projection.input))?;
-            let place = |expr: &Expr| super::query::column_of(expr, projection.input.schema());
-            projection.expr.iter().position(|expr| place(expr) == Some(time))
-        }
-        _ => None,
-    }
-}
-
-/// The key of an UPSERT source whose rows a plan is: its columns' places.
-fn upsert_key(plan: &LogicalPlan) -> Option<Vec<usize>> {
-    match plan {
-        LogicalPlan::SubqueryAlias(alias) => upsert_key(&alias.input),
-        LogicalPlan::TableScan(scan) if is_upsert(plan) => {
-            let source = scan.source.downcast_ref::<RelationSource>()?;
-            let key = source.relation.key.as_ref()?.iter();
-            match &scan.projection {
-                None => Some(key.copied().collect()),
-                Some(columns) => key.map(|key| columns.iter().position(|column| column == key)).collect(),
-            }
-        }
-        _ => None,
-    }
-}
-
-/// Whether rows are those of an UPSERT source: a filter or projection of them says nothing of versions.
-fn is_upsert(plan: &LogicalPlan) -> bool {
-    let mut found = false;
-    let _ = plan.apply(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && let Some(source) = scan.source.downcast_ref::<RelationSource>()
-            && let Definition::Source(spec) = &source.relation.definition
-        {
-            found |= spec.envelope == Envelope::Upsert;
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    found
 }
 
 /// A comparison of the two sides as `left op right`.

@@ -120,7 +120,9 @@ impl AsOf {
             }
         }
         let waiting = touched.into_iter();
-        waiting.map(|(left, right)| Ok((left, right, self.waits_for(left, right)?))).collect()
+        waiting
+            .map(|(left, right)| Ok((left, right, self.waits_for(left, right)?)))
+            .collect()
     }
 
     /// Notes what they wait for now.
