@@ -33,6 +33,26 @@ const ROWS: &str = "weir_rows";
 const SET: &str = "weir_set";
 const NUMBER: &str = "weir_number";
 
+/// The rows outside without the relations beside them that have none of some columns: `FROM a, b, c` is a
+/// product until the conditions in WHERE are told, and all of it would be gone through for a column of `a`.
+fn with_columns(outer: &LogicalPlan, columns: &[Column]) -> Result<LogicalPlan> {
+    let LogicalPlan::Join(join) = outer else {
+        return Ok(outer.clone());
+    };
+    if join.join_type != JoinType::Inner || !join.on.is_empty() || join.filter.is_some() {
+        return Ok(outer.clone());
+    }
+    let (left, right): (Vec<Column>, Vec<Column>) =
+        columns.iter().cloned().partition(|column| join.left.schema().has_column(column));
+    match (left.is_empty(), right.is_empty()) {
+        (_, true) => with_columns(&join.left, &left),
+        (true, false) => with_columns(&join.right, &right),
+        (false, false) => LogicalPlanBuilder::from(with_columns(&join.left, &left)?)
+            .cross_join(with_columns(&join.right, &right)?)?
+            .build(),
+    }
+}
+
 /// What a subquery looks at outside.
 pub struct Dependent {
     /// The values of those columns, each combination once.
@@ -57,7 +77,7 @@ impl Dependent {
         let exprs = outside.iter().zip(&inside).map(|(outside, inside)| {
             Expr::Column(outside.clone()).alias_qualified(inside.relation.clone(), inside.name.clone())
         });
-        let values = LogicalPlanBuilder::from(outer.clone())
+        let values = LogicalPlanBuilder::from(with_columns(outer, &outside)?)
             .project(exprs)?
             .distinct()?
             .build()?;
