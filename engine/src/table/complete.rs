@@ -66,16 +66,20 @@ impl KeyedTable {
 
     fn load_part<S: Slots>(&mut self, part: Part, most: usize, slots: &mut S) -> Result<usize> {
         match part {
-            Part::Shard(shard) => self.load_shard(shard, most, slots),
+            Part::Shard(shard) => self.load_shards(shard, most, slots),
             Part::Bucket(bucket) => self.load_chunks(bucket, most, slots),
         }
     }
 
-    /// Goes over up to `most` of a shard's stored entries, from where the cursor stands, and loads
-    /// those that are not in memory: what is in memory is newer. Returns how many it went over.
-    fn load_shard<S: Slots>(&mut self, shard: usize, most: usize, slots: &mut S) -> Result<usize> {
-        let part = Part::Shard(shard);
-        let Range { mut start, end } = self.stored.shard_range(shard);
+    /// Goes over up to `most` stored entries of a shard and of the partial ones behind it, from where the cursor
+    /// stands, and loads those that are not in memory: what is in memory is newer. Returns how many it went over.
+    ///
+    /// The shards are read as one, since finding where one begins costs more than the few entries that most have.
+    fn load_shards<S: Slots>(&mut self, first: usize, most: usize, slots: &mut S) -> Result<usize> {
+        let behind = self.behind_partial(first);
+        let mut start = self.stored.shard_range(first).start;
+        let end = self.stored.shard_range(behind - 1).end;
+        let part = Part::Shard(first);
         if let Some(cursor) = self.cursor.take_if(|cursor| cursor.part == part) {
             start = cursor.next;
         }
@@ -86,7 +90,12 @@ impl KeyedTable {
         let mut passed = 0;
         while let Some((stored_key, value)) = ahead.take() {
             if passed == most {
-                self.cursor = Some(Cursor { part, next: stored_key });
+                let shard = self.stored.read_shard(&stored_key)?;
+                self.set_complete(first..shard);
+                self.cursor = Some(Cursor {
+                    part: Part::Shard(shard),
+                    next: stored_key,
+                });
                 return Ok(passed);
             }
             let key = self.stored.read_key(&stored_key)?;
@@ -115,10 +124,27 @@ impl KeyedTable {
             }
             passed += 1;
         }
-        if let Presence::Shards { complete, partial } = &mut self.presence {
-            *partial -= usize::from(!complete[shard]);
-            complete[shard] = true;
-        }
+        self.set_complete(first..behind);
         Ok(passed)
+    }
+
+    /// The end of the partial shards of which `first` is one.
+    fn behind_partial(&self, first: usize) -> usize {
+        match &self.presence {
+            Presence::Shards { complete, .. } => {
+                let partial = complete[first..].iter().take_while(|complete| !**complete);
+                first + partial.count().max(1)
+            }
+            Presence::Buckets(_) => first + 1,
+        }
+    }
+
+    fn set_complete(&mut self, shards: Range<usize>) {
+        if let Presence::Shards { complete, partial } = &mut self.presence {
+            for complete in &mut complete[shards] {
+                *partial -= usize::from(!*complete);
+                *complete = true;
+            }
+        }
     }
 }

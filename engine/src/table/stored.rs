@@ -113,6 +113,12 @@ impl Stored {
         keys::shard_range(self.id, Shard((self.shards.start + owned) as u8))
     }
 
+    /// The shard of a stored key, counted from the first owned one.
+    pub(super) fn read_shard(&self, stored: &[u8]) -> Result<usize> {
+        let shard = usize::from(keys::split_state_key(stored)?.1.0);
+        Ok(shard - self.shards.start)
+    }
+
     /// Appends the stored key, up to the number of the chunk, to `out`.
     pub(super) fn write_key(&self, hash: u64, key: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&keys::state_prefix(self.id, self.shard(hash, key)));

@@ -42,8 +42,10 @@ fn with_columns(outer: &LogicalPlan, columns: &[Column]) -> Result<LogicalPlan> 
     if join.join_type != JoinType::Inner || !join.on.is_empty() || join.filter.is_some() {
         return Ok(outer.clone());
     }
-    let (left, right): (Vec<Column>, Vec<Column>) =
-        columns.iter().cloned().partition(|column| join.left.schema().has_column(column));
+    let (left, right): (Vec<Column>, Vec<Column>) = columns
+        .iter()
+        .cloned()
+        .partition(|column| join.left.schema().has_column(column));
     match (left.is_empty(), right.is_empty()) {
         (_, true) => with_columns(&join.left, &left),
         (true, false) => with_columns(&join.right, &right),
