@@ -30,7 +30,7 @@ pub mod uuid;
 
 use column::Column;
 use options::EpochUnit;
-pub use types::{sql_type, sql_words, without_origin};
+pub use types::{column_words, meant, sql_type, sql_words, without_origin};
 
 /// Microseconds since the epoch as PostgreSQL writes a TIMESTAMP, or a TIMESTAMPTZ in UTC.
 pub fn sql_timestamp(us: i64, is_moment: bool) -> String {

@@ -180,7 +180,8 @@ impl Session {
             _ => {
                 stack::call(move || {
                     transaction::refuse_within(&context, "a statement that changes the catalog or what runs")?;
-                    ddl::run(&context, &statement, &sql)
+                    let answer = ddl::run(&context, &statement, &sql)?;
+                    Ok(answer.with_notices(transaction::is_beside(&context)))
                 })
                 .await
             }

@@ -122,6 +122,13 @@ pub fn refuse_within(context: &Context, what: &str) -> Result<()> {
     }
 }
 
+/// What is to be said of a statement that is no part of the transaction in which it stands.
+pub fn is_beside(context: &Context) -> Vec<String> {
+    let said = "this is no part of the transaction, and ROLLBACK does not undo it";
+    let open = context.state.transaction.lock().is_some();
+    open.then(|| said.to_string()).into_iter().collect()
+}
+
 /// What a query of `reads` sees in the session's transaction; `None` without one that has changed
 /// something. They have been waited for.
 pub fn snapshot(context: &Context, reads: &[RelationId]) -> Result<Option<Snapshot>> {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use arrow::datatypes::Schema;
+use weir_engine::format::column_words;
 use weir_engine::graph::{
     AggregateCall, AggregateFunction, AggregateSpec, AsOfSpec, Exchange, FoldSpec, Graph, JoinKind, JoinSpec, Nearest,
     Node, NodeKind, OrderKey, OverSpec, PresentSpec, Ranking, SessionKey, SessionSpec, SliceSpec, TopNSpec, UnnestSpec,
@@ -216,9 +217,10 @@ fn describe(graph: &Graph, node: &Node) -> String {
             let columns: Vec<String> = named
                 .map(|(expr, field)| {
                     let text = expr::text(expr, &below.schema);
-                    match text == *field.name() {
+                    let name = column_words(field.name());
+                    match text == name {
                         true => text,
-                        false => format!("{text} AS {}", field.name()),
+                        false => format!("{text} AS {name}"),
                     }
                 })
                 .collect();
@@ -348,7 +350,7 @@ fn describe_aggregate(below: &Node, aggregate: &AggregateSpec) -> String {
 
 /// A call over rows of `schema`.
 pub(crate) fn call_text(call: &AggregateCall, schema: &Schema) -> String {
-    let column = |column: usize| schema.field(column).name().as_str();
+    let column = |column: usize| column_words(schema.field(column).name());
     let name = match &call.function {
         AggregateFunction::Count => "count",
         AggregateFunction::Sum => "sum",
@@ -360,7 +362,7 @@ pub(crate) fn call_text(call: &AggregateCall, schema: &Schema) -> String {
     let distinct = if call.distinct { "DISTINCT " } else { "" };
     let argument = match (&call.function, call.argument) {
         (AggregateFunction::Fold(fold), _) => fold_arguments(fold, schema),
-        (_, Some(argument)) => column(argument).to_string(),
+        (_, Some(argument)) => column(argument),
         (_, None) => "*".to_string(),
     };
     let filter = match call.filter {
@@ -538,16 +540,16 @@ fn order_text(key: &OrderKey, schema: &Schema) -> String {
         (false, true) => " NULLS LAST",
         _ => "",
     };
-    format!("{}{descending}{nulls}", schema.field(key.column).name())
+    format!("{}{descending}{nulls}", column_words(schema.field(key.column).name()))
 }
 
 fn names(node: &Node, columns: &[usize]) -> String {
-    let name = |column: &usize| node.schema.field(*column).name().as_str();
+    let name = |column: &usize| column_words(node.schema.field(*column).name());
     columns.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 fn all_names(schema: &Schema) -> String {
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let names: Vec<String> = schema.fields().iter().map(|field| column_words(field.name())).collect();
     names.join(", ")
 }
 

@@ -117,17 +117,21 @@ fn any_statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Statement>
             Ok(Statement::Flush)
         }
         "BEGIN" => transaction(&mut cursor, Statement::Begin),
-        "COMMIT" => transaction(&mut cursor, Statement::Commit),
-        "ROLLBACK" => transaction(&mut cursor, Statement::Rollback),
+        "START" if cursor.is_nth(1, "TRANSACTION") => transaction(&mut cursor, Statement::Begin),
+        "COMMIT" | "END" => transaction(&mut cursor, Statement::Commit),
+        "ROLLBACK" | "ABORT" => transaction(&mut cursor, Statement::Rollback),
         other => Err(unknown(other, first)),
     }
 }
 
-/// `BEGIN [TRANSACTION | WORK]` and what ends that.
+/// `BEGIN [TRANSACTION | WORK]`, `START TRANSACTION`, and what ends that.
 fn transaction(cursor: &mut Cursor, statement: Statement) -> Result<Statement> {
     cursor.advance();
     if cursor.is("TRANSACTION") || cursor.is("WORK") {
         cursor.advance();
+    }
+    if cursor.is("ISOLATION") || cursor.is("READ") || cursor.is("AND") {
+        return Err(cursor.here("a transaction has no options: it reads what was committed before its first change"));
     }
     cursor.end("")?;
     Ok(statement)
@@ -136,7 +140,7 @@ fn transaction(cursor: &mut Cursor, statement: Statement) -> Result<Statement> {
 /// The error for a statement that doesn't exist.
 fn unknown(word: &str, first: &TokenWithSpan) -> Error {
     let message = match word {
-        "START" | "ABORT" => format!("{word} is not there: write BEGIN, COMMIT or ROLLBACK"),
+        "START" => "a transaction begins with BEGIN, or START TRANSACTION".into(),
         "SAVEPOINT" | "RELEASE" => format!("{word} is not there: a transaction commits or is rolled back as a whole"),
         "TRUNCATE" => "TRUNCATE is not there: write DELETE FROM table".into(),
         "COPY" => "COPY is not there: a source or a sink with connector = 'file' reads or writes files".into(),

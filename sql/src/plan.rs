@@ -73,6 +73,7 @@ mod templates;
 mod times;
 mod unnest;
 pub(crate) mod using;
+mod value_strings;
 mod window;
 mod zones;
 

@@ -211,6 +211,13 @@ pub(crate) fn push_date(out: &mut Vec<u8>, days: i64) {
     push_padded(out, day, 2);
 }
 
+/// A TIME as text.
+pub fn time_text(us: i64) -> String {
+    let mut text = Vec::with_capacity(15);
+    push_time(&mut text, us);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 /// Writes a TIME, without needless zeros after the point.
 pub(crate) fn push_time(out: &mut Vec<u8>, us: i64) {
     let seconds = (us / US_PER_SECOND) as u64;

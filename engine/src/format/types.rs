@@ -4,7 +4,7 @@
 //! functions that stand for a piece of SQL have names too. What they say is brought into SQL's words
 //! ([`sql_words`]) before somebody reads it. What stands in quotes is the user's and stays.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, IntervalMonthDayNano};
 
 /// A type as SQL spells it.
 pub fn sql_type(data_type: &DataType) -> String {
@@ -192,6 +192,9 @@ fn word(text: &str) -> Option<(String, usize)> {
         let one = if name == "String" { "TEXT" } else { "number" };
         return Some((vec![one; count.min(9)].join(", "), whole));
     }
+    if let ("IntervalMonthDayNano", Some(inner)) = (name, inner) {
+        return Some((interval(inner), whole));
+    }
     if let Some(kind) = plain(name) {
         return Some(match inner {
             Some(value) => (constant(value), whole),
@@ -239,6 +242,29 @@ fn constant(value: &str) -> String {
     }
 }
 
+/// `"IntervalMonthDayNano { months: 0, days: 1, nanoseconds: 0 }"`
+fn interval(inner: &str) -> String {
+    let part = |name: &str| {
+        let (_, rest) = inner.split_once(name)?;
+        rest.trim_end_matches('"')
+            .split([',', ' ', '}'])
+            .next()?
+            .parse::<i64>()
+            .ok()
+    };
+    let parts = (part("months: "), part("days: "), part("nanoseconds: "));
+    let (Some(months), Some(days), Some(nanoseconds)) = parts else {
+        return constant(inner);
+    };
+    match (i32::try_from(months), i32::try_from(days)) {
+        (Ok(months), Ok(days)) => {
+            let value = IntervalMonthDayNano::new(months, days, nanoseconds);
+            format!("INTERVAL '{}'", super::interval::text(value))
+        }
+        _ => constant(inner),
+    }
+}
+
 /// `10, 2` of a type; `Some(150),10,2` of a constant.
 fn decimal(inner: &str) -> String {
     match parts(inner)[..] {
@@ -261,7 +287,58 @@ fn decimal(inner: &str) -> String {
 /// A function of ours that stands for a piece of SQL, as that.
 fn call(name: &str, inner: &str) -> Option<String> {
     let args: Vec<String> = parts(inner).into_iter().map(sql_words).collect();
-    Some(match (name, &args[..]) {
+    meant(name, &args)
+}
+
+/// Functions that stand for an operator of JSON.
+const OF_JSON: [(&str, &str); 11] = [
+    ("json_get", "->"),
+    ("json_get_text", "->>"),
+    ("json_get_path", "#>"),
+    ("json_get_path_text", "#>>"),
+    ("json_without_path", "#-"),
+    ("json_without", "-"),
+    ("json_concat", "||"),
+    ("jsonb_contains", "@>"),
+    ("jsonb_exists", "?"),
+    ("jsonb_exists_any", "?|"),
+    ("jsonb_exists_all", "?&"),
+];
+
+/// A side of an operator of JSON, in parentheses where it is an operation of another kind.
+fn side(text: &str) -> String {
+    let is_one = !text.contains(' ') || text.starts_with('\'') || text.contains("->");
+    match is_one {
+        true => text.to_string(),
+        false => format!("({text})"),
+    }
+}
+
+/// A column that a planner has named after what it computes, as SQL would write that.
+pub fn column_words(name: &str) -> String {
+    match name.starts_with("weir_") || name.starts_with("__unnest_placeholder") {
+        true => sql_words(name),
+        false => name.to_string(),
+    }
+}
+
+/// A call that stands for a piece of SQL, as that.
+pub fn meant(name: &str, args: &[String]) -> Option<String> {
+    if let (Some((_, op)), [left, right]) = (OF_JSON.iter().find(|(function, _)| *function == name), args) {
+        return Some(format!("{} {op} {}", side(left), side(right)));
+    }
+    let renamed = |as_written: &str| format!("{as_written}({})", args.join(", "));
+    Some(match (name, args) {
+        ("weir_json_elements", _) => renamed("json_array_elements"),
+        ("weir_json_element_texts", _) => renamed("json_array_elements_text"),
+        ("weir_json_keys", _) => renamed("json_object_keys"),
+        ("weir_json_values", _) => renamed("json_each"),
+        ("weir_json_value_texts", _) => renamed("json_each_text"),
+        ("weir_at_part", [values, part]) => format!("percentile_disc({part}) of {values}"),
+        ("weir_between_parts", [values, part]) => format!("percentile_cont({part}) of {values}"),
+        ("weir_most_frequent", [values]) => format!("mode() of {values}"),
+        ("outer_ref", [column]) => column.clone(),
+        ("__unnest_placeholder", [array, ..]) => array.clone(),
         ("weir_only_row", _) => "(SELECT …)".to_string(),
         ("weir_any", [value, array, op]) => format!("{value} {} ANY ({array})", op.trim_matches('\'')),
         ("weir_all", [value, array, op]) => format!("{value} {} ALL ({array})", op.trim_matches('\'')),

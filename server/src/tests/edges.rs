@@ -153,12 +153,11 @@ fn queries_share_a_limited_memory() {
             Ok(count)
         })
     };
-    let large =
-        "SELECT count(*) FROM generate_series(1, 3000000) a JOIN generate_series(1, 3000000) b ON a.value = b.value";
+    let large = "SELECT count(*) FROM generate_series(1, 3000000) a JOIN generate_series(1, 3000000) b ON a.a = b.b";
     let error = rows(large).unwrap_err();
     assert!(error.message.contains("--query-memory"), "{}", error.message);
     assert_eq!(
-        rows("SELECT * FROM generate_series(1, 100) a ORDER BY value DESC").unwrap(),
+        rows("SELECT * FROM generate_series(1, 100) a ORDER BY a DESC").unwrap(),
         100
     );
     let shown = "SELECT * FROM weir.settings WHERE name = 'query_memory' AND value = '32 MiB'";

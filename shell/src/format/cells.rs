@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, IntervalMonthDayNanoType, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Field, IntervalMonthDayNanoType, Schema, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use weir_server::format::uuid::{self, UUID};
-use weir_server::format::{interval, json, sql_timestamp};
+use weir_server::format::{calendar, interval, json, sql_timestamp};
 
 /// Text of each value of a column; none for NULL.
 pub fn texts(array: &ArrayRef) -> Result<Vec<Option<String>>, String> {
@@ -28,6 +30,10 @@ pub fn texts(array: &ArrayRef) -> Result<Vec<Option<String>>, String> {
         let times = cast(array, &micros).map_err(|error| error.to_string())?;
         let times = times.as_primitive::<TimestampMicrosecondType>().iter();
         return Ok(times.map(|us| us.map(|us| sql_timestamp(us, zone.is_some()))).collect());
+    }
+    if let DataType::Time64(TimeUnit::Microsecond) = array.data_type() {
+        let times = array.as_primitive::<Time64MicrosecondType>().iter();
+        return Ok(times.map(|us| us.map(calendar::time_text)).collect());
     }
     if let DataType::Interval(_) | DataType::Duration(_) = array.data_type() {
         let spans = interval::of(array).map_err(|error| error.to_string())?;

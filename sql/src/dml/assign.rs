@@ -29,8 +29,12 @@ pub fn check(table: &Relation, column: usize, from: &DataType, at: Option<Locati
         return Ok(());
     }
     let kind = sql_type(field.data_type());
+    let remedy = match field.data_type() {
+        &JSON => "to_jsonb(…) makes JSON of it".to_string(),
+        _ => format!("write CAST(… AS {kind}) where that makes sense"),
+    };
     let message = format!(
-        "column '{}' of table '{}' is {kind}, and the value is {}; write CAST(… AS {kind}) where that makes sense",
+        "column '{}' of table '{}' is {kind}, and the value is {}; {remedy}",
         field.name(),
         table.name,
         sql_type(from)
@@ -52,12 +56,12 @@ fn fits(from: &DataType, to: &DataType) -> bool {
         (from, &JSON) => text(from),
         (from, to) if from.is_numeric() && to.is_numeric() => true,
         (from, to) if text(from) || text(to) => {
-            !nested(from) && !nested(to) && (checked::is_ours(from, to) || can_cast_types(from, to))
+            checked::is_ours(from, to) || (!nested(from) && !nested(to) && can_cast_types(from, to))
         }
         (Date32 | Date64 | Timestamp(..), Timestamp(..)) => true,
         (Date64, Date32) | (Time32(_) | Time64(_), Time64(_)) | (Duration(_) | Interval(_), Interval(_)) => true,
         (LargeBinary | BinaryView | FixedSizeBinary(_), Binary) => true,
-        (from, to) if nested(from) && nested(to) => can_cast_types(from, to),
+        (from, to) if nested(from) && nested(to) => checked::is_ours(from, to) || can_cast_types(from, to),
         _ => false,
     }
 }

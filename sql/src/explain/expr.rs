@@ -9,7 +9,7 @@ use datafusion::physical_expr::expressions::{
     NotExpr,
 };
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
-use weir_engine::format::sql_type;
+use weir_engine::format::{column_words, meant, sql_type};
 
 use crate::plan::checked::{self, Checked, Operation};
 use crate::plan::guarded::Guarded;
@@ -23,7 +23,7 @@ pub fn column(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
 pub fn text(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> String {
     let inner = |expr: &Arc<dyn PhysicalExpr>| text(expr, schema);
     if let Some(index) = column(expr) {
-        return schema.field(index).name().clone();
+        return column_words(schema.field(index).name());
     }
     if let Some(literal) = expr.downcast_ref::<Literal>() {
         return value(literal.value());
@@ -72,7 +72,8 @@ pub fn text(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> String {
         if checked::operation(call.fun()).is_some() {
             return format!("CAST({} AS {})", args.join(", "), sql_type(call.return_type()));
         }
-        return format!("{}({})", call.fun().name(), args.join(", "));
+        let name = call.fun().name();
+        return meant(name, &args).unwrap_or_else(|| format!("{name}({})", args.join(", ")));
     }
     expr.to_string()
 }

@@ -8,6 +8,7 @@
 //! stands once, in [`operation`].
 
 use arrow::compute::can_cast_types;
+use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -18,6 +19,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::rewrite;
 
+mod arrays;
 mod bytes;
 mod casts;
 mod expr;
@@ -26,7 +28,9 @@ mod json;
 mod moments;
 mod operation;
 mod quotients;
+mod structs;
 
+pub use arrays::items as array_items;
 pub use casts::{column_as, is_ours};
 pub use expr::{Checked, checked};
 pub use function::operation;
@@ -131,8 +135,10 @@ fn as_operator(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Expr::BinaryExpr(BinaryExpr::new(one(left), *op, one(right)))
         }
         (Some(Operation::Negation), [only]) => Expr::Negative(one(only)),
-        // Of others DataFusion has no cast.
-        (Some(Operation::Cast(to)), [only]) if can_cast_types(&only.get_type(schema)?, to) => {
+        // Of others DataFusion has no cast, and of structs one by the names of the fields.
+        (Some(Operation::Cast(to)), [only])
+            if !matches!(to, DataType::Struct(_)) && can_cast_types(&only.get_type(schema)?, to) =>
+        {
             Expr::Cast(Cast::new(one(only), to.clone()))
         }
         (Some(Operation::Form), [only]) => only.clone(),

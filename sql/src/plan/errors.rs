@@ -8,6 +8,7 @@ use weir_engine::near::{nearest, nearest_function};
 
 use crate::Error;
 use crate::plan::functions;
+use crate::plan::json::rewritten;
 
 mod placed;
 mod wording;
@@ -141,7 +142,8 @@ fn function_message(text: &str) -> Option<String> {
     if text.contains("failed to match any signature") {
         let function = text.split('\'').nth(1)?;
         let mut received = text.split("but received ").filter(|part| part.contains(" (DataType"));
-        let given = received.next()?.split(" (").next()?;
+        let (_, given) = received.next()?.split_once(" (DataType: ")?;
+        let given = given.split(").").next()?;
         return Some(sql_words(&format!(
             "{function}() does not take {given}; CAST it to a type that it takes"
         )));
@@ -154,6 +156,15 @@ fn function_message(text: &str) -> Option<String> {
     }
     if let Some(rest) = text.strip_prefix("Invalid function '") {
         let (name, _) = rest.split_once('\'')?;
+        if rewritten::is_set(name) {
+            return Some(format!(
+                "{name}() gives rows: it stands in FROM, as in FROM t, {name}(t.doc) AS e, or is a column of the SELECT list \
+                 by itself"
+            ));
+        }
+        if name == "mode" {
+            return Some("mode() takes rows in an order: mode() WITHIN GROUP (ORDER BY x)".to_string());
+        }
         let known = functions::all();
         let near = nearest_function(name, known.iter().map(|function| function.name.as_str()));
         let hint = near.map_or("SHOW FUNCTIONS lists those that do".to_string(), |near| {

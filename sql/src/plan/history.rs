@@ -6,13 +6,16 @@
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, internal_err, plan_err};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF, TableScan, Volatility};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, ScalarUDF, TableScan, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+
+use weir_engine::format::{sql_type, sql_words, without_origin};
 
 use super::checked;
 use super::marker;
@@ -77,6 +80,38 @@ fn check(relation: &Relation) -> Result<()> {
     )
 }
 
+/// The time, if it is one; a text is read as a moment.
+fn is_time(time: Expr, nothing: &DFSchema) -> Result<Expr> {
+    // The parser has put a CAST around it.
+    let mut written = &time;
+    while let Expr::Cast(cast) = written {
+        let inner = cast.expr.as_ref();
+        if let (Ok(kind), false) = (inner.get_type(nothing), matches!(inner, Expr::Cast(_)))
+            && (kind.is_numeric() || matches!(kind, DataType::Boolean | DataType::Interval(_)))
+        {
+            return plan_err!(
+                "the time of FOR SYSTEM_TIME AS OF is a TIMESTAMP, such as now() - INTERVAL '1 hour', and not {}",
+                sql_type(&kind)
+            );
+        }
+        written = inner;
+    }
+    if let Expr::ScalarSubquery(_) = written {
+        return plan_err!("the time of FOR SYSTEM_TIME AS OF is no subquery: SELECT it first, and write what it gives");
+    }
+    let Expr::Literal(value, _) = written else {
+        return Ok(time);
+    };
+    let Some(Some(text)) = value.try_as_str() else {
+        return Ok(time);
+    };
+    let text: ArrayRef = Arc::new(StringArray::from(vec![text]));
+    let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
+    let read = checked::column_as(&text, &moment)
+        .map_err(|error| DataFusionError::Plan(without_origin(&error.to_string()).to_string()))?;
+    Ok(Expr::Literal(ScalarValue::try_from_array(&read, 0)?, None))
+}
+
 /// Takes the time as of which a scan reads out of its filters; microseconds since 1970. The statement has begun
 /// when `state` says.
 pub fn take_time(scan: &mut TableScan, state: &SessionState) -> Result<Option<i64>> {
@@ -90,7 +125,7 @@ pub fn take_time(scan: &mut TableScan, state: &SessionState) -> Result<Option<i6
         return internal_err!("{AS_IT_WAS} without a time");
     };
     let nothing = DFSchema::empty();
-    let time = checked::functions(time, &nothing)?;
+    let time = checked::functions(is_time(time, &nothing)?, &nothing)?;
     let context = SimplifyContext::builder()
         .with_schema(Arc::new(nothing))
         .with_query_execution_start_time(state.execution_props().query_execution_start_time)
@@ -103,7 +138,8 @@ pub fn take_time(scan: &mut TableScan, state: &SessionState) -> Result<Option<i6
             other => internal_err!("{other} as a time"),
         },
         other => Err(DataFusionError::Plan(format!(
-            "the time of FOR SYSTEM_TIME AS OF is one for the whole statement, not {other}"
+            "the time of FOR SYSTEM_TIME AS OF is one for the whole statement, not {}",
+            sql_words(&other.to_string())
         ))),
     }
 }

@@ -157,6 +157,55 @@ pub fn beside_number(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr
     }
 }
 
+/// A string that stands in the query beside what DataFusion compares with no text.
+pub fn beside_other(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let other = |expr: &Expr| {
+        let kind = expr.get_type(schema).ok();
+        kind.filter(|kind| *kind == UUID || kind.is_list())
+    };
+    match (is_untyped(&left), other(&left), other(&right)) {
+        (true, _, Some(other)) => Ok((spelled(left, &other)?, right)),
+        (false, Some(other), _) => Ok((left, spelled(right, &other)?)),
+        _ => Ok((left, right)),
+    }
+}
+
+/// Both sides of `||`: bytes go with bytes, and what is no text with text, as that.
+pub fn joined(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let (Ok(one), Ok(other)) = (left.get_type(schema), right.get_type(schema)) else {
+        return Ok((left, right));
+    };
+    let as_text = |expr: Expr| Expr::Cast(Cast::new(Box::new(expr), DataType::Utf8));
+    match (&one, &other) {
+        (DataType::Binary, _) if is_untyped(&right) => Ok((left, spelled(right, &one)?)),
+        (_, DataType::Binary) if is_untyped(&left) => Ok((spelled(left, &other)?, right)),
+        (one, other) if one.is_nested() || other.is_nested() || one.is_null() || other.is_null() => Ok((left, right)),
+        (DataType::Binary, DataType::Binary) => Ok((left, right)),
+        (&UUID, kind) if is_text(kind) => Ok((as_text(left), right)),
+        (kind, &UUID) if is_text(kind) => Ok((left, as_text(right))),
+        (one, other)
+            if *one == DataType::Binary || *other == DataType::Binary || !(one.is_string() || other.is_string()) =>
+        {
+            no_operator(one, "||", other)
+        }
+        (&JSON, other) if *other != JSON && !is_text(other) => no_operator(&one, "||", other),
+        (one, &JSON) if *one != JSON && !is_text(one) => no_operator(one, "||", &other),
+        _ => Ok((left, right)),
+    }
+}
+
+fn no_operator<T>(left: &DataType, op: &str, right: &DataType) -> Result<T> {
+    plan_err!(
+        "operator does not exist: {} {op} {}; CAST one side to the type of the other",
+        sql_type(left),
+        sql_type(right)
+    )
+}
+
+fn is_text(kind: &DataType) -> bool {
+    kind.is_string() && *kind != JSON
+}
+
 /// A DECIMAL with no more digits than it needs, so that there is room in what is computed with it.
 fn as_short(literal: Expr) -> Expr {
     match literal {
@@ -241,7 +290,6 @@ fn is_untyped(expr: &Expr) -> bool {
 }
 
 fn comparable(left: &DataType, op: Operator, right: &DataType) -> Result<()> {
-    let is_text = |kind: &DataType| kind.is_string() && *kind != JSON;
     let fits = match (is_text(left), is_text(right)) {
         (false, false) if (*left == JSON) != (*right == JSON) => is_text_like(left) || is_text_like(right),
         (true, true) | (false, false) => true,
@@ -250,11 +298,7 @@ fn comparable(left: &DataType, op: Operator, right: &DataType) -> Result<()> {
     };
     match fits {
         true => Ok(()),
-        false => plan_err!(
-            "operator does not exist: {} {op} {}; CAST one side to the type of the other",
-            sql_type(left),
-            sql_type(right)
-        ),
+        false => no_operator(left, &op.to_string(), right),
     }
 }
 
@@ -301,7 +345,7 @@ fn spelled(literal: Expr, kind: &DataType) -> Result<Expr> {
             Err(why) => return plan_err!("'{text}' is no JSON: {why}"),
         },
         DataType::Boolean => boolean(text).map(|read| ScalarValue::Boolean(Some(read))),
-        kind if checked::is_time(kind) => {
+        kind if checked::is_time(kind) || kind.is_list() || *kind == DataType::Binary => {
             let text: ArrayRef = Arc::new(StringArray::from(vec![text]));
             match checked::column_as(&text, kind) {
                 Ok(read) => Some(ScalarValue::try_from_array(&read, 0)?),

@@ -7,6 +7,7 @@
 //! - `'5' + 3` is a sum of numbers.
 //! - `ts AT TIME ZONE zone` is a call of our own ([`zones`]), and `date_trunc(unit, ts, zone)` cuts between two of them.
 //! - An interval in the text is read as PostgreSQL reads it, with the fields behind it.
+//! - `(s).field` is the field of a struct.
 //! - An array's element is NULL where its number is below 1, and a slice `a[m:n]` is cut to what there is.
 
 use arrow::datatypes::DataType;
@@ -18,6 +19,7 @@ use datafusion::logical_expr::{Expr as Planned, ExprSchemable, GetFieldAccess, l
 use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr, Subscript, UnaryOperator, VisitMut};
 use weir_engine::format::interval::{self, Field};
 
+use super::names::folded;
 use super::{kinds, row_values, similar, zones};
 use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
@@ -59,6 +61,15 @@ fn replace(expr: &mut Expr) -> Result<()> {
             escape_char,
         } => similar_to(*negated, expr, pattern, escape_char.as_ref())?,
         Expr::Interval(interval) => return read(interval),
+        // DataFusion takes the sign for that of the first unit alone.
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } if matches!(expr.as_ref(), Expr::Interval(_)) => {
+            let interval = expr.as_ref().clone();
+            **expr = Expr::Nested(Box::new(interval));
+            return Ok(());
+        }
         Expr::AtTimeZone { timestamp, time_zone } => {
             call(zones::FUNCTION, vec![(**time_zone).clone(), (**timestamp).clone()])
         }
@@ -68,6 +79,7 @@ fn replace(expr: &mut Expr) -> Result<()> {
         },
         Expr::CompoundFieldAccess { access_chain, .. } => {
             access_chain.iter_mut().for_each(with_bounds);
+            access_chain.iter_mut().for_each(by_its_name);
             return Ok(());
         }
         _ => return Ok(()),
@@ -223,6 +235,15 @@ fn with_bounds(access: &mut AccessExpr) {
     }
 }
 
+/// `(s).field`, the name as DataFusion takes it.
+fn by_its_name(access: &mut AccessExpr) {
+    if let AccessExpr::Dot(field) = access
+        && let Expr::Identifier(name) = field
+    {
+        *field = string(&folded(name));
+    }
+}
+
 fn number(value: i32) -> Expr {
     Expr::Value(ast::Value::Number(value.to_string(), false).into())
 }
@@ -257,10 +278,12 @@ pub struct Meanings;
 
 impl ExprPlanner for Meanings {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
-        use BinaryOperator::{Divide, Minus, Modulo, Multiply, Plus};
+        use BinaryOperator::*;
         let RawBinaryExpr { op, left, right } = expr;
         let (left, right) = match op {
             Plus | Minus | Multiply | Divide | Modulo => kinds::beside_number(left, right, schema)?,
+            Eq | NotEq | Lt | LtEq | Gt | GtEq | AtArrow | ArrowAt => kinds::beside_other(left, right, schema)?,
+            StringConcat => kinds::joined(left, right, schema)?,
             _ => (left, right),
         };
         Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))

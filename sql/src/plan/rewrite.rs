@@ -11,9 +11,14 @@ pub fn expressions(
     mut change: impl FnMut(Expr) -> Result<Transformed<Expr>>,
 ) -> Result<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&node);
-    node.map_expressions(|expr| {
+    let mut named = |expr: Expr| {
         let name = names.save(&expr);
         let done = expr.transform_up(&mut change)?;
         Ok(done.update_data(|expr| name.restore(expr)))
+    };
+    node.map_expressions(|expr| match expr {
+        // Its columns have names, and not the whole.
+        Expr::GroupingSet(_) => expr.map_children(&mut named),
+        expr => named(expr),
     })
 }

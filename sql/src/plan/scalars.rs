@@ -26,6 +26,7 @@ use super::rewrite;
 
 mod characters;
 mod floats;
+mod octets;
 mod quantified;
 mod random_uuid;
 pub mod size;
@@ -53,7 +54,11 @@ pub fn register(state: &mut SessionState) -> Result<()> {
         .chain([templated::to_number()])
         .chain(spans::functions())
         .chain(texts::functions());
-    for own in own.chain(characters::functions()) {
+    let own: Vec<Arc<ScalarUDF>> = own
+        .chain(characters::functions())
+        .chain(octets::functions(state)?)
+        .collect();
+    for own in own {
         state.register_udf(own)?;
     }
     Ok(())

@@ -51,7 +51,7 @@ use super::subquery::{self, Use};
 use super::{
     as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, history, joined_text, json, multiset,
     named_windows, names, now, numbers, one_group, ordered_sets, parameters, percentiles, qualify, refuse, rounds,
-    row_values, spelled, sums, unnest, using, window, zones,
+    row_values, spelled, sums, unnest, using, value_strings, window, zones,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -225,6 +225,7 @@ fn statement(query: &ast::Query, catalog: &Catalog) -> datafusion::common::Resul
     names::as_written(&mut query);
     numbers::typed(&mut query);
     spelled::out(&mut query).map_err(|error| DataFusionError::External(Box::new(error)))?;
+    value_strings::typed(&mut query);
     unnest::numbered(&mut query);
     one_group::spelled_out(&mut query);
     hidden::renamed(&mut query);
@@ -290,8 +291,8 @@ impl ContextProvider for Provider<'_> {
     ) -> datafusion::common::Result<Arc<dyn TableSource>> {
         let Some(function) = state().table_functions().get(name) else {
             return Err(DataFusionError::Plan(format!(
-                "'{name}' is no function that gives rows; generate_series(first, last) and TUMBLE, HOP, CUMULATE, \
-                 SESSION are"
+                "'{name}' is no function that gives rows; generate_series(first, last), UNNEST(array), \
+                 json_array_elements, json_each and the like are, and TUMBLE, HOP, CUMULATE, SESSION"
             )));
         };
         let nothing = DFSchema::empty();

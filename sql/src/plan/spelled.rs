@@ -3,17 +3,20 @@
 //! - `@ x`, `|/ x` and `||/ x` are `abs`, `sqrt` and `cbrt`, `a && b` of arrays is `array_has_any`,
 //!   and `~ x` is `x # -1`.
 //! - `sign` and `every` are `signum` and `bool_and`, `age(ts)` is the age of today.
+//! - `encode(bytes, 'base64')` has its padding.
 //! - `generate_series(…)` as a column of its own is a set of rows, and elsewhere an array.
 //! - JSON's aggregates and sets of rows are others' ([`rewritten`]).
 //! - Who asks, and whom, is told by constants: there is one database, and one user.
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{self, BinaryOperator, Expr, FunctionArguments, SelectItem, UnaryOperator, Value, VisitMut};
+use sqlparser::ast::{
+    self, BinaryOperator, Expr, FunctionArguments, SelectItem, Spanned, UnaryOperator, Value, VisitMut,
+};
 
 use super::json::rewritten;
 use super::operators::{call, string};
-use super::ordered_sets;
+use super::{errors, ordered_sets};
 use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
 
@@ -110,6 +113,11 @@ fn replaced(expr: &mut Expr) -> Result<Option<Expr>> {
             _ => return Ok(None),
         },
         Expr::Identifier(name) => return Ok(bare(name)),
+        Expr::Function(called) if is_of_all(called) => {
+            let name = called.name.to_string().to_ascii_lowercase();
+            let message = format!("{name}() takes a value; * is for count() alone");
+            return Err(errors::at(message, called.span().start));
+        }
         Expr::Function(called) => match rewritten::aggregate(called)? {
             Some(other) => other,
             None => match ordered_sets::spelled(called)? {
@@ -119,6 +127,20 @@ fn replaced(expr: &mut Expr) -> Result<Option<Expr>> {
         },
         _ => return Ok(None),
     }))
+}
+
+/// `f(*)`, of which only that of count() means something.
+fn is_of_all(function: &ast::Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else {
+        return false;
+    };
+    let is_star = |arg: &ast::FunctionArg| {
+        matches!(
+            arg,
+            ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard | ast::FunctionArgExpr::QualifiedWildcard(_))
+        )
+    };
+    list.args.iter().any(is_star) && !function.name.to_string().eq_ignore_ascii_case("count")
 }
 
 /// The answer to what is asked without parentheses.
@@ -157,6 +179,16 @@ fn function(expr: &mut Expr) -> Option<Expr> {
         (_, name) if args == 0 => {
             let found = ANSWERS.iter().find(|(asked, ..)| *asked == name);
             found.map(|(_, answer, _)| string(answer))
+        }
+        (FunctionArguments::List(list), "encode") if args == 2 => {
+            if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(Expr::Value(encoding))) = &mut list.args[1]
+                && let Value::SingleQuotedString(name) = &mut encoding.value
+                && name.eq_ignore_ascii_case("base64")
+            {
+                // The other is without the padding at its end.
+                *name = "base64pad".to_string();
+            }
+            None
         }
         (FunctionArguments::List(list), "age") if args == 1 => {
             let today = ast::FunctionArgExpr::Expr(call("current_date", Vec::new()));

@@ -21,6 +21,8 @@ pub fn numbered<T: VisitMut>(tree: &mut T) {
     let _ = walk(tree, &mut Ordinals);
 }
 
+const SERIES: &str = "generate_series";
+
 struct Ordinals;
 
 impl Visitor for Ordinals {
@@ -50,12 +52,13 @@ impl Visitor for Ordinals {
                 [only] => only.clone(),
                 _ => call("greatest", lengths),
             };
-            array_exprs.push(call("generate_series", vec![one(), longest]));
+            array_exprs.push(call(SERIES, vec![one(), longest]));
             name_columns(alias, array_exprs.len());
-        } else if let (Some(alias), [_]) = (alias, &array_exprs[..])
-            && alias.columns.is_empty()
-        {
-            alias.columns.push(column(alias.name.clone()));
+        } else if let [_] = &array_exprs[..] {
+            let alias = alias.get_or_insert_with(|| named("unnest"));
+            if alias.columns.is_empty() {
+                alias.columns.push(column(alias.name.clone()));
+            }
         }
         ControlFlow::Continue(())
     }
@@ -85,16 +88,20 @@ fn series_and_values(factor: &mut TableFactor) {
             alias,
             with_ordinality,
             ..
-        } if name.to_string().eq_ignore_ascii_case("generate_series") => {
+        } if name.to_string().eq_ignore_ascii_case(SERIES) => {
             let plain = |arg: &ast::FunctionArg| match arg {
                 ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
                 _ => None,
             };
             let args: Vec<ast::Expr> = args.args.iter().filter_map(plain).collect();
-            if args.iter().all(is_number) {
+            let named = alias.get_or_insert_with(|| named(SERIES));
+            if named.columns.is_empty() {
+                named.columns.push(column(named.name.clone()));
+            }
+            if args.iter().all(is_number) && !*with_ordinality {
                 return;
             }
-            (vec![call("generate_series", args)], alias, *with_ordinality)
+            (vec![call(SERIES, args)], alias, *with_ordinality)
         }
         _ => return,
     };
@@ -153,17 +160,22 @@ fn beside_by_itself(factor: &mut TableFactor) {
 
 /// PostgreSQL's names of the columns, where they have none: as the alias says, and `ordinality`.
 fn name_columns(alias: &mut Option<ast::TableAlias>, columns: usize) {
-    let alias = alias.get_or_insert_with(|| ast::TableAlias {
-        explicit: true,
-        name: ast::Ident::new("unnest"),
-        columns: Vec::new(),
-        at: None,
-    });
+    let alias = alias.get_or_insert_with(|| named("unnest"));
     if alias.columns.is_empty() && columns == 2 {
         alias.columns.push(column(alias.name.clone()));
     }
     if alias.columns.len() + 1 == columns {
         alias.columns.push(column(ast::Ident::new("ordinality")));
+    }
+}
+
+/// As PostgreSQL calls a function's rows that have no alias.
+fn named(function: &str) -> ast::TableAlias {
+    ast::TableAlias {
+        explicit: true,
+        name: ast::Ident::new(function),
+        columns: Vec::new(),
+        at: None,
     }
 }
 

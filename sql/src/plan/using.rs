@@ -78,7 +78,12 @@ impl Visitor for Found {
 /// Whether a function makes JSON of rows, or rows of JSON.
 fn is_of_rows(name: &ObjectName) -> bool {
     let name = relation_name(name);
-    matches!(name.as_str(), "to_json" | "to_jsonb" | "row_to_json") || name.starts_with("weir_json_")
+    let built = name
+        .strip_prefix("json_build_")
+        .or_else(|| name.strip_prefix("jsonb_build_"));
+    matches!(name.as_str(), "to_json" | "to_jsonb" | "row_to_json")
+        || matches!(built, Some("object" | "array"))
+        || name.starts_with("weir_json_")
 }
 
 fn has_join_by_name(item: &TableWithJoins) -> bool {
@@ -390,7 +395,9 @@ impl Writer<'_> {
                 SelectItem::UnnamedExpr(Expr::Identifier(ref ident)) => {
                     columns.push(folded(ident));
                     item = match self.meaning(ident) {
-                        Some(column @ Expr::CompoundIdentifier(_)) => SelectItem::UnnamedExpr(column),
+                        Some(Expr::CompoundIdentifier(parts)) if parts.last().map(folded) == Some(folded(ident)) => {
+                            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts))
+                        }
                         Some(expr) => SelectItem::ExprWithAlias {
                             alias: ident.clone(),
                             expr,

@@ -66,9 +66,9 @@ fn clauses_of_other_databases() {
 
 #[test]
 fn statements_that_do_not_exist() {
-    refuse("¦START TRANSACTION", "write BEGIN, COMMIT or ROLLBACK");
+    refuse("¦START ENGINE", "START TRANSACTION");
     refuse("¦SAVEPOINT a", "commits or is rolled back as a whole");
-    refuse("BEGIN ¦ISOLATION LEVEL SERIALIZABLE", "found ISOLATION");
+    refuse("BEGIN ¦ISOLATION LEVEL SERIALIZABLE", "a transaction has no options");
     refuse("¦TRUNCATE t", "write DELETE FROM table");
     refuse("¦COPY t FROM 'x'", "COPY is not there");
     refuse("¦FROM t", "a query begins with SELECT");

@@ -7,7 +7,8 @@
 //! - Text becomes BYTEA by PostgreSQL's spelling, `\x00ff` or with octal escapes, and BYTEA becomes the former
 //!   ([`bytes`]). The difference of two times is an INTERVAL of days and time. Text and INTERVAL become each other as PostgreSQL spells them ([`interval`]).
 //! - Text becomes a date or time as in records ([`moments`]).
-//! - JSON and other types become each other ([`json`]).
+//! - JSON and other types become each other ([`json`]), text and arrays as well ([`arrays`]), and a struct becomes another by
+//!   the order of its fields ([`structs`]).
 //! - Text and floats become each other as PostgreSQL spells them, and a number that its type comes
 //!   only infinitely near is an error.
 
@@ -30,7 +31,7 @@ use weir_engine::{decimal, float};
 
 use super::moments;
 use super::operation::is_float;
-use super::{bytes, json};
+use super::{arrays, bytes, json, structs};
 use crate::plan::templates;
 use crate::plan::templates::show::{self, Kind};
 
@@ -49,7 +50,11 @@ pub fn is_ours(from: &DataType, to: &DataType) -> bool {
                 || matches!(to, DataType::Binary | DataType::Interval(_))
                 || *to == UUID
                 || *to == JSON
+                || arrays::is_read(to)
         }
+        DataType::List(_) => *to == DataType::Utf8 && arrays::is_spelled(from),
+        DataType::Struct(fields) => structs::are_taken(fields, to),
+        DataType::Time64(TimeUnit::Microsecond) => *to == DataType::Utf8,
         DataType::FixedSizeBinary(16) | DataType::Interval(_) | DataType::Binary => *to == DataType::Utf8,
         DataType::Duration(_) => *to == DataType::Utf8 || *to == DataType::Interval(IntervalUnit::MonthDayNano),
         from if is_float(from) => {
@@ -69,6 +74,10 @@ pub fn converted(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError
     match (value.data_type(), to) {
         (&JSON, to) => json::taken(value, to),
         (_, &JSON) => json::read(value),
+        (DataType::List(_), _) => arrays::spelled(value),
+        (_, DataType::List(field)) => arrays::read(value, field),
+        (DataType::Struct(_), DataType::Struct(fields)) => structs::taken(value, fields),
+        (DataType::Time64(_), _) => Ok(moments::times_of_day_as_text(value)),
         (from, DataType::Utf8) if from.is_floating() => spelled(value),
         (DataType::Float64, DataType::Float32) => {
             let column = value.as_primitive::<Float64Type>();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, PrimitiveArray};
+use arrow::array::{ArrayRef, AsArray, PrimitiveArray, StringArray};
 use arrow::compute::cast_with_options;
 use arrow::compute::kernels::cast_utils::Parser;
 use arrow::datatypes::{DataType, Date32Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType};
@@ -40,7 +40,13 @@ pub fn read(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
         }
         DataType::Time64(_) => {
             let read = |text: &str| {
-                calendar::time(text.as_bytes()).or_else(|why| Time64MicrosecondType::parse(text).ok_or(why))
+                // A number alone would be one of microseconds.
+                let other = || {
+                    Some(text)
+                        .filter(|text| text.contains(':'))
+                        .and_then(Time64MicrosecondType::parse)
+                };
+                calendar::time(text.as_bytes()).or_else(|why| other().ok_or(why))
             };
             Arc::new(all::<Time64MicrosecondType>(texts, to, read)?)
         }
@@ -55,8 +61,14 @@ pub fn read(value: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     })
 }
 
+/// Times of day as text.
+pub fn times_of_day_as_text(value: &ArrayRef) -> ArrayRef {
+    let texts = value.as_primitive::<Time64MicrosecondType>().iter();
+    Arc::new(texts.map(|us| us.map(calendar::time_text)).collect::<StringArray>())
+}
+
 fn all<T: arrow::datatypes::ArrowPrimitiveType>(
-    texts: &arrow::array::StringArray,
+    texts: &StringArray,
     to: &DataType,
     read: impl Fn(&str) -> Result<T::Native, &'static str>,
 ) -> Result<PrimitiveArray<T>, ArrowError> {
@@ -66,7 +78,7 @@ fn all<T: arrow::datatypes::ArrowPrimitiveType>(
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, StringArray};
+    use arrow::array::Array;
 
     use super::*;
 

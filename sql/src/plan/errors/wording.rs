@@ -1,6 +1,7 @@
 //! What DataFusion's planner says of statements that are wrong, in the dialect's words: whose fault it is, and
 //! what works instead.
 
+use datafusion::logical_expr::TypeSignature;
 use weir_engine::format::sql_words;
 
 use crate::plan::{refuse, session};
@@ -231,6 +232,65 @@ fn kinds(text: &str) -> Option<String> {
             sql_words(branches)
         ));
     }
+    if let Some(rest) = text.strip_prefix("Field ")
+        && let Some(field) = rest.strip_suffix(" not found in struct")
+    {
+        return Some(format!("the STRUCT has no field '{field}'"));
+    }
+    for before in [
+        "Cannot get result type for temporal operation ",
+        "Cannot infer common string type for string concat operation ",
+    ] {
+        if let Some(rest) = text.strip_prefix(before) {
+            let operation = rest.split(": ").next()?;
+            return Some(format!("operator does not exist: {}", sql_words(operation)));
+        }
+    }
+    if let Some((from, to)) =
+        between(text, "Cannot automatically convert ", "").and_then(|rest| rest.split_once(" to "))
+    {
+        return Some(format!(
+            "{} stands where {} is wanted; CAST it where that makes sense",
+            sql_words(from),
+            sql_words(to)
+        ));
+    }
+    if let Some(rest) = text.strip_prefix("Inconsistent data type across values list at row ") {
+        let (row, rest) = rest.split_once(" column ")?;
+        let (column, rest) = rest.split_once(". Was ")?;
+        let (one, other) = rest.split_once(" but found ")?;
+        let column = column.parse::<usize>().ok()? + 1;
+        let row = row.parse::<usize>().ok()? + 1;
+        return Some(format!(
+            "a column of VALUES has one type: column {column} is {}, and {} in row {row}; CAST it there",
+            sql_words(one),
+            sql_words(other)
+        ));
+    }
+    if let Some(kinds) = between(text, "Failed to unify argument types of make_array: [", "]") {
+        return Some(format!(
+            "the elements of an array are of one type, and here they are {}; CAST them to one",
+            sql_words(kinds)
+        ));
+    }
+    if text.contains("Encountered non UTF-8 data") {
+        return Some(
+            "bytes stand where a text is wanted, and are no characters of UTF8; CAST(… AS TEXT) shows them in hexadecimal \
+             digits"
+                .to_string(),
+        );
+    }
+    if let Some(rest) = text.strip_prefix("regex parse error:") {
+        let why = rest.rsplit("error: ").next()?;
+        let pattern = rest.lines().find(|line| !line.trim().is_empty())?.trim();
+        return Some(format!("'{pattern}' is no regular expression: {why}"));
+    }
+    if let Some(op) = between(text, "Operator ", " is not yet supported") {
+        return Some(match op {
+            "@?" | "@@" => format!("there is no {op}: parts of JSON are found by ->, #>, @> and json_array_elements()"),
+            op => format!("there is no operator {op}"),
+        });
+    }
     let rest = text.strip_prefix("Incompatible inputs for Union: Previous inputs were of type ")?;
     let (one, rest) = rest.split_once(", but got incompatible type ")?;
     let (other, column) = rest.split_once(" on column ")?;
@@ -241,6 +301,25 @@ fn kinds(text: &str) -> Option<String> {
     ))
 }
 
+/// Whether a function may have so many arguments: then it is their types that don't fit.
+fn takes_as_many(name: &str, given: usize) -> bool {
+    fn takes(signature: &TypeSignature, given: usize) -> bool {
+        match signature {
+            TypeSignature::OneOf(several) => several.iter().any(|one| takes(one, given)),
+            TypeSignature::Exact(kinds) => kinds.len() == given,
+            TypeSignature::Coercible(kinds) => kinds.len() == given,
+            TypeSignature::Uniform(count, _)
+            | TypeSignature::Any(count)
+            | TypeSignature::Comparable(count)
+            | TypeSignature::Numeric(count)
+            | TypeSignature::String(count) => *count == given,
+            _ => false,
+        }
+    }
+    let function = session::state().scalar_functions().get(name);
+    function.is_some_and(|function| takes(&function.signature().type_signature, given))
+}
+
 /// Calls of functions with what they don't take.
 fn calls(text: &str) -> Option<String> {
     if let Some(name) = between(text, "Function '", "'")
@@ -248,6 +327,12 @@ fn calls(text: &str) -> Option<String> {
         && let Some((wanted, rest)) = rest.split_once(" arguments but received ")
     {
         let given: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        if given.parse().is_ok_and(|given| takes_as_many(name, given)) {
+            let known = session::state().scalar_functions().get(name);
+            let call = known.and_then(|known| Some(known.documentation()?.syntax_example.clone()));
+            let call = call.map_or("CAST them".to_string(), |call| format!("it is {call}"));
+            return Some(format!("{name}() does not take values of these types; {call}"));
+        }
         return Some(format!("{name}() takes {wanted} arguments, and not {given}"));
     }
     if let Some(name) = between(text, "Invalid function '", "'")
@@ -275,10 +360,14 @@ fn calls(text: &str) -> Option<String> {
         );
     }
     if let Some(rest) = text.strip_prefix("Cannot access field at argument ") {
-        let kind = between(rest, "type ", " is not")?;
+        let kind = sql_words(between(rest, "type ", " is not")?);
+        if kind == "JSONB" {
+            return Some(
+                "JSONB has no fields behind a point: a member is doc -> 'name', and as text doc ->> 'name'".into(),
+            );
+        }
         return Some(format!(
-            "{} has no fields: a name behind a column and a point is a field of a STRUCT",
-            sql_words(kind)
+            "{kind} has no fields: a name behind a column and a point is a field of a STRUCT"
         ));
     }
     if let Some(part) = between(text, "Date part '", "' not supported") {

@@ -13,7 +13,7 @@ use super::function::is_passing_errors;
 use crate::plan::checked::{self, Operation};
 
 /// Functions that have a value for all arguments of their types.
-const SAFE: [&str; 28] = [
+const SAFE: [&str; 29] = [
     "ascii",
     "bit_length",
     "btrim",
@@ -30,6 +30,7 @@ const SAFE: [&str; 28] = [
     "isnan",
     "least",
     "left",
+    "length",
     "lower",
     "ltrim",
     "nullif",

@@ -98,6 +98,11 @@ pub fn column(expr: &Expr) -> Result<Option<Expr>> {
     }
 }
 
+/// Whether a function of this name gives rows.
+pub fn is_set(name: &str) -> bool {
+    set(&ast::ObjectName::from(vec![Ident::new(name)])).is_some()
+}
+
 fn set(name: &ast::ObjectName) -> Option<&'static (&'static str, &'static [&'static str], &'static [&'static str])> {
     let name = about_json(name)?;
     SETS.iter().find(|(set, ..)| *set == name)
