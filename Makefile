@@ -1,13 +1,14 @@
 # Weir's commands. What they do stands in scripts/; CARGO_TARGET_DIR, WEIR_CACHE (default
 # ~/.cache/weir) and KAFKA_BOOTSTRAP are respected.
 
-.PHONY: help setup build demo test lint bench
+.PHONY: help setup build demo test tpcds lint bench
 
 help:
 	@echo 'make demo                      set up, build, and show live views over an embedded broker'
 	@echo 'make demo BOOTSTRAP=host:port  the same over your own Kafka'
 	@echo 'make build                     only build: the binary is $(binary)'
 	@echo 'make test                      format, lint, and all tests (with Apache Kafka, fetched and started by itself)'
+	@echo 'make tpcds                     the 99 queries of TPC-DS as views through changes and crashes, held against DuckDB'
 	@echo 'make bench                     all benchmarks'
 	@echo 'make lint                      format and lint only'
 
@@ -26,6 +27,9 @@ demo: build
 
 test:
 	@scripts/test.sh
+
+tpcds: build
+	@scripts/tpcds.sh '$(binary)'
 
 lint: setup
 	@scripts/lint.sh
