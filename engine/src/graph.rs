@@ -13,15 +13,16 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::window::WindowExpr;
 use serde::{Deserialize, Serialize};
 use weir_state::RelationId;
 
 mod drawn;
 mod join;
+mod over;
 
 pub use drawn::{DrawSpec, Drawn};
 pub use join::{AsOfClose, AsOfSpec, IntervalSpec, JoinKind, JoinSpec, Nearest};
+pub use over::{Far, OverCall, OverSpec, Reach};
 
 /// Index of a node in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -251,8 +252,7 @@ pub struct SessionSpec {
     pub groups: Option<SessionGroups>,
 }
 
-/// Grouping within sessions. Output: the keys, then one column per call. The input is append-only, and
-/// the results of the calls over parts of the rows can be put together.
+/// Grouping within sessions. Output: the keys, then one column per call. The input is append-only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionGroups {
     /// What rows are grouped by: all columns of the partition, a bound of the session, and maybe more.
@@ -310,6 +310,33 @@ pub struct AggregateCall {
     pub filter: Option<usize>,
     /// Type of the result, as the logical plan says.
     pub output_type: DataType,
+}
+
+impl AggregateCall {
+    /// The columns that it reads; one may be there twice.
+    pub fn columns(&self) -> impl Iterator<Item = usize> {
+        let (columns, order) = match &self.function {
+            AggregateFunction::Fold(fold) => (&fold.columns[..], &fold.order[..]),
+            _ => Default::default(),
+        };
+        let order = order.iter().map(|key| key.column);
+        let folded = columns.iter().copied().chain(order);
+        self.argument.into_iter().chain(folded).chain(self.filter)
+    }
+
+    /// The call with other columns in the places of [`AggregateCall::columns`].
+    pub fn with_columns(mut self, columns: impl IntoIterator<Item = usize>) -> Self {
+        let mut columns = columns.into_iter();
+        let mut put = |place: &mut usize| *place = columns.next().unwrap_or(*place);
+        self.argument.as_mut().into_iter().for_each(&mut put);
+        if let AggregateFunction::Fold(fold) = &mut self.function {
+            let fold = Arc::make_mut(fold);
+            fold.columns.iter_mut().for_each(&mut put);
+            fold.order.iter_mut().for_each(|key| put(&mut key.column));
+        }
+        self.filter.as_mut().into_iter().for_each(&mut put);
+        self
+    }
 }
 
 /// The aggregate functions: those that have an incremental form, and all others.
@@ -398,71 +425,6 @@ pub struct TopNSpec {
     pub number: Option<DataType>,
     /// The partition's event time, where it has one.
     pub close: Option<CloseSpec>,
-}
-
-/// Window functions over partitions in order; ties are broken as in [`TopNSpec`]. Output: the
-/// input's columns, then one for each call.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OverSpec {
-    /// Partition columns; empty for one partition.
-    pub partition: Vec<usize>,
-    /// Order.
-    pub order: Vec<OrderKey>,
-    /// The functions.
-    pub calls: Vec<OverCall>,
-    /// The partition's event time, where it has one.
-    pub close: Option<CloseSpec>,
-    /// The first key of the order is ascending event time and the input a gate on it that lets no
-    /// more rows of a time out once it has let out some, and no call looks at later times. So rows
-    /// only come behind those that are there, and no value ever changes.
-    pub in_order: bool,
-}
-
-/// A window function with its frame.
-#[derive(Debug, Clone)]
-pub struct OverCall {
-    /// As SQL writes it, without OVER.
-    pub text: String,
-    /// What computes it over a whole partition in order: over the input's columns.
-    pub function: Arc<dyn WindowExpr>,
-    /// Type of the result.
-    pub output_type: DataType,
-    /// Which rows its value for a row rests on.
-    pub reach: Reach,
-}
-
-/// How many rows before and behind a row a value for it rests on; `None`: on all there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reach {
-    /// Before it.
-    pub before: Option<usize>,
-    /// Behind it.
-    pub behind: Option<usize>,
-}
-
-impl PartialEq for OverCall {
-    /// Window functions tell what they are only in their debugging form, which names all of it.
-    fn eq(&self, other: &Self) -> bool {
-        (&self.text, &self.output_type, self.reach) == (&other.text, &other.output_type, other.reach)
-            && format!("{:?}", self.function) == format!("{:?}", other.function)
-    }
-}
-
-impl Reach {
-    /// All rows of the partition.
-    pub const ALL: Self = Self {
-        before: None,
-        behind: None,
-    };
-
-    /// What two values rest on together.
-    pub fn with(self, other: Self) -> Self {
-        let further = |one: Option<usize>, other: Option<usize>| Some(one?.max(other?));
-        Self {
-            before: further(self.before, other.before),
-            behind: further(self.behind, other.behind),
-        }
-    }
 }
 
 /// Holds changes of a row until the watermark reaches its column, then emits what is left of them

@@ -6,8 +6,8 @@
 //!
 //! Not all of a partition is computed anew. Between the rows that are the same at its begin and at
 //! its end lies what has changed. A value changes only where that is within the functions' *reach*:
-//! `lag(x)` rests on one row before, a frame of `ROWS 2 PRECEDING` on two, a rank on all before.
-//! What lies further away is neither computed nor, unless something there reaches it, decoded.
+//! `lag(x)` rests on one row before, a frame of `ROWS 2 PRECEDING` on two, one of `RANGE 5 PRECEDING` on the rows whose
+//! place in the order is so near ([`sight`]), a rank on all before. What lies further away is neither computed nor, unless something there reaches it, decoded.
 //!
 //! Where rows come in order and no value rests on later ones, nothing ever changes: the rows that
 //! came are emitted with their values, and rows that no later one reaches are forgotten.
@@ -21,7 +21,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use weir_state::WriteBatch;
 
 use crate::change::{ChangeBatch, Weights, record_batch};
-use crate::graph::{Node, OverSpec, Reach};
+use crate::graph::{Far, Node, OverSpec, Reach};
 use crate::operator::arrangement::RowId;
 use crate::operator::partitions::{Changes, Partitions, inserts_first};
 use crate::operator::{Operator, OperatorStats, Step, TaskContext};
@@ -29,8 +29,11 @@ use crate::row::{RowCodec, Rows};
 use crate::table::Slot;
 use crate::{Error, Result};
 
+mod sight;
 #[cfg(test)]
 mod tests;
+
+use sight::Sight;
 
 /// So many rows, or a partition more, are computed at once.
 const BATCH_ROWS: usize = 8192;
@@ -44,6 +47,7 @@ pub struct Over {
     schema: SchemaRef,
     /// Of all functions together.
     reach: Reach,
+    sight: Sight,
     /// Of their values.
     values: RowCodec,
     partitions: Partitions,
@@ -85,20 +89,21 @@ impl Over {
         let mut reach = spec
             .calls
             .iter()
-            .map(|call| call.reach)
+            .map(|call| call.reach.clone())
             .reduce(Reach::with)
             .unwrap_or(Reach {
-                before: Some(0),
-                behind: Some(0),
+                before: Some(Far::rows(0)),
+                behind: Some(Far::rows(0)),
             });
         if spec.in_order {
             // Peers of a row may stand behind it, but all of them come with it.
-            reach.behind = Some(0);
+            reach.behind = Some(Far::rows(0));
         }
         Ok(Self {
             input: input.schema.clone(),
             schema: node.schema.clone(),
             reach,
+            sight: Sight::new(spec, &input.schema)?,
             values: RowCodec::for_types(&types)?,
             partitions: Partitions::open(&spec.partition, &spec.order, spec.close, input, context)?,
             spec: spec.clone(),
@@ -139,9 +144,9 @@ impl Over {
         let mut due = Vec::new();
         let mut rows = 0;
         for (slot, before) in touched {
-            let change = Change::new(slot, before, self.rows_of(slot)?, self.reach);
+            let change = self.change(slot, before, self.rows_of(slot)?)?;
             if self.spec.in_order {
-                self.forget(&change);
+                self.forget(&change)?;
             }
             rows += change.before.around.len() + change.after.around.len();
             due.push(change);
@@ -154,12 +159,53 @@ impl Over {
         Ok(output)
     }
 
-    /// Drops the rows that nothing behind those that are there reaches.
-    fn forget(&mut self, change: &Change) {
-        let (Some(reach), rows) = (self.reach.before, &change.after.rows) else {
-            return;
+    /// What of a partition has changed, and which values that may change.
+    fn change(&self, slot: Slot, before: Vec<RowId>, after: Vec<RowId>) -> Result<Change> {
+        let head = same(before.iter().zip(&after));
+        let tail = same(before[head..].iter().rev().zip(after[head..].iter().rev()));
+        let changed = [&before[head..before.len() - tail], &after[head..after.len() - tail]];
+        let first = changed.iter().filter_map(|rows| rows.first());
+        let last = changed.iter().filter_map(|rows| rows.last());
+        let ends = first
+            .min_by(|one, other| self.compare(**one, **other))
+            .zip(last.max_by(|one, other| self.compare(**one, **other)))
+            .map(|(first, last)| (*first, *last));
+        Ok(Change {
+            slot,
+            before: self.part(before, head, tail, ends)?,
+            after: self.part(after, head, tail, ends)?,
+        })
+    }
+
+    /// A partition whose first `head` and last `tail` rows are as they were, and what has changed between
+    /// them: the first and the last row of those before and after. So the core is the same in both.
+    fn part(&self, rows: Vec<RowId>, head: usize, tail: usize, changed: Option<(RowId, RowId)>) -> Result<Part> {
+        let Reach { before, behind } = &self.reach;
+        let back = |from: usize, at: RowId, far| self.sight.back(&self.partitions, &rows, (from, at), far);
+        let forth = |from: usize, at: RowId, far| self.sight.forth(&self.partitions, &rows, (from, at), far);
+        let core = match changed {
+            Some((first, last)) => back(head, first, behind)?..forth(rows.len() - tail, last, before)?,
+            None => head..head,
         };
-        let (old, kept) = rows.split_at(rows.len().saturating_sub(reach));
+        let around = match rows[core.clone()] {
+            [] => core.start..core.start,
+            [first, .., last] => back(core.start, first, before)?..forth(core.end, last, behind)?,
+            [one] => back(core.start, one, before)?..forth(core.end, one, behind)?,
+        };
+        Ok(Part { rows, core, around })
+    }
+
+    /// Drops the rows that nothing behind those that are there reaches.
+    fn forget(&mut self, change: &Change) -> Result<()> {
+        let rows = &change.after.rows;
+        let Some(newest) = rows.last() else { return Ok(()) };
+        // Those that come are of later times, so the newest row's peers are a group before them.
+        let later = self.reach.before.clone().map(|far| Far {
+            groups: far.groups.and_then(|groups| groups.checked_sub(1)),
+            ..far
+        });
+        let reached = self.sight.back(&self.partitions, rows, (rows.len(), *newest), &later)?;
+        let (old, kept) = rows.split_at(reached);
         let mut last = kept.first();
         for row in old.iter().rev() {
             if last != Some(row) {
@@ -167,6 +213,7 @@ impl Over {
                 last = Some(row);
             }
         }
+        Ok(())
     }
 
     /// The difference that changes make, as rows of the output.
@@ -271,36 +318,9 @@ impl Over {
     }
 }
 
-impl Change {
-    fn new(slot: Slot, before: Vec<RowId>, after: Vec<RowId>, reach: Reach) -> Self {
-        let head = same(before.iter().zip(&after));
-        let tail = same(before[head..].iter().rev().zip(after[head..].iter().rev()));
-        Self {
-            slot,
-            before: Part::new(before, head, tail, reach),
-            after: Part::new(after, head, tail, reach),
-        }
-    }
-}
-
 /// How many pairs are of the same row, up to the first that isn't.
 fn same<'a>(pairs: impl Iterator<Item = (&'a RowId, &'a RowId)>) -> usize {
     pairs.take_while(|(one, other)| one == other).count()
-}
-
-impl Part {
-    /// A partition whose first `head` and last `tail` rows are as they were.
-    fn new(rows: Vec<RowId>, head: usize, tail: usize, reach: Reach) -> Self {
-        let end = rows.len();
-        let back = |from: usize, by: Option<usize>| by.map_or(0, |by| from.saturating_sub(by));
-        let forth = |from: usize, by: Option<usize>| by.map_or(end, |by| from.saturating_add(by).min(end));
-        let core = back(head, reach.behind)..forth(end - tail, reach.before);
-        let around = match core.is_empty() {
-            true => core.start..core.start,
-            false => back(core.start, reach.before)..forth(core.end, reach.behind),
-        };
-        Self { rows, core, around }
-    }
 }
 
 impl Emit {

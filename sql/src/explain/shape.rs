@@ -5,7 +5,7 @@
 //! entries as something else.
 
 use arrow::datatypes::Schema;
-use weir_engine::graph::{AggregateCall, AggregateFunction, Graph, Node, NodeKind, OrderKey, Ranking};
+use weir_engine::graph::{AggregateCall, AggregateFunction, Far, Graph, Nearest, Node, NodeKind, OrderKey, Ranking};
 
 /// A line for each stateful node, and one for the result's columns.
 pub fn shape(graph: &Graph) -> String {
@@ -19,6 +19,18 @@ pub fn shape(graph: &Graph) -> String {
         .collect();
     lines.push(format!("result {}", types(&graph.output().schema)));
     lines.join("\n")
+}
+
+/// How far back rows are kept.
+fn reached(before: &Option<Far>) -> String {
+    match before {
+        Some(Far {
+            rows,
+            groups: None,
+            range: None,
+        }) => format!("Some({rows})"),
+        other => format!("{other:?}"),
+    }
 }
 
 /// What a node keeps, and by what.
@@ -51,8 +63,12 @@ fn kept(graph: &Graph, node: &Node) -> String {
                 .close
                 .map_or("never", |close| if close.emit_final { "final" } else { "passed" });
             let records = if join.records { " records" } else { "" };
+            let waits = match (join.nearest, join.close) {
+                (Nearest::AtOrAfter | Nearest::After, Some(close)) if close.emit_final => ", told what it waits for",
+                _ => "",
+            };
             format!(
-                "{name} {:?} on {:?} = {:?} by {} and {}{records} closes {close}",
+                "{name} {:?} on {:?} = {:?} by {} and {}{records} closes {close}{waits}",
                 join.nearest, join.left_keys, join.right_keys, join.left_order, join.right_order
             )
         }
@@ -111,10 +127,10 @@ fn kept(graph: &Graph, node: &Node) -> String {
         NodeKind::Over(over) => {
             // What is forgotten depends on what the functions reach.
             let kept = match over.in_order {
-                true => format!(
-                    " in order {:?}",
-                    over.calls.iter().map(|call| call.reach.before).collect::<Vec<_>>()
-                ),
+                true => {
+                    let reached: Vec<String> = over.calls.iter().map(|call| reached(&call.reach.before)).collect();
+                    format!(" in order [{}]", reached.join(", "))
+                }
                 false => String::new(),
             };
             let closes = over.close.map(|close| close.column);

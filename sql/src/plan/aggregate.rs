@@ -190,7 +190,7 @@ impl Builder {
 }
 
 /// Whether some call remembers the rows of its groups.
-fn keeps_rows(calls: &[AggregateCall], append_only: bool) -> bool {
+pub(super) fn keeps_rows(calls: &[AggregateCall], append_only: bool) -> bool {
     calls.iter().any(|call| match &call.function {
         AggregateFunction::Fold(fold) => !append_only || matches!(fold.reads, FoldRows::All | FoldRows::Once),
         _ => false,

@@ -301,6 +301,28 @@ impl Collection {
         Ok((codec.decode(rows)?, ranges))
     }
 
+    /// The values of a slot's set, in order.
+    pub fn values(&self, slot: Slot) -> Result<ArrayRef> {
+        let Content::Values { form, .. } = &self.content else {
+            return Err(Error::internal("the values of a set of rows"));
+        };
+        match (&self.sets, form.form()) {
+            (Sets::Words(sets), _) => {
+                let values: Vec<_> = positive(&sets[slot.index()]).map(|(value, _)| Some(*value)).collect();
+                form.decode_words(&values)
+            }
+            (Sets::Wides(sets), _) => {
+                let values: Vec<_> = positive(&sets[slot.index()]).map(|(value, _)| Some(*value)).collect();
+                form.decode_wides(&values)
+            }
+            (Sets::Bytes(sets), Form::Bytes(codec)) => {
+                let values = positive(&sets[slot.index()]).map(|(value, _)| Some(&value[..]));
+                form.decode_bytes(codec, &values.collect::<Vec<_>>())
+            }
+            _ => Err(Error::internal("a set of values in another form")),
+        }
+    }
+
     /// The smallest or largest value of each slot's set.
     pub fn extremes(&self, slots: &[Slot], largest: bool) -> Result<ArrayRef> {
         let Content::Values { form, .. } = &self.content else {
@@ -360,6 +382,14 @@ where
     result.map(|()| transitions)
 }
 
+fn merge<T: Thing + Borrow<T::Borrowed>>(sets: &mut [ValueSet<T>], into: Slot, from: Slot, keeps: Keeps) -> Result<()> {
+    let other = std::mem::take(&mut sets[from.index()]);
+    for (value, weight) in &other.weights {
+        sets[into.index()].add(value.borrow(), *weight, keeps)?;
+    }
+    Ok(())
+}
+
 fn extremes<'a, T: Thing>(
     sets: &'a [ValueSet<T>],
     slots: &'a [Slot],
@@ -417,6 +447,17 @@ impl Collections {
         let content = Content::Rows { spec: rows, codec };
         self.each.push(Collection::new(content, filter, keeps));
         Ok(self.each.len() - 1)
+    }
+
+    /// Adds what another slot's sets have, and takes it away from there.
+    pub fn merge(&mut self, into: Slot, from: Slot) -> Result<()> {
+        for collection in &mut self.each {
+            let keeps = collection.keeps;
+            collection.bytes -= with_sets!(&collection.sets, sets => sets[into.index()].bytes + sets[from.index()].bytes);
+            with_sets!(&mut collection.sets, sets => merge(sets, into, from, keeps))?;
+            collection.bytes += with_sets!(&collection.sets, sets => sets[into.index()].bytes);
+        }
+        Ok(())
     }
 
     pub fn bytes(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef};
 
@@ -176,13 +176,35 @@ impl Groups {
         Ok(())
     }
 
-    /// Adds what another slot has: as if its rows had been given to this one. Of calls without sets.
-    pub fn merge(&mut self, into: Slot, from: Slot) -> Result<()> {
+    /// Adds what another slot has: as if its rows had been given to this one. The sets are those of the same slots,
+    /// and the other one's are empty then.
+    pub fn merge(&mut self, into: Slot, from: Slot, collections: &mut Collections) -> Result<()> {
         if !merge_counts(&mut self.counts, into, from) {
             return Err(too_many());
         }
-        self.accumulators_mut()
-            .try_for_each(|accumulator| accumulator.merge(into, from))
+        collections.merge(into, from)?;
+        for call in &mut self.calls {
+            match call {
+                Call::Rows(_) | Call::Extreme { .. } => {}
+                Call::Plain { accumulator, .. } => accumulator.merge(into, from)?,
+                Call::Fold(fold) => fold.forget(&[into]),
+                // What is in both sets counts once.
+                Call::Distinct {
+                    accumulator,
+                    collection,
+                } => {
+                    let values = collections.each[*collection].values(into)?;
+                    let rows = Selected {
+                        slots: &vec![into; values.len()],
+                        weights: None,
+                        mask: None,
+                    };
+                    accumulator.reset(into);
+                    accumulator.update(&rows, Some(&values))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The results of one call for some groups; `sets` are the slots of their sets, where there

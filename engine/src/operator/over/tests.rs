@@ -14,11 +14,12 @@ use datafusion::physical_expr::expressions::{Column, lit};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::windows::create_window_expr;
 use proptest::prelude::*;
+use weir_state::MemoryStore;
 
 use super::*;
 use crate::graph::{CloseSpec, NodeKind, OrderKey, OverCall};
 use crate::operator::Watermark;
-use crate::operator::trial::{Act, Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, input, node, sum};
+use crate::operator::trial::{Act, Bag, Domain, Record, Row, Subject, TIMESTAMP, acts, add, context, input, node, sum};
 
 /// Partition, value, order, time.
 const TYPES: [DataType; 4] = [DataType::Int64, DataType::Int64, DataType::Int64, TIMESTAMP];
@@ -37,6 +38,8 @@ enum Function {
     Sum(Option<u64>, Option<u64>),
     /// A count up to the row and its peers.
     Count,
+    /// A sum of `RANGE` (or `GROUPS`) `BETWEEN a PRECEDING AND b FOLLOWING`; `None`: CURRENT ROW.
+    Near(bool, Option<u64>, Option<u64>),
 }
 
 impl Function {
@@ -50,7 +53,11 @@ impl Function {
             )
         };
         let bound = |rows: Option<u64>| ScalarValue::UInt64(rows);
+        if let Function::Near(ranges, before, behind) = self {
+            return self.near(ranges, before, behind, order);
+        }
         let (function, args, frame, reach) = match self {
+            Function::Near(..) => unreachable!("it has been made above"),
             Function::RowNumber => (
                 Definition::WindowUDF(row_number::row_number_udwf()),
                 vec![],
@@ -87,6 +94,49 @@ impl Function {
                 (None, None),
             ),
         };
+        let frame = frame.unwrap_or_else(|| WindowFrame::new((!order.is_empty()).then_some(false)));
+        let reach = Reach {
+            before: reach.0.map(Far::rows),
+            behind: reach.1.map(Far::rows),
+        };
+        self.made(&function, &args, frame, order, reach)
+    }
+
+    fn near(self, ranges: bool, before: Option<u64>, behind: Option<u64>, order: &[OrderKey]) -> OverCall {
+        let (units, distance): (_, fn(u64) -> ScalarValue) = match ranges {
+            true => (WindowFrameUnits::Range, |far| ScalarValue::Int64(Some(far as i64))),
+            false => (WindowFrameUnits::Groups, |far| ScalarValue::UInt64(Some(far))),
+        };
+        let start = before.map_or(WindowFrameBound::CurrentRow, |far| {
+            WindowFrameBound::Preceding(distance(far))
+        });
+        let end = behind.map_or(WindowFrameBound::CurrentRow, |far| {
+            WindowFrameBound::Following(distance(far))
+        });
+        let far = |far: Option<u64>| {
+            Some(match far {
+                Some(far) if ranges => Far::range(distance(far)),
+                far => Far::groups(far.unwrap_or(0) as usize),
+            })
+        };
+        let reach = Reach {
+            before: far(before),
+            behind: far(behind),
+        };
+        let value = Arc::new(Column::new(&format!("c{VALUE}"), VALUE)) as Arc<dyn PhysicalExpr>;
+        let frame = WindowFrame::new_bounds(units, start, end);
+        self.made(&Definition::AggregateUDF(sum_udaf()), &[value], frame, order, reach)
+    }
+
+    fn made(
+        self,
+        function: &Definition,
+        args: &[Arc<dyn PhysicalExpr>],
+        frame: WindowFrame,
+        order: &[OrderKey],
+        reach: Reach,
+    ) -> OverCall {
+        let column = |column: usize| Arc::new(Column::new(&format!("c{column}"), column)) as Arc<dyn PhysicalExpr>;
         let sort = |key: &OrderKey| PhysicalSortExpr {
             expr: column(key.column),
             options: SortOptions {
@@ -96,12 +146,12 @@ impl Function {
         };
         let sorts: Vec<PhysicalSortExpr> = order.iter().map(sort).collect();
         let schema: Arc<Schema> = input(&TYPES, true).schema;
-        let frame = Arc::new(frame.unwrap_or_else(|| WindowFrame::new((!order.is_empty()).then_some(false))));
         let name = format!("{self:?}");
+        let frame = Arc::new(frame);
         let function = create_window_expr(
-            &function,
+            function,
             name.clone(),
-            &args,
+            args,
             &[],
             &sorts,
             frame,
@@ -115,10 +165,7 @@ impl Function {
             text: name,
             output_type: function.field().unwrap().data_type().clone(),
             function,
-            reach: Reach {
-                before: reach.0,
-                behind: reach.1,
-            },
+            reach,
         }
     }
 
@@ -139,6 +186,32 @@ impl Function {
                 let end = behind.map_or(rows.len(), |behind| (at + behind as usize + 1).min(rows.len()));
                 rows[begin..end]
                     .iter()
+                    .filter_map(|row| row[VALUE])
+                    .reduce(|a, b| a + b)
+            }
+            Function::Near(ranges, before, behind) => {
+                let (before, behind) = (before.unwrap_or(0) as i64, behind.unwrap_or(0) as i64);
+                let place = |row: &Row| row[order[0].column];
+                // Where it lies behind this row, by the order.
+                let distance = |row: &Row| -> Option<i64> {
+                    if !ranges {
+                        let groups = |from: &Row, to: &Row| {
+                            let between = rows.iter().filter(|row| {
+                                compare_keys(order, from, row).is_lt() && compare_keys(order, row, to).is_le()
+                            });
+                            between.map(place).collect::<std::collections::BTreeSet<_>>().len() as i64
+                        };
+                        return Some(groups(&rows[at], row) - groups(row, &rows[at]));
+                    }
+                    match (place(&rows[at]), place(row)) {
+                        (None, None) => Some(0),
+                        (one, other) if order[0].descending => Some(one? - other?),
+                        (one, other) => Some(other? - one?),
+                    }
+                };
+                let within = |row: &&Row| distance(row).is_some_and(|far| (-before..=behind).contains(&far));
+                rows.iter()
+                    .filter(within)
                     .filter_map(|row| row[VALUE])
                     .reduce(|a, b| a + b)
             }
@@ -163,6 +236,15 @@ fn subject(spec: &OverSpec, append_only: bool, entry_budget: Option<usize>) -> S
         domains: vec![Domain::new(&[3, 4, 4, 12], true)],
         entry_budget,
     }
+}
+
+fn compare_keys(order: &[OrderKey], one: &Row, other: &Row) -> Ordering {
+    let key = |row: &Row| -> Row {
+        let of_order =
+            |(column, value): (usize, &Option<i64>)| value.filter(|_| order.iter().any(|key| key.column == column));
+        row.iter().enumerate().map(of_order).collect()
+    };
+    compare(order, &key(one), &key(other))
 }
 
 fn compare(order: &[OrderKey], one: &Row, other: &Row) -> Ordering {
@@ -219,6 +301,14 @@ fn functions() -> impl Strategy<Value = Vec<Function>> {
     prop::collection::vec(function, 1..3)
 }
 
+fn near_functions() -> impl Strategy<Value = Function> {
+    let far = || prop_oneof![3 => (0u64..4).prop_map(Some), 1 => Just(None)];
+    prop_oneof![
+        4 => (any::<bool>(), far(), far()).prop_map(|(ranges, before, behind)| Function::Near(ranges, before, behind)),
+        1 => (0i64..3).prop_map(Function::Lag),
+    ]
+}
+
 fn spec(functions: &[Function], partition: &[usize], order: &[OrderKey]) -> OverSpec {
     OverSpec {
         partition: partition.to_vec(),
@@ -256,6 +346,21 @@ proptest! {
     }
 
     #[test]
+    fn frames_of_what_is_near(
+        functions in prop::collection::vec(near_functions(), 1..3),
+        (descending, nulls_first) in any::<(bool, bool)>(),
+        entry_budget in prop_oneof![Just(None), Just(Some(3))],
+        acts in acts(1, 4, true),
+    ) {
+        let order = [OrderKey { column: ORDER, descending, nulls_first }];
+        let subject = Subject {
+            domains: vec![Domain::new(&[2, 4, 9, 3], true)],
+            ..subject(&spec(&functions, &[0], &order), false, entry_budget)
+        };
+        subject.run(&acts, |history| model(&functions, &[0], &order, &sum(history, 0)))?;
+    }
+
+    #[test]
     fn closed_partitions_take_no_more_rows(
         functions in functions(),
         order in orders(),
@@ -273,12 +378,13 @@ proptest! {
     /// Rows whose time is that of the step that brings them, which rises.
     #[test]
     fn rows_in_order_have_their_values_at_once(
-        functions in functions(),
+        functions in prop_oneof![functions(), prop::collection::vec(near_functions(), 1..3)],
         entry_budget in prop_oneof![Just(None), Just(Some(3))],
         acts in acts(1, 4, false),
     ) {
         let back = |function: &Function| match function {
             Function::Ntile => Function::Rank,
+            Function::Near(ranges, before, _) => Function::Near(*ranges, *before, None),
             Function::Lag(rows) => Function::Lag(rows.abs()),
             Function::Sum(before, _) => Function::Sum(*before, Some(0)),
             other => *other,
@@ -366,4 +472,54 @@ fn in_order_only_what_is_reached_is_kept() {
         over.committed().unwrap();
     }
     assert!(over.stats().state_bytes < 600_000, "{}", over.stats().state_bytes);
+}
+
+#[test]
+fn of_a_large_partition_only_what_is_reached_is_computed() {
+    let near = |ranges| Function::Near(ranges, Some(4), Some(2));
+    // Orders 0, 2, 4 and so on, each twice; then two rows come at 501.
+    let all: Vec<(Row, i64)> = (0..1000).map(|nth| (row(nth / 2 * 2, nth % 2), 1)).collect();
+    for (functions, core, around) in [
+        // From 499 to 505; from 496 to 506.
+        (vec![near(true)], 2 + 2 + 4, 4 + 2 + 2 + 4 + 2),
+        // From two groups before to four behind; from four more before to two more behind.
+        (vec![near(false)], 4 + 2 + 8, 8 + 4 + 2 + 8 + 4),
+        // The wider of the two, and a row.
+        (
+            vec![near(false), near(true), Function::Lag(1)],
+            4 + 2 + 8,
+            8 + 4 + 2 + 8 + 4,
+        ),
+    ] {
+        let spec = spec(&functions, &[0], &[BY_ORDER]);
+        let subject = subject(&spec, false, None);
+        let context = context(&Arc::new(MemoryStore::new()), 0, 1);
+        let mut over = Over::new(&spec, &subject.node, &subject.inputs[0], &context).unwrap();
+        subject.step(&mut over, 0, &[&all]).unwrap();
+        let before = over.rows_of(Slot(0)).unwrap();
+        let come = [(row(501, 5), 1), (row(501, 6), 1)];
+        subject.step(&mut over, 0, &[&come]).unwrap();
+        let change = over.change(Slot(0), before, over.rows_of(Slot(0)).unwrap()).unwrap();
+        assert_eq!((change.after.core.len(), change.after.around.len()), (core, around));
+        assert_eq!(change.before.core.len(), core - 2);
+    }
+}
+
+#[test]
+fn in_order_only_what_is_near_is_kept() {
+    for (function, kept) in [
+        (Function::Near(true, Some(10), None), 11),
+        (Function::Near(false, Some(3), None), 3),
+        (Function::Near(false, None, None), 0),
+    ] {
+        let mut spec = spec(&[function], &[0], &[BY_ORDER]);
+        spec.in_order = true;
+        let subject = subject(&spec, true, None);
+        let context = context(&Arc::new(MemoryStore::new()), 0, 1);
+        let mut over = Over::new(&spec, &subject.node, &subject.inputs[0], &context).unwrap();
+        for order in 0..100 {
+            subject.step(&mut over, 0, &[&[(row(order, 1), 1)]]).unwrap();
+        }
+        assert_eq!(over.rows_of(Slot(0)).unwrap().len(), kept);
+    }
 }

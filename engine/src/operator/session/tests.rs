@@ -1,6 +1,6 @@
 //! Sessions against their definition, over all rows that count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -42,7 +42,7 @@ fn subject(partition: &[usize], append_only: bool, close: Option<CloseSpec>, ent
     }
 }
 
-/// `SELECT` of the keys, `count(*)`, `sum(c0)` and `min(c2)`.
+/// `SELECT` of the keys, `count(*)`, `sum(c0)`, `min(c2)` and `count(DISTINCT c2)`.
 fn grouped(partition: &[usize], by: &[usize], close: Option<CloseSpec>, entry_budget: Option<usize>) -> Subject {
     let call = |function: AggregateFunction, argument: Option<usize>, output_type: DataType| AggregateCall {
         function,
@@ -55,6 +55,10 @@ fn grouped(partition: &[usize], by: &[usize], close: Option<CloseSpec>, entry_bu
         call(AggregateFunction::Count, None, DataType::Int64),
         call(AggregateFunction::Sum, Some(0), DataType::Int64),
         call(AggregateFunction::Min, Some(2), DataType::Utf8),
+        AggregateCall {
+            distinct: true,
+            ..call(AggregateFunction::Count, Some(2), DataType::Int64)
+        },
     ];
     let columns = by.iter().map(|column| SessionKey::Column(*column));
     let keys: Vec<SessionKey> = columns.chain([SessionKey::End, SessionKey::Start]).collect();
@@ -83,17 +87,19 @@ fn grouped(partition: &[usize], by: &[usize], close: Option<CloseSpec>, entry_bu
 
 /// What [`grouped`] says of rows with their bounds.
 fn groups(rows: &Bag, partition: &[usize], by: &[usize]) -> Bag {
-    let mut found: BTreeMap<[Row; 2], [Option<i64>; 3]> = BTreeMap::new();
+    let mut found: BTreeMap<[Row; 2], ([Option<i64>; 3], BTreeSet<i64>)> = BTreeMap::new();
     for (row, weight) in rows {
         let key: Row = by.iter().map(|column| row[*column]).chain([row[4], row[3]]).collect();
-        let [count, sum, min] = found.entry([partition_of(row, partition), key]).or_default();
+        let ([count, sum, min], distinct) = found.entry([partition_of(row, partition), key]).or_default();
+        distinct.extend(row[2]);
         *count = Some(count.unwrap_or(0) + weight);
         *sum = row[0].map(|value| value * weight + sum.unwrap_or(0)).or(*sum);
         *min = [*min, row[2]].into_iter().flatten().min();
     }
     let mut bag = Bag::new();
-    for ([_, key], results) in found {
-        add(&mut bag, key.into_iter().chain(results).collect(), 1);
+    for ([_, key], (results, distinct)) in found {
+        let distinct = Some(distinct.len() as i64);
+        add(&mut bag, key.into_iter().chain(results).chain([distinct]).collect(), 1);
     }
     bag
 }
@@ -247,7 +253,7 @@ fn a_session_that_grows_gives_its_group_and_not_its_rows() {
     let subject = grouped(&[0], &[0], None, None);
     let mut session = subject.operator();
     let rows: Vec<(Row, i64)> = (0..100).map(|time| (row(1, time), 1)).collect();
-    let group = |end: i64, count: i64| vec![Some(1), Some(end), Some(0), Some(count), Some(count), Some(0)];
+    let group = |end: i64, count: i64| vec![Some(1), Some(end), Some(0), Some(count), Some(count), Some(0), Some(1)];
     let first = subject.step(&mut *session, 0, &[&rows]).unwrap();
     assert_eq!(first, Bag::from([(group(103, 100), 1)]));
     let grown = subject.step(&mut *session, 0, &[&[(row(1, 101), 1)]]).unwrap();

@@ -15,7 +15,7 @@ use datafusion::physical_expr::expressions as physical_exprs;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::windows::create_window_expr;
 use datafusion::physical_planner::is_window_frame_bound_valid;
-use weir_engine::graph::{GateSpec, Input, NodeId, NodeKind, OrderKey, OverCall, OverSpec, Reach};
+use weir_engine::graph::{Far, GateSpec, Input, NodeId, NodeKind, OrderKey, OverCall, OverSpec, Reach};
 
 use super::order::order_keys;
 use super::{Builder, Built, Closing, Facts, TimeBound, exchange_by, single, until};
@@ -186,12 +186,12 @@ impl Builder {
             .iter()
             .map(|c| below.schema.field(*c).name().as_str())
             .collect();
-        let reach = calls.iter().map(|call| call.reach).reduce(Reach::with);
+        let reach = calls.iter().map(|call| call.reach.clone()).reduce(Reach::with);
         let bound = match (&close, reach.and_then(|reach| reach.before)) {
             (Some(close), _) => until(below.schema.field(close.column).name(), close.lateness_us),
-            (None, Some(rows)) if in_order => match names.is_empty() {
-                true => format!("the last {rows} rows"),
-                false => format!("the last {rows} rows of each; grows with distinct {}", names.join(", ")),
+            (None, Some(far)) if in_order => match names.is_empty() {
+                true => reached(&far),
+                false => format!("{} of each; grows with distinct {}", reached(&far), names.join(", ")),
             },
             _ => "all rows".to_string(),
         };
@@ -365,14 +365,14 @@ fn reach(call: &WindowFunction, schema: &DFSchema) -> Reach {
     match call.fun.name() {
         "row_number" | "rank" | "dense_rank" => Reach {
             before: None,
-            behind: Some(0),
+            behind: Some(Far::rows(0)),
         },
         "lag" | "lead" => match shift(call) {
             Some(rows) => {
                 let far = |rows: i64| match (rows > 0, ignores_nulls) {
-                    (false, _) => Some(0),
+                    (false, _) => Some(Far::rows(0)),
                     (true, true) => None,
-                    (true, false) => usize::try_from(rows).ok(),
+                    (true, false) => usize::try_from(rows).ok().map(Far::rows),
                 };
                 Reach {
                     before: far(rows),
@@ -405,20 +405,27 @@ fn shift(call: &WindowFunction) -> Option<i64> {
 
 fn frame_reach(call: &WindowFunction, schema: &DFSchema) -> Reach {
     let frame = &call.params.window_frame;
-    if frame.units != WindowFrameUnits::Rows {
-        return Reach::ALL;
-    }
-    let rows = |value: &ScalarValue| match value.cast_to(&DataType::UInt64) {
-        Ok(ScalarValue::UInt64(Some(rows))) => usize::try_from(rows).ok(),
+    let count = |value: &ScalarValue| match value.cast_to(&DataType::UInt64) {
+        Ok(ScalarValue::UInt64(Some(count))) => usize::try_from(count).ok(),
         _ => None,
     };
+    let far = |value: &ScalarValue| match frame.units {
+        WindowFrameUnits::Rows => count(value).map(Far::rows),
+        WindowFrameUnits::Groups => count(value).map(Far::groups),
+        WindowFrameUnits::Range => is_measured(call, value, schema).then(|| Far::range(value.clone())),
+    };
+    // A frame of ROWS ends with its row, others with its peers.
+    let near = || match frame.units {
+        WindowFrameUnits::Rows => Some(Far::rows(0)),
+        WindowFrameUnits::Groups | WindowFrameUnits::Range => Some(Far::groups(0)),
+    };
     let before = match &frame.start_bound {
-        WindowFrameBound::Preceding(value) => rows(value),
-        _ => Some(0),
+        WindowFrameBound::Preceding(value) => far(value),
+        _ => near(),
     };
     let behind = match &frame.end_bound {
-        WindowFrameBound::Following(value) => rows(value),
-        _ => Some(0),
+        WindowFrameBound::Following(value) => far(value),
+        _ => near(),
     };
     // What is taken out of a sum of floats leaves a trace, so that it isn't the same wherever the
     // frame began to slide.
@@ -426,6 +433,41 @@ fn frame_reach(call: &WindowFunction, schema: &DFSchema) -> Reach {
         before: before.filter(|_| is_exact(call, schema)),
         behind,
     }
+}
+
+/// Whether rows within a distance of each other are found from either side: adding it and taking it off again
+/// is exact, which it isn't for months and for floating point numbers.
+fn is_measured(call: &WindowFunction, distance: &ScalarValue, schema: &DFSchema) -> bool {
+    let [SortExpr { expr, .. }] = &call.params.order_by[..] else {
+        return false;
+    };
+    // All rows of a partition have the same.
+    if distance.is_null() || call.params.partition_by.contains(expr) {
+        return false;
+    }
+    match (expr.get_type(schema), distance) {
+        (Ok(DataType::Timestamp(_, zone)), ScalarValue::IntervalMonthDayNano(Some(long))) => {
+            let is_utc = zone.is_none_or(|zone| matches!(&*zone, "UTC" | "+00:00"));
+            is_utc && long.months == 0 && long.nanoseconds % 1000 == 0
+        }
+        (Ok(kind), distance) => (kind.is_integer() || kind.is_decimal()) && kind == distance.data_type(),
+        _ => false,
+    }
+}
+
+/// The rows that a reach back keeps, in words.
+fn reached(far: &Far) -> String {
+    let mut parts = Vec::new();
+    if let Some(distance) = &far.range {
+        parts.push(format!("rows up to {} before the last", explain::value_text(distance)));
+    }
+    if let Some(groups @ 1..) = far.groups {
+        parts.push(format!("the last {groups} groups of peers"));
+    }
+    if far.rows > 0 || parts.is_empty() {
+        parts.push(format!("the last {} rows", far.rows));
+    }
+    parts.join(" and ")
 }
 
 /// Whether a function's value is the same however its frame came to be where it is.
