@@ -56,6 +56,7 @@ mod ordered_sets;
 mod origin;
 pub(crate) mod parameters;
 mod percentiles;
+pub(crate) mod places;
 mod qualify;
 mod query;
 mod refuse;

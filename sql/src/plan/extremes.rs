@@ -1,5 +1,5 @@
 //! `min` and `max` of the dialect: of floats they follow SQL's order, in which NaN is greater than
-//! all numbers.
+//! all numbers, and of arrays and rows that of their [`places`](super::places).
 //!
 //! DataFusion's compare floats so that the answer hangs on the order of rows as soon as there is a
 //! NaN. Here each float goes in as the whole number that stands at its place in the order of bits,
@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
 };
 use weir_engine::float;
 
+use super::places;
+
 /// Both functions, to be registered with the session.
 pub fn functions() -> [Arc<AggregateUDF>; 2] {
     [min_udaf(), max_udaf()].map(|plain| Arc::new(AggregateUDF::from(Extreme { plain })))
@@ -29,16 +31,17 @@ struct Extreme {
     plain: Arc<AggregateUDF>,
 }
 
-/// The type of the whole numbers that stand for floats of this one.
+/// The type of what stands for values of this one.
 fn places_of(kind: &DataType) -> Option<DataType> {
     match kind {
+        kind if places::has_places(kind) => Some(DataType::Binary),
         DataType::Float64 => Some(DataType::Int64),
         DataType::Float32 => Some(DataType::Int32),
         _ => None,
     }
 }
 
-/// The same arguments for whole numbers, if they are for floats.
+/// The same arguments for places, if values have some.
 fn placed<'a>(args: &AccumulatorArgs<'a>) -> Option<AccumulatorArgs<'a>> {
     let kind = places_of(args.return_field.data_type())?;
     Some(AccumulatorArgs {
@@ -77,25 +80,34 @@ impl AggregateUDFImpl for Extreme {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match placed(&args) {
-            Some(args) => Ok(Box::new(OfPlaces(self.plain.accumulator(args)?))),
+            Some(places) => Ok(Box::new(OfPlaces::new(self.plain.accumulator(places)?, &args))),
             None => self.plain.accumulator(args),
         }
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match placed(&args) {
-            Some(args) => Ok(Box::new(OfPlaces(self.plain.create_sliding_accumulator(args)?))),
+            Some(places) => Ok(Box::new(OfPlaces::new(
+                self.plain.create_sliding_accumulator(places)?,
+                &args,
+            ))),
             None => self.plain.create_sliding_accumulator(args),
         }
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.plain.groups_accumulator_supported(args)
+        match placed(&args) {
+            Some(places) => self.plain.groups_accumulator_supported(places),
+            None => self.plain.groups_accumulator_supported(args),
+        }
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
         match placed(&args) {
-            Some(args) => Ok(Box::new(OfPlaces(self.plain.create_groups_accumulator(args)?))),
+            Some(places) => Ok(Box::new(OfPlaces::new(
+                self.plain.create_groups_accumulator(places)?,
+                &args,
+            ))),
             None => self.plain.create_groups_accumulator(args),
         }
     }
@@ -123,9 +135,34 @@ impl AggregateUDFImpl for Extreme {
     }
 }
 
-/// An accumulator of whole numbers that is fed with floats. Its state is whole numbers.
+/// An accumulator of places that is fed with values. Its state is places.
 #[derive(Debug)]
-struct OfPlaces<A>(A);
+struct OfPlaces<A> {
+    inner: A,
+    /// The type of the values.
+    kind: DataType,
+}
+
+impl<A> OfPlaces<A> {
+    fn new(inner: A, args: &AccumulatorArgs) -> OfPlaces<A> {
+        let kind = args.return_field.data_type().clone();
+        OfPlaces { inner, kind }
+    }
+
+    fn values(&self, places: &ArrayRef) -> Result<ArrayRef> {
+        match places::has_places(&self.kind) {
+            true => places::values(places, &self.kind),
+            false => Ok(floats(places)),
+        }
+    }
+}
+
+fn places(values: &ArrayRef) -> Result<ArrayRef> {
+    match places::has_places(values.data_type()) {
+        true => places::places(values),
+        false => Ok(places_of_floats(values)),
+    }
+}
 
 /// Floats as numbers that are ordered as they are; and back, since it is its own inverse.
 fn turned(bits: i64) -> i64 {
@@ -136,7 +173,7 @@ fn turned_32(bits: i32) -> i32 {
     bits ^ ((bits >> 31) as u32 >> 1) as i32
 }
 
-fn places(floats: &ArrayRef) -> ArrayRef {
+fn places_of_floats(floats: &ArrayRef) -> ArrayRef {
     let floats = float::one_form(floats);
     match floats.as_primitive_opt::<Float64Type>() {
         Some(wide) => Arc::new(wide.unary::<_, Int64Type>(|value| turned(value.to_bits() as i64))),
@@ -159,32 +196,32 @@ fn floats(places: &ArrayRef) -> ArrayRef {
 
 impl Accumulator for OfPlaces<Box<dyn Accumulator>> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.update_batch(&[places(&values[0])])
+        self.inner.update_batch(&[places(&values[0])?])
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.retract_batch(&[places(&values[0])])
+        self.inner.retract_batch(&[places(&values[0])?])
     }
 
     fn supports_retract_batch(&self) -> bool {
-        self.0.supports_retract_batch()
+        self.inner.supports_retract_batch()
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let place = self.0.evaluate()?.to_array()?;
-        ScalarValue::try_from_array(&floats(&place), 0)
+        let place = self.inner.evaluate()?.to_array()?;
+        ScalarValue::try_from_array(&self.values(&place)?, 0)
     }
 
     fn size(&self) -> usize {
-        self.0.size()
+        self.inner.size()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.0.state()
+        self.inner.state()
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.0.merge_batch(states)
+        self.inner.merge_batch(states)
     }
 }
 
@@ -196,27 +233,28 @@ impl GroupsAccumulator for OfPlaces<Box<dyn GroupsAccumulator>> {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        self.0.update_batch(&[places(&values[0])], groups, filter, total)
+        self.inner.update_batch(&[places(&values[0])?], groups, filter, total)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        Ok(floats(&self.0.evaluate(emit_to)?))
+        let places = self.inner.evaluate(emit_to)?;
+        self.values(&places)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.0.state(emit_to)
+        self.inner.state(emit_to)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.0.merge_batch(states, groups, total)
+        self.inner.merge_batch(states, groups, total)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.0.convert_to_state(&[places(&values[0])], filter)
+        self.inner.convert_to_state(&[places(&values[0])?], filter)
     }
 
     fn size(&self) -> usize {
-        self.0.size()
+        self.inner.size()
     }
 }
 
@@ -241,11 +279,11 @@ mod tests {
             f64::NAN,
         ];
         let wide: ArrayRef = Arc::new(Float64Array::from(ordered.to_vec()));
-        let placed = places(&wide);
+        let placed = places_of_floats(&wide);
         assert!(placed.as_primitive::<Int64Type>().values().is_sorted_by(|a, b| a < b));
         assert_eq!(format!("{:?}", floats(&placed)), format!("{wide:?}"));
         let short: ArrayRef = Arc::new(Float32Array::from(vec![f32::NEG_INFINITY, -2.0, 0.0, 1e-40, f32::NAN]));
-        let placed = places(&short);
+        let placed = places_of_floats(&short);
         assert!(placed.as_primitive::<Int32Type>().values().is_sorted_by(|a, b| a < b));
         assert_eq!(format!("{:?}", floats(&placed)), format!("{short:?}"));
     }

@@ -230,6 +230,7 @@ fn framed_by_peers(mut call: Box<WindowFunction>, schema: &DFSchema) -> Transfor
         matches!(
             kind,
             DataType::Interval(_)
+                | DataType::Duration(_)
                 | DataType::Time64(_)
                 | DataType::Binary
                 | DataType::FixedSizeBinary(_)

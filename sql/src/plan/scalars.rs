@@ -3,7 +3,8 @@
 //! - `round` of a decimal: its type hangs on whether the digits stand in the query, which the
 //!   optimizer changes by folding constants. [`StableTypes`] notes it once, at the start.
 //! - `round` of a DOUBLE rounds from halfway to the even number, `date_trunc` to milliseconds goes down before
-//!   1970 too, and a function of numbers that has no value, as `ln(-1)`, is an error, all as in PostgreSQL.
+//!   1970 too, a function of numbers that has no value, as `ln(-1)`, is an error, and `array_remove` takes all
+//!   elements that are equal, all as in PostgreSQL.
 //! - Functions that make a large value of small ones (`repeat`, `range`, …) are refused before they
 //!   take the memory: [`size`].
 
@@ -25,6 +26,7 @@ use datafusion::optimizer::AnalyzerRule;
 use super::rewrite;
 
 mod characters;
+mod elements;
 mod floats;
 mod octets;
 mod quantified;
@@ -49,6 +51,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     wrap(state, "round", Around::EvenFloats)?;
     wrap(state, "date_trunc", Around::Millis)?;
     wrap(state, "date_bin", Around::Stride)?;
+    wrap(state, "array_remove", Around::Elements)?;
     let own = templated::functions(state)?.into_iter().chain(quantified::functions());
     let own = own
         .chain([templated::to_number()])
@@ -89,6 +92,8 @@ enum Around {
     Millis,
     /// Whether its length goes forward.
     Stride,
+    /// Which elements it leaves out.
+    Elements,
     /// What its type takes for its second argument: a constant, or one that nothing is known of.
     Second(Option<ScalarValue>),
 }
@@ -125,7 +130,7 @@ impl ScalarUDFImpl for Wrapped {
     }
 
     fn is_strict(&self) -> bool {
-        self.plain.is_strict()
+        self.plain.is_strict() && self.around != Around::Elements
     }
 
     fn documentation(&self) -> Option<&Documentation> {
@@ -140,6 +145,12 @@ impl ScalarUDFImpl for Wrapped {
                 let given = given.to_vec();
                 let made = self.plain.invoke_with_args(args)?;
                 return floats::in_range(self.name(), &given, made);
+            }
+            (Around::Elements, [lists, value]) => {
+                let (lists, value) = (lists.to_array(args.number_rows)?, value.to_array(args.number_rows)?);
+                if let Some(left) = elements::removed(&lists, &value)? {
+                    return Ok(ColumnarValue::Array(left));
+                }
             }
             (Around::EvenFloats, [one]) if one.data_type().is_floating() => return floats::rounded(one),
             (Around::Millis, [granularity, time]) => {

@@ -44,6 +44,7 @@ use super::filters::Filters;
 use super::guarded::FilteredArguments;
 use super::intervals::Intervals;
 use super::kinds::{self, Kinds};
+use super::places::Places;
 use super::never::NeverOverOneGroup;
 use super::operators::{self, Meanings};
 use super::scalars::{self, StableTypes};
@@ -99,6 +100,7 @@ pub fn state() -> &'static SessionState {
         analyzing.insert(0, Arc::new(StableTypes));
         analyzing.insert(1, Arc::new(Kinds));
         analyzing.push(Arc::new(Intervals));
+        analyzing.push(Arc::new(Places));
         analyzing.push(Arc::new(FilteredArguments));
         analyzing.push(Arc::new(MeantCalls));
         analyzing.push(Arc::new(CheckedValues));

@@ -2,7 +2,7 @@
 //!
 //! - `@ x`, `|/ x` and `||/ x` are `abs`, `sqrt` and `cbrt`, `a && b` of arrays is `array_has_any`,
 //!   and `~ x` is `x # -1`.
-//! - `sign` and `every` are `signum` and `bool_and`, `age(ts)` is the age of today.
+//! - `sign` and `every` are `signum` and `bool_and`, `array_replace` is `array_replace_all`, `age(ts)` is the age of today.
 //! - `encode(bytes, 'base64')` has its padding.
 //! - `generate_series(…)` as a column of its own is a set of rows, and elsewhere an array.
 //! - JSON's aggregates and sets of rows are others' ([`rewritten`]).
@@ -21,7 +21,11 @@ use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
 
 /// Functions that have another name.
-const NAMES: [(&str, &str); 2] = [("sign", "signum"), ("every", "bool_and")];
+const NAMES: [(&str, &str); 3] = [
+    ("sign", "signum"),
+    ("every", "bool_and"),
+    ("array_replace", "array_replace_all"),
+];
 /// What is asked without arguments, the answer, and whether it is asked without parentheses as well.
 const ANSWERS: [(&str, &str, bool); 8] = [
     ("current_catalog", "weir", true),

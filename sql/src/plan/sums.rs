@@ -136,8 +136,11 @@ impl AggregateUDFImpl for Exact {
                 false => Box::new(floats::OneSum::new(finish)),
             });
         }
-        if is_span(&args) && !args.is_distinct {
-            return Ok(Box::new(spans::Total::new(self.is_mean)));
+        if is_span(&args) {
+            return Ok(match args.is_distinct {
+                true => Box::new(spans::DistinctTotal::new(self.is_mean)),
+                false => Box::new(spans::Total::new(self.is_mean)),
+            });
         }
         match self.finish(&args) {
             Some(finish) if args.is_distinct => Ok(Box::new(DistinctValues {
@@ -184,7 +187,7 @@ impl AggregateUDFImpl for Exact {
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         match args.input_fields.first().map(|field| field.data_type()) {
             Some(DataType::Float64) => return Ok(floats::state_fields(&args)),
-            Some(DataType::Interval(_)) => return Ok(spans::state_fields()),
+            Some(DataType::Interval(_)) => return Ok(spans::state_fields(&args)),
             Some(DataType::Int64 | DataType::UInt64 | DataType::Decimal128(..)) => {}
             _ => return self.plain.state_fields(args),
         }

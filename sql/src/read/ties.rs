@@ -8,7 +8,8 @@
 //! A window function's own ORDER BY stays as it is, since it also says which rows are peers; only its
 //! input is sorted further, when all of the plan is settled. DataFusion might turn a window round
 //! where rows are already in the opposite order, and with them their ties. So what a window is
-//! ordered by goes through a function that does nothing, and that no other order has.
+//! ordered by goes through a function that does nothing, and that no other order has. (Of arrays and rows it gives
+//! the places, by which a kept answer orders them.)
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,14 +19,16 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, SortExpr, Volatility,
-    Window, lit,
+    ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, SortExpr,
+    Volatility, Window, lit,
 };
 use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr, expressions as physical_exprs};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
+
+use crate::plan::places::{has_places, places};
 
 /// The optimized plan with the ties of its LIMITs broken, and its windows' orders made their own.
 pub fn broken(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -35,9 +38,16 @@ pub fn broken(plan: LogicalPlan) -> Result<LogicalPlan> {
             serial += 1;
             with_own_order(window, serial).map(Transformed::yes)
         }
-        LogicalPlan::Sort(mut sort) if sort.fetch.is_some() => {
-            let rest = rest(&sort.input, sort.expr.iter().map(|by| &by.expr));
-            sort.expr.extend(rest);
+        LogicalPlan::Sort(mut sort) => {
+            if sort.fetch.is_some() {
+                let rest = rest(&sort.input, sort.expr.iter().map(|by| &by.expr));
+                sort.expr.extend(rest);
+            }
+            for by in &mut sort.expr {
+                if has_places(&by.expr.get_type(sort.input.schema())?) {
+                    *by = by.with_expr(in_order(by.expr.clone(), 0));
+                }
+            }
             Ok(Transformed::yes(LogicalPlan::Sort(sort)))
         }
         other => Ok(Transformed::no(other)),
@@ -147,7 +157,7 @@ fn in_order(expr: Expr, serial: i64) -> Expr {
     function.call(vec![expr, lit(serial)])
 }
 
-/// Its first argument; the second tells one order from another.
+/// Its first argument, or the place of it; the second tells one order from another.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct InOrder {
     signature: Signature,
@@ -163,10 +173,17 @@ impl ScalarUDFImpl for InOrder {
     }
 
     fn return_type(&self, given: &[DataType]) -> Result<DataType> {
-        Ok(given[0].clone())
+        Ok(match has_places(&given[0]) {
+            true => DataType::Binary,
+            false => given[0].clone(),
+        })
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Ok(args.args[0].clone())
+        let given = &args.args[0];
+        match has_places(&given.data_type()) {
+            true => places(&given.to_array(args.number_rows)?).map(ColumnarValue::Array),
+            false => Ok(given.clone()),
+        }
     }
 }

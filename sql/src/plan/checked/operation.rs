@@ -197,6 +197,10 @@ fn no_overflow(left: &dyn Datum, right: &dyn Datum, computed: ArrayRef) -> Resul
 
 /// Texts, one behind the other, of no more bytes than a value may have.
 fn joined(left: &ColumnarValue, right: &ColumnarValue) -> Result<ColumnarValue> {
+    // A rule of the optimizer tries what comes of NULLs that have no type.
+    if [left, right].iter().any(|side| side.data_type() != DataType::Utf8) {
+        return internal_err!("|| of {} and {}", left.data_type(), right.data_type());
+    }
     let rows = [left, right].map(|side| match side {
         ColumnarValue::Array(column) => Some(column.len()),
         ColumnarValue::Scalar(_) => None,
