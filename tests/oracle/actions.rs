@@ -1,9 +1,11 @@
 //! What happens to relations, as entries of a script.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use super::super::case::{Action, Case, Kind, Origin, Relation};
 use super::super::values::{json, literal, sql_type};
+use super::history::{History, text};
 
 /// Writes actions down, and counts rows.
 pub struct Acts<'a> {
@@ -12,6 +14,12 @@ pub struct Acts<'a> {
     serial: u64,
     /// Something was idle: what comes is taken in at once, so that nothing that comes later is late.
     rested: bool,
+    /// Actions so far, where rows tell it.
+    pub arrivals: Option<u64>,
+    /// What has come to sources with event time.
+    pub histories: BTreeMap<String, History>,
+    /// Rows of upsert sources, by name and key.
+    pub upserted: BTreeMap<String, BTreeMap<u64, String>>,
 }
 
 impl<'a> Acts<'a> {
@@ -20,6 +28,9 @@ impl<'a> Acts<'a> {
             case,
             serial: 0,
             rested: false,
+            arrivals: case.tells_arrival.then_some(0),
+            histories: BTreeMap::new(),
+            upserted: BTreeMap::new(),
         }
     }
 
@@ -37,7 +48,7 @@ impl<'a> Acts<'a> {
     fn table(&self, number: u8) -> Option<(String, &'a Relation)> {
         let count = self.case.relations.len() as u8;
         let all = (0..count).map(|later| self.relation(number.wrapping_add(later)));
-        let mut tables = all.filter(|(_, relation)| relation.origin != Origin::Source);
+        let mut tables = all.filter(|(_, relation)| relation.is_table());
         tables.next()
     }
 
@@ -45,8 +56,7 @@ impl<'a> Acts<'a> {
     fn source(&self, number: u8) -> Option<String> {
         let count = self.case.relations.len() as u8;
         let mut all = (0..count).map(|later| self.relation(number.wrapping_add(later)));
-        all.find(|(_, relation)| relation.origin == Origin::Source)
-            .map(|(name, _)| name)
+        all.find(|(_, relation)| !relation.is_table()).map(|(name, _)| name)
     }
 
     fn act(&mut self, script: &mut String, action: &Action) -> fmt::Result {
@@ -54,7 +64,7 @@ impl<'a> Acts<'a> {
             Action::Insert { relation: to, rows } => {
                 let (name, to) = self.relation(*to);
                 match to.origin {
-                    Origin::Source => self.feed(script, &name, to, rows),
+                    Origin::Source | Origin::Upsert => self.feed(script, &name, to, rows),
                     _ => self.insert(script, &name, to, rows),
                 }
             }
@@ -85,7 +95,7 @@ impl<'a> Acts<'a> {
                     return Ok(());
                 };
                 let condition = condition(of, *column, *value);
-                let set = assignment(of, *set, *number);
+                let set = self.assignment(of, *set, *number);
                 write!(script, "statement ok\nUPDATE {name} SET {set} WHERE {condition}\n\n")
             }
             Action::Matched {
@@ -100,6 +110,14 @@ impl<'a> Acts<'a> {
                 column,
                 value,
             } => self.copy(script, *relation, *other, *column, *value),
+            Action::Together { actions, rolled_back } => {
+                write!(script, "statement ok\nBEGIN\n\n")?;
+                let mut changes = actions.iter().filter(|action| self.is_of_table(action));
+                let changes: Vec<&Action> = changes.by_ref().collect();
+                changes.into_iter().try_for_each(|action| self.act(script, action))?;
+                let end = if *rolled_back { "ROLLBACK" } else { "COMMIT" };
+                write!(script, "statement ok\n{end}\n\n")
+            }
             Action::Idle { relation } => match self.source(*relation) {
                 Some(name) => {
                     self.rested = true;
@@ -122,7 +140,10 @@ impl<'a> Acts<'a> {
     fn insert(&mut self, script: &mut String, name: &str, to: &Relation, rows: &[Vec<u8>]) -> fmt::Result {
         let lines: Vec<String> = rows
             .iter()
-            .map(|row| values(self.first(to.origin == Origin::KeyedTable), to, row))
+            .map(|row| {
+                let first = self.first(to.origin == Origin::KeyedTable);
+                self.values(first, to, row)
+            })
             .collect();
         write!(
             script,
@@ -146,13 +167,14 @@ impl<'a> Acts<'a> {
             };
             if !keys.contains(&key) {
                 keys.push(key);
-                lines.push(values(key, to, row));
+                lines.push(self.values(key, to, row));
             }
         }
+        let came = self.arrivals.map_or("", |_| ", came = excluded.came");
         let set = match form % 3 {
             0 => "NOTHING".to_string(),
-            1 => "UPDATE SET c1 = excluded.c1".to_string(),
-            _ => format!("UPDATE SET c1 = excluded.c1 WHERE {name}.c1 IS DISTINCT FROM excluded.c1"),
+            1 => format!("UPDATE SET c1 = excluded.c1{came}"),
+            _ => format!("UPDATE SET c1 = excluded.c1{came} WHERE {name}.c1 IS DISTINCT FROM excluded.c1"),
         };
         write!(
             script,
@@ -181,7 +203,7 @@ impl<'a> Acts<'a> {
                 "statement ok\nDELETE FROM {name} USING {other} o WHERE {tie}\n\n"
             ),
             _ => {
-                let set = assignment(of, to.0, to.1);
+                let set = self.assignment(of, to.0, to.1);
                 write!(
                     script,
                     "statement ok\nUPDATE {name} SET {set} FROM {other} o WHERE {tie}\n\n"
@@ -210,6 +232,7 @@ impl<'a> Acts<'a> {
                 None => format!("CAST(NULL AS {})", sql_type(*kind)),
             });
         }
+        parts.extend(self.arrivals.map(|came| came.to_string()));
         let condition = condition(from, column, value);
         write!(
             script,
@@ -218,20 +241,105 @@ impl<'a> Acts<'a> {
         )
     }
 
+    fn values(&self, first: u64, to: &Relation, row: &[u8]) -> String {
+        let cells = to
+            .kinds
+            .iter()
+            .zip(row)
+            .map(|(kind, number)| literal(*kind, *number, true));
+        let cells: Vec<String> = cells.chain(self.arrivals.map(|came| came.to_string())).collect();
+        format!("({first}, {})", cells.join(", "))
+    }
+
+    /// A changed row has come anew.
+    fn assignment(&self, of: &Relation, column: u8, number: u8) -> String {
+        let set = usize::from(column) % of.kinds.len();
+        let came = self.arrivals.map_or(String::new(), |came| format!(", came = {came}"));
+        format!("c{} = {}{came}", set + 1, literal(of.kinds[set], number, true))
+    }
+
+    /// Whether an action is a statement.
+    fn is_of_table(&self, action: &Action) -> bool {
+        match action {
+            Action::Insert { relation, .. } => self.relation(*relation).1.is_table(),
+            _ => true,
+        }
+    }
+
     fn feed(&mut self, script: &mut String, name: &str, to: &Relation, rows: &[Vec<u8>]) -> fmt::Result {
-        let event_time = to.event_time();
         let mut lines: Vec<Vec<String>> = vec![Vec::new(); to.partitions()];
+        let history = self.histories.remove(name);
+        let mut history = history.unwrap_or_else(|| History::new(to.partitions()));
+        let mut upserted = self.upserted.remove(name).unwrap_or_default();
         for row in rows {
-            let mut fields = vec![format!("\"c0\": {}", self.first(false))];
+            let last = row[row.len() - 1];
+            let upserts = to.origin == Origin::Upsert;
+            // A record's key says its partition.
+            let (first, partition) = match upserts {
+                true => (u64::from(last / 8 % 4), last / 8 % 4),
+                false => (self.first(false), last),
+            };
+            self.serial += u64::from(upserts);
+            let partition = usize::from(partition) % lines.len();
+            let key = if upserts {
+                format!("@key={{\"c0\":{first}}} ")
+            } else {
+                String::new()
+            };
+            if upserts && last % 8 == 7 {
+                history.end(partition, first);
+                upserted.remove(&first);
+                lines[partition].push(format!("{key}@null"));
+                continue;
+            }
+            let at = to.event_time().and_then(|column| {
+                let number = row[column - 1];
+                (number % 6 < 5).then(|| event(self.serial, number, self.case.is_wild))
+            });
+            let mut fields = match upserts {
+                true => Vec::new(),
+                false => vec![format!("\"c0\": {first}")],
+            };
+            let mut cells = vec![first.to_string()];
             for (c, (kind, number)) in to.kinds.iter().zip(row).enumerate() {
-                let value = match event_time == Some(c + 1) && number % 6 < 5 {
-                    true => event(self.serial, *number),
-                    false => json(*kind, *number),
+                let (value, cell) = match (to.event_time() == Some(c + 1), at) {
+                    (true, Some(at)) => (format!("\"{}\"", text(at)), format!("TIMESTAMP '{}'", text(at))),
+                    (true, None) => ("null".to_string(), "NULL".to_string()),
+                    _ => (json(*kind, *number), literal(*kind, *number, true)),
                 };
                 fields.push(format!("\"c{}\": {value}", c + 1));
+                cells.push(cell);
             }
-            let count = lines.len();
-            lines[usize::from(row[row.len() - 1]) % count].push(format!("{{{}}}", fields.join(", ")));
+            fields.extend(self.arrivals.map(|came| format!("\"came\": {came}")));
+            let mark = history.mark(partition);
+            if let (true, Some(mark)) = (self.case.is_wild, mark) {
+                fields.push(format!("\"mark\": \"{}\"", text(mark)));
+            }
+            if upserts {
+                let mark = match (mark, self.case.is_wild && to.event_time().is_some()) {
+                    (Some(mark), true) => format!(", TIMESTAMP '{}'", text(mark)),
+                    (None, true) => ", NULL".to_string(),
+                    _ => String::new(),
+                };
+                upserted.insert(first, format!("({}{mark})", cells.join(", ")));
+            }
+            if let Some(at) = at {
+                history.version(partition, first, at, cells);
+            }
+            lines[partition].push(format!("{key}{{{}}}", fields.join(", ")));
+        }
+        self.histories.insert(name.to_string(), history);
+        if to.origin == Origin::Upsert {
+            write!(script, "statement ok\nDELETE FROM m{name}\n\n")?;
+            if !upserted.is_empty() {
+                let rows: Vec<&str> = upserted.values().map(String::as_str).collect();
+                write!(
+                    script,
+                    "statement ok\nINSERT INTO m{name} VALUES {}\n\n",
+                    rows.join(", ")
+                )?;
+            }
+            self.upserted.insert(name.to_string(), upserted);
         }
         for (partition, lines) in lines.iter().enumerate().filter(|(_, lines)| !lines.is_empty()) {
             write!(script, "feed {name} partition {partition}\n{}\n\n", lines.join("\n"))?;
@@ -244,31 +352,23 @@ impl<'a> Acts<'a> {
 }
 
 pub fn name(number: usize, relation: &Relation) -> String {
-    let letter = if relation.origin == Origin::Source { 's' } else { 't' };
+    let letter = match relation.origin {
+        Origin::Source => 's',
+        Origin::Upsert => 'u',
+        _ => 't',
+    };
     format!("{letter}{number}")
 }
 
-/// Event times go on with the rows, up to 50 minutes out of order; of an action's rows those of one partition come before
-/// those of another. All of that is within what the watermark waits for.
-fn event(serial: u64, number: u8) -> String {
-    let minutes = 60 + serial * 12 - u64::from(number % 6) * 10;
-    format!(
-        "\"2024-01-0{} {:02}:{:02}:00\"",
-        1 + minutes / 1440,
-        minutes / 60 % 24,
-        minutes % 60
-    )
-}
-
-fn values(first: u64, to: &Relation, row: &[u8]) -> String {
-    let cells = to.kinds.iter().zip(row);
-    let cells: Vec<String> = cells.map(|(kind, number)| literal(*kind, *number, true)).collect();
-    format!("({first}, {})", cells.join(", "))
-}
-
-fn assignment(of: &Relation, column: u8, number: u8) -> String {
-    let set = usize::from(column) % of.kinds.len();
-    format!("c{} = {}", set + 1, literal(of.kinds[set], number, true))
+/// Event times, in minutes, go on with the rows, up to 50 minutes out of order; of an action's rows those of one partition
+/// come before those of another. All of that is within what the watermark waits for. Wild ones are beyond it, or far ahead.
+fn event(serial: u64, number: u8, is_wild: bool) -> i64 {
+    let minutes = 60 + serial as i64 * 12 - i64::from(number % 6) * 10;
+    match number / 6 % 8 {
+        0 | 1 if is_wild => (minutes - 90 * i64::from(number / 48)).max(0),
+        2 if is_wild => minutes + 60 * i64::from(number / 48),
+        _ => minutes,
+    }
 }
 
 /// Which rows a DELETE or UPDATE means.

@@ -3,11 +3,8 @@
 //!
 //! A number stands for a choice among what there is at that place (a column, a value, a relation),
 //! by its remainder. So every case makes sense, also one of which proptest has taken a part away,
-//! and a failure shrinks to the few statements that it needs.
+//! and a failure shrinks to the few statements that it needs. (`draw.rs` says how often what is drawn.)
 
-use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::*;
 use weir_suite::rig::Settings;
 use weir_suite::stepped::Pace;
 
@@ -17,6 +14,10 @@ pub struct Case {
     pub relations: Vec<Relation>,
     pub views: Vec<View>,
     pub actions: Vec<Action>,
+    /// Event times are out of order by more than watermarks wait for.
+    pub is_wild: bool,
+    /// Rows tell after how many actions they came.
+    pub tells_arrival: bool,
     pub run: Run,
 }
 
@@ -34,7 +35,12 @@ impl Relation {
     /// The column of event time.
     pub fn event_time(&self) -> Option<usize> {
         let time = self.kinds.iter().position(|kind| *kind == Kind::Time)?;
-        (self.watermark && self.origin == Origin::Source).then_some(1 + time)
+        (self.watermark && !self.is_table()).then_some(1 + time)
+    }
+
+    /// Whether statements change it, and no records.
+    pub fn is_table(&self) -> bool {
+        matches!(self.origin, Origin::KeyedTable | Origin::Table)
     }
 
     /// Partitions of a source's topic.
@@ -48,6 +54,8 @@ pub enum Origin {
     KeyedTable,
     Table,
     Source,
+    /// A source whose records replace each other by their key.
+    Upsert,
 }
 
 /// What a column holds.
@@ -55,14 +63,26 @@ pub enum Origin {
 pub enum Kind {
     Int,
     Small,
+    Short,
     Unsigned,
     Text,
     Decimal,
     Float,
+    Real,
     Bool,
     Date,
+    /// TIMESTAMP.
     Time,
+    /// TIMESTAMPTZ.
+    Moment,
+    /// TIME.
+    Clock,
     Span,
+    Uuid,
+    Bytes,
+    Json,
+    List,
+    Struct,
 }
 
 /// A view: a relation or an earlier view, and what is done to it.
@@ -74,9 +94,33 @@ pub struct View {
     pub at: u8,
     /// In a pipeline of its own.
     pub apart: bool,
-    /// Where its base has event time: instead of the steps, something that is closed by the watermark, of which kind
-    /// and which.
-    pub closing: Option<(u8, u8)>,
+    /// Where its base has event time: instead of the steps, something that is closed by the watermark.
+    pub closing: Option<Closing>,
+    /// Where rows tell when they came: instead of the steps, a join of a relation with what is there then.
+    pub meeting: Option<Meeting>,
+}
+
+/// A join FOR SYSTEM_TIME AS OF PROCTIME().
+#[derive(Debug, Clone)]
+pub struct Meeting {
+    pub other: u8,
+    pub on: (u8, u8),
+    pub compare: u8,
+    pub outer: bool,
+    pub residual: Option<(u8, u8, u8)>,
+}
+
+/// What is closed by the watermark.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    pub kind: u8,
+    pub number: u8,
+    /// What is computed of groups.
+    pub call: Call,
+    /// Of a filter or a bound.
+    pub value: u8,
+    /// It also closes by the clock.
+    pub timeout: bool,
 }
 
 /// One thing done to rows.
@@ -176,6 +220,7 @@ pub enum Step {
         size: u8,
         slide: u8,
     },
+    Sessions(Sessions),
     /// A value that is made once for each row. What it is nobody knows, but something of it.
     Drawn {
         form: u8,
@@ -207,6 +252,20 @@ pub enum Sets {
     Cube,
     Listed,
     Mixed,
+}
+
+/// What is said of sessions, or of parts of them.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    pub column: u8,
+    pub gap: u8,
+    pub partition: Vec<u8>,
+    /// Which bounds and which other columns are grouped by.
+    pub keys: u8,
+    pub calls: Vec<Call>,
+    pub having: Option<u8>,
+    /// A condition below the sessions, on their rows, or on what is said of them.
+    pub filter: Option<(u8, u8, u8, u8)>,
 }
 
 /// An aggregate.
@@ -269,6 +328,11 @@ pub enum Action {
         column: u8,
         value: u8,
     },
+    /// Several changes as one commit, or as none.
+    Together {
+        actions: Vec<Action>,
+        rolled_back: bool,
+    },
     /// Nothing comes of a source for a while.
     Idle {
         relation: u8,
@@ -316,218 +380,4 @@ impl Run {
             ..Settings::default()
         }
     }
-}
-
-/// All cases.
-pub fn cases() -> impl Strategy<Value = Case> {
-    let relations = vec(relation(), 1..4);
-    let views = vec(view(), 1..5);
-    let actions = vec(action(), 1..14);
-    (relations, views, actions, how()).prop_map(|(relations, views, actions, run)| Case {
-        relations,
-        views,
-        actions,
-        run,
-    })
-}
-
-/// Cases of sources with event time and of what they give together, while some of them are idle.
-pub fn timed_cases() -> impl Strategy<Value = Case> {
-    let kind = prop_oneof![2 => Just(Kind::Int), 2 => Just(Kind::Text), 1 => Just(Kind::Time), 1 => Just(Kind::Float)];
-    let relation = vec(kind, 0..3).prop_map(|mut kinds| {
-        kinds.push(Kind::Time);
-        Relation {
-            origin: Origin::Source,
-            kinds,
-            watermark: true,
-        }
-    });
-    let view = (any::<u8>(), 0u8..8, prop::bool::weighted(0.15), any::<(u8, u8)>());
-    let view = view.prop_map(|(base, at, apart, (kind, number))| View {
-        base,
-        steps: Vec::new(),
-        at,
-        apart,
-        closing: Some((kind | 1, number)),
-    });
-    let action = prop_oneof![
-        8 => (any::<u8>(), vec(vec(any::<u8>(), 5), 1..5)).prop_map(|(relation, rows)| Action::Insert { relation, rows }),
-        3 => any::<u8>().prop_map(|relation| Action::Idle { relation }),
-        1 => Just(Action::Verify),
-        1 => Just(Action::Crash),
-        1 => (0u8..3).prop_map(|tasks| Action::Restart { tasks }),
-    ];
-    (vec(relation, 1..3), vec(view, 1..4), vec(action, 2..16), how()).prop_map(|(relations, views, actions, run)| {
-        Case {
-            relations,
-            views,
-            actions,
-            run,
-        }
-    })
-}
-
-fn relation() -> impl Strategy<Value = Relation> {
-    let origin = prop_oneof![
-        2 => Just(Origin::KeyedTable),
-        2 => Just(Origin::Table),
-        1 => Just(Origin::Source)
-    ];
-    let kind = prop_oneof![
-        5 => Just(Kind::Int),
-        4 => Just(Kind::Text),
-        3 => Just(Kind::Time),
-        2 => Just(Kind::Decimal),
-        2 => Just(Kind::Float),
-        1 => Just(Kind::Small),
-        1 => Just(Kind::Unsigned),
-        1 => Just(Kind::Bool),
-        1 => Just(Kind::Date)
-    ];
-    (origin, vec(kind, 1..5), prop::bool::weighted(0.7)).prop_map(|(origin, mut kinds, watermark)| {
-        if origin == Origin::Source {
-            // Records have no lengths of time.
-            kinds
-                .iter_mut()
-                .filter(|kind| **kind == Kind::Span)
-                .for_each(|kind| *kind = Kind::Time);
-        }
-        Relation {
-            origin,
-            kinds,
-            watermark,
-        }
-    })
-}
-
-fn view() -> impl Strategy<Value = View> {
-    let closing = option::weighted(0.2, any::<(u8, u8)>());
-    let drawn = (
-        any::<u8>(),
-        vec(step(), 0..4),
-        0u8..8,
-        prop::bool::weighted(0.15),
-        closing,
-    );
-    drawn.prop_map(|(base, steps, at, apart, closing)| View {
-        base,
-        steps,
-        at,
-        apart,
-        closing,
-    })
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let call = (
-        any::<u8>(),
-        any::<(u8, u8)>(),
-        prop::bool::weighted(0.25),
-        option::weighted(0.25, any::<(u8, u8)>()),
-    );
-    let call = call.prop_map(|(function, (column, other), distinct, filter)| Call {
-        function,
-        column,
-        other,
-        distinct,
-        filter,
-    });
-    prop_oneof![
-        2 => any::<(u8, u8, u8)>().prop_map(|(column, test, value)| Step::Filter { column, test, value }),
-        2 => vec(any::<(u8, u8)>(), 1..4).prop_map(|columns| Step::Project { columns }),
-        4 => (vec(any::<u8>(), 0..3), option::weighted(0.15, sets()), vec(call, 1..4), option::weighted(0.2, any::<u8>()))
-            .prop_map(|(keys, sets, calls, having)| Step::Group { keys, sets, calls, having }),
-        1 => Just(Step::Distinct),
-        5 => (any::<(u8, u8, u8)>(), any::<(u8, u8)>(), option::weighted(0.3, any::<(u8, u8, u8)>()))
-            .prop_map(|((other, kind, compare), on, residual)| Step::Join { other, kind, on, compare, residual }),
-        2 => (any::<(u8, u8)>(), any::<(u8, u8)>(), any::<(u8, u8)>(), any::<bool>())
-            .prop_map(|((other, compare), on, by, outer)| Step::AsOf { other, on, by, compare, outer }),
-        4 => (any::<(u8, u8)>(), any::<(u8, u8)>(), option::weighted(0.6, any::<(u8, u8)>()), any::<bool>())
-            .prop_map(|((other, form), columns, correlated, negated)| {
-                Step::Subquery { other, form, columns, correlated, negated }
-            }),
-        3 => (any::<(u8, u8)>(), any::<u8>(), any::<(u8, u8)>(), any::<(u8, u8)>(), option::weighted(0.6, any::<(u8, u8)>()))
-            .prop_map(|(relations, form, columns, outer, middle)| {
-                Step::Nested { relations, form, columns, outer, middle }
-            }),
-        2 => (any::<(u8, u8)>(), any::<((u8, u8), (u8, u8))>(), option::weighted(0.4, any::<(u8, u8)>()), any::<bool>())
-            .prop_map(|((other, form), pair, correlated, negated)| {
-                Step::Rows { other, form, pair, correlated, negated }
-            }),
-        2 => any::<(u8, u8)>().prop_map(|(other, operator)| Step::Set { other, operator }),
-        1 => (any::<u8>(), any::<bool>(), vec(any::<u8>(), 1..4))
-            .prop_map(|(column, among, values)| Step::Constants { column, among, values }),
-        2 => (vec(any::<u8>(), 0..2), vec(any::<(u8, bool, bool)>(), 0..3), 0u8..4, any::<bool>(), 0u8..8)
-            .prop_map(|(partition, order, rows, number, by)| Step::First { partition, order, rows, number, by }),
-        4 => (vec(over(), 1..4), vec(any::<u8>(), 0..2), vec(any::<(u8, bool, bool)>(), 0..3), any::<bool>(),
-            option::weighted(0.2, any::<(u8, u8, u8)>()))
-            .prop_map(|(calls, partition, order, is_total, filter)| {
-                Step::Over { calls, partition, order, is_total, filter }
-            }),
-        1 => (vec(any::<u8>(), 1..3), vec(any::<(u8, bool, bool)>(), 0..3))
-            .prop_map(|(on, order)| Step::FirstOn { on, order }),
-        2 => any::<(u8, u8, u8)>().prop_map(|(column, size, slide)| Step::Window { column, size, slide }),
-        1 => any::<u8>().prop_map(|form| Step::Drawn { form }),
-        1 => any::<u8>().prop_map(|other| Step::Union { other }),
-        1 => (vec(any::<u8>(), 1..4), any::<u8>()).prop_map(|(columns, form)| Step::Unnest { columns, form }),
-        1 => (any::<(u8, u8)>(), any::<u8>()).prop_map(|(ends, form)| Step::Recursive { ends, form }),
-        1 => any::<(u8, u8)>().prop_map(|(column, form)| Step::Now { column, form }),
-    ]
-}
-
-fn over() -> impl Strategy<Value = Over> {
-    let drawn = (
-        any::<u8>(),
-        any::<u8>(),
-        any::<u8>(),
-        any::<(u8, u8)>(),
-        prop::bool::weighted(0.2),
-    );
-    drawn.prop_map(|(function, column, frame, bounds, nulls)| Over {
-        function,
-        column,
-        frame,
-        bounds,
-        nulls,
-    })
-}
-
-fn sets() -> impl Strategy<Value = Sets> {
-    prop_oneof![
-        Just(Sets::Rollup),
-        Just(Sets::Cube),
-        Just(Sets::Listed),
-        Just(Sets::Mixed)
-    ]
-}
-
-fn action() -> impl Strategy<Value = Action> {
-    prop_oneof![
-        6 => (any::<u8>(), vec(vec(any::<u8>(), 5), 1..7)).prop_map(|(relation, rows)| Action::Insert { relation, rows }),
-        3 => any::<(u8, u8, u8)>().prop_map(|(relation, column, value)| Action::Delete { relation, column, value }),
-        3 => any::<(u8, u8, u8, (u8, u8))>()
-            .prop_map(|(relation, column, value, to)| Action::Update { relation, column, value, to }),
-        1 => (any::<u8>(), vec(vec(any::<u8>(), 5), 1..5), any::<u8>())
-            .prop_map(|(relation, rows, form)| Action::Conflict { relation, rows, form }),
-        1 => any::<((u8, u8), (u8, u8), (u8, u8))>()
-            .prop_map(|((relation, other), columns, to)| Action::Matched { relation, other, columns, to }),
-        1 => any::<(u8, u8, u8, u8)>()
-            .prop_map(|(relation, other, column, value)| Action::Copy { relation, other, column, value }),
-        3 => Just(Action::Verify),
-        1 => Just(Action::Crash),
-        1 => (0u8..3).prop_map(|tasks| Action::Restart { tasks }),
-    ]
-}
-
-fn how() -> impl Strategy<Value = Run> {
-    let lives = vec(any::<u8>(), 0..3);
-    let drawn = (0u8..3, 0u8..4, option::of(0u8..4), any::<bool>(), lives, any::<u16>());
-    drawn.prop_map(|(tasks, step_rows, budget, quick, lives, course)| Run {
-        tasks,
-        step_rows,
-        budget,
-        quick,
-        lives,
-        course,
-    })
 }

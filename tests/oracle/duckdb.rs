@@ -11,22 +11,57 @@ use weir_suite::script::Script;
 use weir_suite::stepped::{self, Desk};
 
 use super::aggregates;
-use super::case::{Case, Kind, Step};
+use super::case::{Case, Kind, Origin, Sessions, Step};
 use super::render::{Speech, render, render_in};
 use super::values::sql_type;
 
-/// Whether DuckDB knows all that a case uses: it breaks ties as it happens, has other names, types or answers
-/// for some aggregates, another form of UNNEST, no clock that stands still, no windows
-/// that close, and no MATCH_CONDITION.
+/// Whether DuckDB knows all that a case uses: it breaks ties as it happens, has other types or answers for some
+/// aggregates, no clock that stands still and no windows that close. It also spells many types and casts otherwise.
 pub fn knows(case: &Case) -> bool {
     let is_ours = |step: &Step| match step {
-        Step::Unnest { .. } | Step::AsOf { .. } | Step::Now { .. } | Step::Drawn { .. } => true,
+        Step::Now { .. } | Step::Drawn { .. } => true,
         Step::First { by, number, .. } => by / 4 == 1 && !number,
-        Step::Over { is_total, calls, .. } => !is_total || calls.iter().any(|call| call.nulls),
-        Step::Group { calls, .. } => calls.iter().any(|call| !aggregates::duckdb_knows(call)),
+        Step::Over { is_total, .. } => !is_total,
+        Step::Group { calls, .. } | Step::Sessions(Sessions { calls, .. }) => {
+            calls.iter().any(|call| !aggregates::duckdb_knows(call))
+        }
         _ => false,
     };
-    let is_kind_ours = |kind: &Kind| matches!(kind, Kind::Unsigned | Kind::Span);
+    const KINDS: [Kind; 8] = [
+        Kind::Int,
+        Kind::Small,
+        Kind::Text,
+        Kind::Decimal,
+        Kind::Float,
+        Kind::Bool,
+        Kind::Date,
+        Kind::Time,
+    ];
+    const OURS: [&str; 15] = [
+        "named_struct",
+        "string_to_array",
+        "BIGINT[]",
+        "+ INTERVAL '1 day'",
+        "json",
+        "AT TIME ZONE",
+        "minutes' *",
+        "BYTEA",
+        "REAL",
+        "TIMESTAMPTZ",
+        "AS TIME)",
+        " - TIMESTAMP",
+        "NaN",
+        "Infinity",
+        "'-0'",
+    ];
+    let is_kind_ours = |kind: &Kind| !KINDS.contains(kind);
+    if case.relations.iter().any(|relation| relation.origin == Origin::Upsert) {
+        return false;
+    }
+    let text = render(case).script;
+    if OURS.iter().any(|word| text.contains(word)) {
+        return false;
+    }
     !case
         .relations
         .iter()

@@ -16,6 +16,9 @@ TEXTS = ("VARCHAR", "STRING", "TIMESTAMP", "DATETIME", "Date", "DATE", "BOOLEAN"
 
 
 def normal(cell):
+    # What a line through one point is has no value.
+    if isinstance(cell, float) and cell != cell:
+        return None
     if isinstance(cell, (int, float, decimal.Decimal)) and not isinstance(cell, bool):
         return round(float(cell), 4) + 0.0
     if isinstance(cell, bool):

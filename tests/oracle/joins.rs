@@ -70,7 +70,15 @@ fn both(left: &[Kind], right: &[Kind]) -> (Vec<String>, Vec<Kind>) {
     (parts.collect(), [left, right].concat())
 }
 
-pub fn as_of(query: Query, other: &Known, on: (u8, u8), by: (u8, u8), compare: u8, outer: bool) -> Query {
+pub fn as_of(
+    query: Query,
+    other: &Known,
+    on: (u8, u8),
+    by: (u8, u8),
+    compare: u8,
+    outer: bool,
+    speech: Speech,
+) -> Query {
     if query.kinds.len() + other.kinds.len() > WIDE {
         return query;
     }
@@ -83,22 +91,41 @@ pub fn as_of(query: Query, other: &Known, on: (u8, u8), by: (u8, u8), compare: u
     };
     let (parts, kinds) = both(&query.kinds, &other.kinds);
     // Without a key all rows are of one.
-    let key = if compare.is_multiple_of(5) {
-        String::new()
-    } else {
-        format!(" ON a.c{a} = b.c{b}")
+    let is_keyed = !compare.is_multiple_of(5);
+    let op = pick(&[">=", ">", "<=", "<"], compare);
+    let left = if outer { "LEFT " } else { "" };
+    let met = match (speech, is_keyed) {
+        (Speech::Weir, false) => format!("{} b MATCH_CONDITION (a.c{x} {op} b.c{y})", other.name),
+        (Speech::Weir, true) => format!(
+            "{} b MATCH_CONDITION (a.c{x} {op} b.c{y}) ON a.c{a} = b.c{b}",
+            other.name
+        ),
+        (Speech::DuckDb, false) => format!("{} b ON a.c{x} {op} b.c{y}", first_of_place(other, &[y])),
+        (Speech::DuckDb, true) => format!(
+            "{} b ON a.c{a} = b.c{b} AND a.c{x} {op} b.c{y}",
+            first_of_place(other, &[b, y])
+        ),
     };
     Query {
         sql: format!(
-            "SELECT {} FROM (\n{}\n) a ASOF {}JOIN {} b MATCH_CONDITION (a.c{x} {} b.c{y}){key}",
+            "SELECT {} FROM (\n{}\n) a ASOF {left}JOIN {met}",
             parts.join(", "),
-            indented(&query.sql),
-            if outer { "LEFT " } else { "" },
-            other.name,
-            pick(&[">=", ">", "<=", "<"], compare),
+            indented(&query.sql)
         ),
         kinds,
     }
+}
+
+/// Of a relation's rows that are equal in some columns, the first by all.
+fn first_of_place(other: &Known, place: &[usize]) -> String {
+    let place: Vec<String> = place.iter().map(|column| format!("c{column}")).collect();
+    let all: Vec<String> = (0..other.kinds.len()).map(|c| format!("c{c} ASC NULLS LAST")).collect();
+    format!(
+        "(SELECT * FROM {} QUALIFY ROW_NUMBER() OVER (PARTITION BY {} ORDER BY {}) = 1)",
+        other.name,
+        place.join(", "),
+        all.join(", ")
+    )
 }
 
 pub fn subquery(
@@ -111,12 +138,12 @@ pub fn subquery(
 ) -> Query {
     let mut kinds = query.kinds.clone();
     let a = usize::from(columns.0) % kinds.len();
-    let Some(b) = of_kind(&other.kinds, columns.1, &[kinds[a]]) else {
+    let Some(b) = tied(&other.kinds, columns.1, kinds[a]) else {
         return query;
     };
     let correlation = correlated.and_then(|(outer, inner)| {
         let outer = usize::from(outer) % kinds.len();
-        let inner = of_kind(&other.kinds, inner, &[kinds[outer]])?;
+        let inner = tied(&other.kinds, inner, kinds[outer])?;
         Some(format!(" WHERE o.c{inner} = q.c{outer}"))
     });
     let rest = format!("FROM {} o{}", other.name, correlation.unwrap_or_default());
@@ -208,10 +235,12 @@ pub fn constants(query: Query, column: u8, among: bool, values: &[u8]) -> Query 
             kinds: query.kinds,
         };
     }
-    let rows: Vec<String> = values
-        .iter()
-        .map(|value| format!("({})", literal(kind, *value, false)))
-        .collect();
+    // A text among VALUES is a TEXT, beside what its column is.
+    let cell = |value: &u8| match literal(kind, *value, false) {
+        text if kind == Kind::Json => format!("(CAST({text} AS JSON))"),
+        text => format!("({text})"),
+    };
+    let rows: Vec<String> = values.iter().map(cell).collect();
     Query {
         sql: format!(
             "SELECT {all} FROM (\n{from}\n) q JOIN (VALUES {}) AS w (x) ON q.c{column} = w.x",

@@ -13,14 +13,14 @@ pub struct Links {
 pub fn nested(query: Query, other: &Known, third: &Known, form: u8, columns: (u8, u8), links: &Links) -> Query {
     let mut kinds = query.kinds.clone();
     let a = usize::from(links.outer.0) % kinds.len();
-    let Some(x) = of_kind(&third.kinds, links.outer.1, &[kinds[a]]) else {
+    let Some(x) = tied(&third.kinds, links.outer.1, kinds[a]) else {
         return query;
     };
     let compare = pick(&COMPARISONS, form / 16);
     let mut inner = format!("i.c{x} {compare} q.c{a}");
     if let Some((z, y)) = links.middle {
         let z = usize::from(z) % other.kinds.len();
-        if let Some(y) = of_kind(&third.kinds, y, &[other.kinds[z]]) {
+        if let Some(y) = tied(&third.kinds, y, other.kinds[z]) {
             inner = format!("{inner} AND i.c{y} = o.c{z}");
         }
     }
@@ -38,7 +38,7 @@ pub fn nested(query: Query, other: &Known, third: &Known, form: u8, columns: (u8
             "SELECT {all} FROM {from} WHERE NOT EXISTS (SELECT 1 FROM {o} o WHERE o.c{b} IS NOT NULL AND {there})"
         ),
         2 => {
-            let Some(of_rows) = of_kind(&kinds, columns.1, &[other.kinds[b]]) else {
+            let Some(of_rows) = tied(&kinds, columns.1, other.kinds[b]) else {
                 return query;
             };
             format!("SELECT {all} FROM {from} WHERE q.c{of_rows} {not}IN (SELECT o.c{b} FROM {o} o WHERE {there})")
@@ -101,7 +101,7 @@ pub fn rows(
     let equal = |x: &str, y: &str| format!("(q.c{a} = {x} AND q.c{c} = {y})");
     let values = |numbers: (u8, u8)| (literal(kinds[a], numbers.0, false), literal(kinds[c], numbers.1, false));
     let of_other = || {
-        let of = |column: usize, number: u8| of_kind(&other.kinds, number, &[query.kinds[column]]);
+        let of = |column: usize, number: u8| tied(&other.kinds, number, query.kinds[column]);
         Some((of(a, pair.first.1)?, of(c, pair.second.1)?))
     };
     let condition = match form % 6 {
@@ -109,7 +109,7 @@ pub fn rows(
             let Some((b, d)) = of_other() else { return query };
             let correlation = correlated.and_then(|(outer, inner)| {
                 let outer = place(outer);
-                let inner = of_kind(&other.kinds, inner, &[query.kinds[outer]])?;
+                let inner = tied(&other.kinds, inner, query.kinds[outer])?;
                 Some(format!("o.c{inner} = q.c{outer}"))
             });
             let correlation = correlation.unwrap_or_else(|| "true".to_string());

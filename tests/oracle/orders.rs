@@ -2,7 +2,7 @@
 
 use super::super::case::{Kind, Over};
 use super::super::values::{of_kind, predicate};
-use super::{Query, WIDE, columns, indented};
+use super::{Query, Speech, WIDE, columns, indented};
 
 /// DISTINCT ON, by what else there is as far as the order leaves ties.
 pub fn first_on(from: &str, kinds: Vec<Kind>, on: &[u8], order: &[(u8, bool, bool)]) -> Query {
@@ -115,11 +115,18 @@ pub fn first(from: &str, mut kinds: Vec<Kind>, sorted: &Sorted, rows: u8, number
 }
 
 /// Window functions over the rows, and maybe a filter on them.
-pub fn over(from: &str, mut kinds: Vec<Kind>, calls: &[Over], sorted: &Sorted, filter: Option<(u8, u8, u8)>) -> Query {
+pub fn over(
+    from: &str,
+    mut kinds: Vec<Kind>,
+    calls: &[Over],
+    sorted: &Sorted,
+    filter: Option<(u8, u8, u8)>,
+    speech: Speech,
+) -> Query {
     let mut parts = vec![columns("", kinds.len())];
     let below = kinds.clone();
     for call in calls.iter().take(WIDE.saturating_sub(kinds.len())) {
-        let (function, kind, framed) = window_function(&below, call);
+        let (function, kind, framed) = window_function(&below, call, speech);
         let mut within = sorted.over();
         if let Some(frame) = framed.then(|| frame(call, sorted)).flatten() {
             within = format!("{within} {frame}");
@@ -127,6 +134,7 @@ pub fn over(from: &str, mut kinds: Vec<Kind>, calls: &[Over], sorted: &Sorted, f
         let value = format!("{function} OVER ({})", within.trim());
         parts.push(match kind {
             Kind::Int => format!("CAST({value} AS BIGINT) AS c{}", kinds.len()),
+            Kind::Text if function.starts_with("STRING_AGG") => format!("CAST({value} AS TEXT) AS c{}", kinds.len()),
             _ => format!("{value} AS c{}", kinds.len()),
         });
         kinds.push(kind);
@@ -154,50 +162,79 @@ pub fn over(from: &str, mut kinds: Vec<Kind>, calls: &[Over], sorted: &Sorted, f
 }
 
 /// A window function, what it gives, and whether it has a frame.
-fn window_function(kinds: &[Kind], call: &Over) -> (String, Kind, bool) {
+fn window_function(kinds: &[Kind], call: &Over, speech: Speech) -> (String, Kind, bool) {
     let any = usize::from(call.column) % kinds.len();
-    let number = of_kind(kinds, call.column, &[Kind::Int, Kind::Decimal]);
-    let nulls = if call.nulls { " IGNORE NULLS" } else { "" };
+    let number = of_kind(kinds, call.column, &[Kind::Int, Kind::Decimal, Kind::Float]);
+    let text = of_kind(kinds, call.column, &[Kind::Text]);
+    let (nulls, nulls_within) = match (call.nulls, speech) {
+        (false, _) => ("", ""),
+        (true, Speech::Weir) => (" IGNORE NULLS", ""),
+        (true, Speech::DuckDb) => ("", " IGNORE NULLS"),
+    };
     let far = call.bounds.0 % 3;
-    match (call.function % 16, number) {
+    match (call.function % 20, number) {
         (1, _) => ("RANK()".to_string(), Kind::Int, false),
         (2, _) => ("DENSE_RANK()".to_string(), Kind::Int, false),
         (3, _) => ("PERCENT_RANK()".to_string(), Kind::Float, false),
         (4, _) => ("CUME_DIST()".to_string(), Kind::Float, false),
         (5, _) => (format!("NTILE({})", 1 + far), Kind::Int, false),
-        (6, _) => (format!("LAG(c{any}, {far}){nulls}"), kinds[any], false),
-        (7, _) => (format!("LEAD(c{any}, {far}){nulls}"), kinds[any], false),
-        (8, _) => (format!("FIRST_VALUE(c{any}){nulls}"), kinds[any], true),
-        (9, _) => (format!("LAST_VALUE(c{any}){nulls}"), kinds[any], true),
+        (6, _) => (format!("LAG(c{any}, {far}{nulls_within}){nulls}"), kinds[any], false),
+        (7, _) => (format!("LEAD(c{any}, {far}{nulls_within}){nulls}"), kinds[any], false),
+        (8, _) => (format!("FIRST_VALUE(c{any}{nulls_within}){nulls}"), kinds[any], true),
+        (9, _) => (format!("LAST_VALUE(c{any}{nulls_within}){nulls}"), kinds[any], true),
         (10, _) => (format!("NTH_VALUE(c{any}, {})", 1 + far), kinds[any], true),
         (11, Some(column)) => (format!("SUM(c{column})"), kinds[column], true),
         (12, _) => (format!("COUNT(c{any})"), Kind::Int, true),
         (13, _) => (format!("MIN(c{any})"), kinds[any], true),
         (14, _) => (format!("MAX(c{any})"), kinds[any], true),
         (15, _) => ("COUNT(*)".to_string(), Kind::Int, true),
+        (16, Some(column)) if kinds[column] != Kind::Decimal => (format!("AVG(c{column})"), Kind::Float, true),
+        (17, Some(column)) => {
+            let filter = predicate("", kinds, call.bounds.0, call.bounds.1, call.frame);
+            (format!("SUM(c{column}) FILTER (WHERE {filter})"), kinds[column], true)
+        }
+        (18, _) => {
+            let test = predicate("", kinds, call.column, call.bounds.1, call.bounds.0);
+            (format!("BOOL_OR({test})"), Kind::Bool, false)
+        }
+        // Nothing can be taken out of it, so it has the usual frame.
+        (19, _) if text.is_some() => (
+            format!("STRING_AGG(c{}, '+')", text.unwrap_or_default()),
+            Kind::Text,
+            false,
+        ),
         _ => ("ROW_NUMBER()".to_string(), Kind::Int, false),
     }
 }
 
+/// A frame. Where it is measured in what the rows are ordered by, that is one number or time.
 fn frame(call: &Over, sorted: &Sorted) -> Option<String> {
-    let by_number = matches!(&sorted.by[..], [Kind::Int | Kind::Decimal | Kind::Float]);
+    let unit = match &sorted.by[..] {
+        [Kind::Int | Kind::Small | Kind::Decimal | Kind::Float] => Some(""),
+        [Kind::Time] => Some(" hours"),
+        _ => None,
+    };
     let (units, measured) = match call.frame % 4 {
         0 => return None,
         1 => ("ROWS", true),
-        2 => ("RANGE", by_number),
+        2 => ("RANGE", unit.is_some()),
         // GROUPS counts groups of an order.
         _ if sorted.order.is_some() => ("GROUPS", true),
         _ => return None,
     };
+    let far = |number: u8| match (units, unit) {
+        ("RANGE", Some(" hours")) => format!("INTERVAL '{} hours'", number % 3),
+        _ => format!("{}", number % 3),
+    };
     let (first, last) = call.bounds;
     let start = match first % 4 {
         0 => "UNBOUNDED PRECEDING".to_string(),
-        1 if measured => format!("{} PRECEDING", last % 3),
+        1 if measured => format!("{} PRECEDING", far(last)),
         _ => "CURRENT ROW".to_string(),
     };
     let end = match last % 4 {
         0 => "UNBOUNDED FOLLOWING".to_string(),
-        1 if measured => format!("{} FOLLOWING", first % 3),
+        1 if measured => format!("{} FOLLOWING", far(first)),
         _ => "CURRENT ROW".to_string(),
     };
     Some(format!("{units} BETWEEN {start} AND {end}"))

@@ -3,11 +3,19 @@
 use std::fmt::Write;
 
 use super::aggregates::{Grouping, group};
-use super::case::{Action, Case, Kind, Origin, Relation, Step, View};
-use super::values::{literal, of_kind, predicate, sql_type};
+use super::case::{Action, Case, Closing, Kind, Origin, Relation, Step, View};
+use super::values::{literal, of_kind, predicate, sql_type, tied};
 
 #[path = "actions.rs"]
 mod actions;
+#[path = "arrivals.rs"]
+mod arrivals;
+#[path = "casts.rs"]
+mod casts;
+#[path = "closing.rs"]
+mod closing;
+#[path = "history.rs"]
+mod history;
 #[path = "joins.rs"]
 mod joins;
 #[path = "meetings.rs"]
@@ -22,16 +30,34 @@ mod spread;
 mod windows;
 
 use actions::Acts;
+use closing::Told;
 pub use windows::Speech;
 
 /// A relation or view that queries may read: its columns are c0, c1, ….
 struct Known {
     name: String,
     kinds: Vec<Kind>,
-    /// Of a source with a watermark.
+    /// Of a source with a watermark, or what keeps it.
     event_time: Option<usize>,
+    /// Of a source whose records are versions of its rows.
+    versions: Option<usize>,
+    is_source: bool,
+    /// Its records tell how far their partition was.
+    is_marked: bool,
     /// Its answer is whole only when its sources have ended.
     is_late: bool,
+    /// It closes only when its sources have ended.
+    needs_end: bool,
+    /// What it is in the end, where its own query doesn't tell.
+    in_the_end: Option<String>,
+    /// Its rows may be many more than those that it reads.
+    spreads: bool,
+}
+
+impl Known {
+    fn is_timed_source(&self) -> bool {
+        self.is_source && self.event_time.is_some()
+    }
 }
 
 /// A query that is being built.
@@ -60,17 +86,34 @@ pub fn render(case: &Case) -> Rendered {
 pub fn render_in(case: &Case, speech: Speech) -> Rendered {
     let mut known: Vec<Known> = Vec::new();
     let mut script = String::new();
+    let has_timeouts = case
+        .views
+        .iter()
+        .any(|view| view.closing.as_ref().is_some_and(|closing| closing.timeout));
+    if has_timeouts {
+        script.push_str("clock 2024-01-01 00:00:00\n\n");
+    }
     for (number, relation) in case.relations.iter().enumerate() {
         let name = actions::name(number, relation);
         let mut kinds = vec![Kind::Int];
         kinds.extend(&relation.kinds);
-        create(&mut script, &name, relation, &kinds);
+        create(&mut script, &name, relation, &kinds, case);
+        let is_plain = relation.origin == Origin::Source;
         known.push(Known {
             name,
             kinds,
-            event_time: relation.event_time(),
+            event_time: relation.event_time().filter(|_| is_plain),
+            versions: relation.event_time().filter(|_| !is_plain),
+            is_source: !relation.is_table(),
+            is_marked: case.is_wild && !relation.is_table(),
             is_late: false,
+            needs_end: false,
+            in_the_end: None,
+            spreads: false,
         });
+    }
+    if case.tells_arrival {
+        known.iter().for_each(|known| arrivals::remember(&mut script, known, 0));
     }
     let relations = known
         .iter()
@@ -81,26 +124,70 @@ pub fn render_in(case: &Case, speech: Speech) -> Rendered {
     let mut acts = Acts::new(case);
     for (number, action) in case.actions.iter().enumerate() {
         while let Some(view) = waiting.next_if(|view| usize::from(view.at) <= number) {
-            views.push(create_view(&mut script, view, &mut known, views.len(), speech));
+            let done = acts.arrivals.unwrap_or_default();
+            views.push(create_one(&mut script, case, view, &mut known, done, speech));
+        }
+        if let Some(arrivals) = &mut acts.arrivals {
+            *arrivals += 1;
         }
         match action {
             Action::Verify => verify(&mut script, &known, case.relations.len()),
             action => acts.write(&mut script, action),
         }
-    }
-    for view in waiting {
-        views.push(create_view(&mut script, view, &mut known, views.len(), speech));
-    }
-    if known.iter().any(|known| known.is_late) {
-        for source in known.iter().filter(|known| known.event_time.is_some()) {
-            let _ = write!(script, "end {}\n\n", source.name);
+        if let Some(done) = acts.arrivals {
+            arrivals::after(&mut script, &known, done);
         }
     }
-    script.push_str("verify\n");
+    let done = acts.arrivals.unwrap_or_default();
+    for view in waiting {
+        views.push(create_one(&mut script, case, view, &mut known, done, speech));
+    }
+    finish(&mut script, case, &known, &acts);
     Rendered {
         script,
         views,
         relations,
+    }
+}
+
+/// The end: nothing more comes, or for a long time, and all views are compared.
+fn finish(script: &mut String, case: &Case, known: &[Known], acts: &Acts<'_>) {
+    let views = &known[case.relations.len()..];
+    if views.iter().any(|view| view.is_late) {
+        if views.iter().any(|view| view.needs_end) {
+            let timed = |known: &&Known| known.is_source && (known.event_time.is_some() || known.versions.is_some());
+            for source in known.iter().filter(timed) {
+                let _ = write!(script, "end {}\n\n", source.name);
+            }
+        } else {
+            // The time in which nothing comes begins when all is there.
+            script.push_str("settle\n\nclock 2024-06-01 00:00:00\n\n");
+        }
+    }
+    for source in known.iter().filter(|known| known.versions.is_some() && known.is_marked) {
+        if let Some(history) = acts.histories.get(&source.name) {
+            script.push_str(&history.table(&format!("h{}", source.name), &source.kinds));
+        } else {
+            let none = history::History::new(1);
+            script.push_str(&none.table(&format!("h{}", source.name), &source.kinds));
+        }
+    }
+    let by_themselves: Vec<&str> = views
+        .iter()
+        .filter(|view| view.in_the_end.is_none())
+        .map(|view| view.name.as_str())
+        .collect();
+    if by_themselves.len() == views.len() {
+        script.push_str("verify\n\n");
+    } else if !by_themselves.is_empty() {
+        let _ = write!(script, "verify {}\n\n", by_themselves.join(" "));
+    }
+    views.iter().for_each(|view| equal(script, view));
+}
+
+fn equal(script: &mut String, view: &Known) {
+    if let Some(query) = &view.in_the_end {
+        let _ = write!(script, "equal {}\n{query}\n\n", view.name);
     }
 }
 
@@ -109,9 +196,11 @@ fn verify(script: &mut String, known: &[Known], relations: usize) {
     let views = &known[relations..];
     let whole: Vec<&str> = views
         .iter()
-        .filter(|view| !view.is_late)
+        .filter(|view| !view.is_late && view.in_the_end.is_none())
         .map(|view| view.name.as_str())
         .collect();
+    let told = views.iter().filter(|view| !view.is_late);
+    told.for_each(|view| equal(script, view));
     if whole.len() == views.len() {
         script.push_str("verify\n\n");
     } else if !whole.is_empty() {
@@ -119,29 +208,94 @@ fn verify(script: &mut String, known: &[Known], relations: usize) {
     }
 }
 
-fn create(script: &mut String, name: &str, relation: &Relation, kinds: &[Kind]) {
+fn create(script: &mut String, name: &str, relation: &Relation, kinds: &[Kind], case: &Case) {
+    let is_wild = case.is_wild;
     let mut columns = Vec::new();
     for (number, kind) in kinds.iter().enumerate() {
-        let key = number == 0 && relation.origin == Origin::KeyedTable;
+        let key = number == 0 && matches!(relation.origin, Origin::KeyedTable | Origin::Upsert);
         columns.push(format!(
             "c{number} {}{}",
             sql_type(*kind),
             if key { " PRIMARY KEY" } else { "" }
         ));
     }
+    if case.tells_arrival {
+        columns.push("came BIGINT".to_string());
+    }
     if let Some(column) = relation.event_time() {
-        columns.push(format!("WATERMARK FOR c{column} AS c{column} - INTERVAL '2 hours'"));
+        if is_wild {
+            columns.push("mark TIMESTAMP".to_string());
+        }
+        columns.push(format!(
+            "WATERMARK FOR c{column} AS c{column} - INTERVAL '{} minutes'",
+            history::DELAY
+        ));
+    }
+    if relation.origin == Origin::Upsert {
+        // What its rows are is known to views only: a table tells them.
+        let plain = columns.iter().filter(|column| !column.starts_with("WATERMARK"));
+        let plain: Vec<&str> = plain.map(String::as_str).collect();
+        let _ = write!(script, "statement ok\nCREATE TABLE m{name} ({})\n\n", plain.join(", "));
     }
     let columns = columns.join(", ");
     let partitions = relation.partitions();
-    let _ = match relation.origin {
-        Origin::Source => write!(
+    let format = match relation.origin {
+        Origin::Upsert => " FORMAT UPSERT ENCODE JSON KEY ENCODE JSON",
+        _ => "",
+    };
+    let idle = if is_wild { "10000 days" } else { "1 minute" };
+    let _ = match relation.is_table() {
+        false => write!(
             script,
             "topic {name} partitions {partitions}\n\nstatement ok\nCREATE SOURCE {name} ({columns})\n\
-             WITH (connector = 'memory', topic = '{name}', idle_timeout = '1 minute')\n\n"
+             WITH (connector = 'memory', topic = '{name}', idle_timeout = '{idle}'){format}\n\n"
         ),
-        _ => write!(script, "statement ok\nCREATE TABLE {name} ({columns})\n\n"),
+        true => write!(script, "statement ok\nCREATE TABLE {name} ({columns})\n\n"),
     };
+}
+
+/// A view of a case, after so many actions.
+fn create_one(
+    script: &mut String,
+    case: &Case,
+    view: &View,
+    known: &mut Vec<Known>,
+    done: u64,
+    speech: Speech,
+) -> (String, String) {
+    let number = known.len() - case.relations.len();
+    let met = view.meeting.as_ref();
+    let met = met.and_then(|meeting| arrivals::met(case, view.base, meeting, known, done));
+    let Some((query, told)) = met else {
+        let created = create_view(script, view, known, number, speech);
+        if case.tells_arrival {
+            script.push_str("settle\n\n");
+            known
+                .last()
+                .into_iter()
+                .for_each(|view| arrivals::remember(script, view, done));
+        }
+        return created;
+    };
+    let name = format!("v{number}");
+    let _ = write!(
+        script,
+        "statement ok\nCREATE MATERIALIZED VIEW {name} AS\n{}\n\n",
+        query.sql
+    );
+    known.push(Known {
+        name: name.clone(),
+        kinds: query.kinds,
+        event_time: None,
+        versions: None,
+        is_source: false,
+        is_marked: false,
+        is_late: false,
+        needs_end: false,
+        in_the_end: Some(told),
+        spreads: true,
+    });
+    (name, query.sql)
 }
 
 fn create_view(
@@ -153,12 +307,40 @@ fn create_view(
 ) -> (String, String) {
     let name = format!("v{number}");
     let base = pick(known, view.base);
-    let closing = view.closing.zip(base.event_time);
-    let closed = closing.map(|((kind, number), column)| match kind % 2 {
-        0 => windows::closing(base, column, number),
-        _ => meetings::closing((base, column), known, kind / 2, number),
+    // What is late of a view's rows no record tells.
+    let event_time = base
+        .event_time
+        .filter(|_| base.is_source || !known.iter().any(|known| known.is_marked));
+    let closing = view.closing.as_ref().zip(event_time);
+    let closed = |told: Told| {
+        closing.map(|(closing, column)| {
+            // The clock closes what is over sources.
+            let closing = Closing {
+                timeout: closing.timeout && base.is_source,
+                ..closing.clone()
+            };
+            match closing.kind % 2 == 1 && base.is_source {
+                true => meetings::of_two(base, column, known, &closing, told),
+                false => closing::of_one(base, column, &closing, told),
+            }
+        })
+    };
+    let in_the_end = closed(Told::ByMarks).filter(|_| base.is_marked);
+    let tells_late = in_the_end.is_some();
+    let (query, emit, mut with, keeps) = match closed(Told::ByWatermarks) {
+        Some(closed) => (closed.query, closed.emit, closed.with, closed.event_time),
+        None => {
+            let keeps = base.event_time.filter(|_| view.steps.is_empty());
+            (stepped(view, base, known, speech), String::new(), "", keeps)
+        }
+    };
+    let told = known
+        .iter()
+        .filter(|known| known.is_source && known.name.starts_with('u'));
+    let told = told.fold(query.sql.clone(), |sql, upserts| {
+        words_replaced(&sql, &upserts.name, &format!("m{}", upserts.name))
     });
-    let (query, emit, mut with) = closed.unwrap_or_else(|| (stepped(view, base, known, speech), "", ""));
+    let told = (told != query.sql).then_some(told);
     let waits = emit.is_empty() && query.sql.contains("FOR SYSTEM_TIME");
     if view.apart && with.is_empty() {
         with = " WITH (pipeline = 'apart')";
@@ -169,20 +351,45 @@ fn create_view(
         query.sql
     );
     // Whatever it reads may be late, by name.
-    let reads_late = known.iter().any(|known| {
-        known.is_late
-            && query
-                .sql
-                .split(|c: char| !c.is_alphanumeric())
-                .any(|word| word == known.name)
-    });
+    let reads_late = known.iter().any(|known| known.is_late && reads(&query.sql, known));
+    let spreads = spreads(&query.sql, known);
     known.push(Known {
         name: name.clone(),
         kinds: query.kinds,
-        event_time: None,
-        is_late: !emit.is_empty() || waits || reads_late,
+        event_time: keeps,
+        versions: None,
+        is_source: false,
+        is_marked: false,
+        is_late: !emit.is_empty() || waits || reads_late || tells_late,
+        needs_end: waits || !(emit.is_empty() || emit.contains("TIMEOUT")),
+        spreads,
+        in_the_end: in_the_end.map(|closed| closed.query.sql).or(told),
     });
     (name, query.sql)
+}
+
+/// Whether a query reads a relation.
+fn reads(sql: &str, known: &Known) -> bool {
+    sql.split(|c: char| !c.is_alphanumeric()).any(|word| word == known.name)
+}
+
+/// Whether a query may have many more rows than what it reads.
+fn spreads(sql: &str, known: &[Known]) -> bool {
+    sql.contains(" JOIN ") || sql.contains("RECURSIVE") || known.iter().any(|known| known.spreads && reads(sql, known))
+}
+
+/// A text with another word in the place of a word.
+fn words_replaced(text: &str, word: &str, by: &str) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut out = String::new();
+    for part in text.split_inclusive(|c| !is_word(c)) {
+        let bare = part.trim_end_matches(|c| !is_word(c));
+        match bare == word {
+            true => out.extend([by, &part[bare.len()..]]),
+            false => out.push_str(part),
+        }
+    }
+    out
 }
 
 /// The steps of a view, one upon the other.
@@ -234,6 +441,7 @@ fn apply(query: Query, step: &Step, known: &[Known], last: bool, speech: Speech)
                 sets: *sets,
                 calls,
                 having: *having,
+                speech,
             };
             group(&from, &kinds, &grouping, last)
         }
@@ -255,7 +463,7 @@ fn apply(query: Query, step: &Step, known: &[Known], last: bool, speech: Speech)
             by,
             compare,
             outer,
-        } => joins::as_of(query, pick(known, *other), *on, *by, *compare, *outer),
+        } => joins::as_of(query, pick(known, *other), *on, *by, *compare, *outer, speech),
         Step::Subquery {
             other,
             form,
@@ -315,13 +523,19 @@ fn apply(query: Query, step: &Step, known: &[Known], last: bool, speech: Speech)
             calls,
             &orders::sorted(&query.kinds, partition, order, *is_total),
             *filter,
+            speech,
         ),
         Step::Window { column, size, slide } => {
             let column = of_kind(&kinds, *column, &[Kind::Time]);
             windows::step(query, column, *size, *slide, speech)
         }
-        Step::Unnest { columns, form } => spread::unnest(query, columns, *form),
-        Step::Recursive { ends, form } => spread::recursive(query, *ends, *form),
+        Step::Sessions(step) => windows::sessions(query, step, last, speech),
+        Step::Unnest { columns, form } => spread::unnest(query, columns, *form, speech),
+        Step::Recursive { ends, form } => {
+            // Ways are counted over few edges.
+            let form = if spreads(&query.sql, known) { form % 2 } else { *form };
+            spread::recursive(query, *ends, form)
+        }
         Step::Now { column, form } => spread::now(query, of_kind(&kinds, *column, &[Kind::Time]), *form),
         Step::Drawn { form } if kinds.len() < WIDE => spread::drawn(&from, kinds, *form),
         Step::Drawn { .. } => query,
@@ -343,44 +557,13 @@ fn project(from: &str, kinds: &[Kind], chosen: &[(u8, u8)]) -> Query {
         let column = usize::from(*column) % kinds.len();
         let kind = kinds[column];
         let name = format!("c{column}");
-        let (expr, kind) = computed(kind, &name, *how);
+        let (expr, kind) = casts::computed(kind, &name, *how);
         parts.push(format!("{expr} AS c{number}"));
         result.push(kind);
     }
     Query {
         sql: format!("SELECT {} FROM {from}", parts.join(", ")),
         kinds: result,
-    }
-}
-
-/// Something computed of a column.
-fn computed(kind: Kind, name: &str, how: u8) -> (String, Kind) {
-    let same = |expr: String| (expr, kind);
-    match (kind, how % 6) {
-        (Kind::Int, 1) => same(format!("{name} + 1")),
-        (Kind::Int, 2) => same(format!("CASE WHEN {name} > 1 THEN {name} END")),
-        (Kind::Int, 3) => same(format!("coalesce({name}, 0)")),
-        (Kind::Int, 4) => (format!("CAST({name} AS TEXT)"), Kind::Text),
-        (Kind::Int, 5) => (format!("{name} > 1"), Kind::Bool),
-        (Kind::Small, 1 | 2) => (format!("CAST({name} AS BIGINT) * 2"), Kind::Int),
-        (Kind::Small, 3) => same(format!("-{name}")),
-        (Kind::Unsigned, 1 | 2) => (format!("CAST({name} AS BIGINT) - 2"), Kind::Int),
-        (Kind::Text, 1) => same(format!("{name} || 'x'")),
-        (Kind::Text, 2) => same(format!("upper({name})")),
-        (Kind::Text, 3) => same(format!("coalesce({name}, 'none')")),
-        (Kind::Text, 4) => (format!("CAST(length({name}) AS BIGINT)"), Kind::Int),
-        (Kind::Decimal, 1) => (format!("CAST({name} * 2 AS DECIMAL(12, 2))"), Kind::Decimal),
-        (Kind::Decimal, 2) => (format!("CAST({name} AS DOUBLE)"), Kind::Float),
-        (Kind::Float, 1) => same(format!("{name} * 2")),
-        (Kind::Float, 2) => same(format!("{name} - 1")),
-        (Kind::Bool, 1) => same(format!("NOT {name}")),
-        (Kind::Bool, 2) => same(format!("{name} IS TRUE")),
-        (Kind::Date, 1) => (format!("CAST({name} AS TIMESTAMP)"), Kind::Time),
-        (Kind::Time, 1) => same(format!("{name} + INTERVAL '1' HOUR")),
-        (Kind::Time, 2) => same(format!("date_trunc('hour', {name})")),
-        (Kind::Time, 3) => (format!("CAST({name} AS DATE)"), Kind::Date),
-        (Kind::Span, 1) => (format!("TIMESTAMP '2024-01-01 00:00:00' + {name}"), Kind::Time),
-        _ => same(name.to_string()),
     }
 }
 

@@ -3,13 +3,16 @@
 
 use super::super::case::Kind;
 use super::super::values::of_kind;
-use super::{Query, WIDE, columns, indented};
+use super::{Query, Speech, WIDE, columns, indented};
 
 /// A row for each element of an array of columns.
-pub fn unnest(query: Query, chosen: &[u8], form: u8) -> Query {
+pub fn unnest(query: Query, chosen: &[u8], form: u8, speech: Speech) -> Query {
     let mut kinds = query.kinds.clone();
     if kinds.len() + 2 > WIDE {
         return query;
+    }
+    if let Some(doc) = of_kind(&kinds, chosen[0], &[Kind::Json]).filter(|_| form % 8 < 5) {
+        return parts_of(query, doc, form);
     }
     let kind = kinds[usize::from(chosen[0]) % kinds.len()];
     let elements: Vec<String> = chosen
@@ -17,39 +20,131 @@ pub fn unnest(query: Query, chosen: &[u8], form: u8) -> Query {
         .filter_map(|number| of_kind(&kinds, *number, &[kind]))
         .map(|column| format!("q.c{column}"))
         .collect();
+    if form >= 208 {
+        return rows_beside(query, &elements, kind, form, speech);
+    }
     let all = columns("q.", kinds.len());
     let (from, array) = (indented(&query.sql), format!("[{}]", elements.join(", ")));
     let next = kinds.len();
+    let listed = of_kind(&kinds, chosen[0], &[Kind::List]).filter(|_| form / 12 % 2 == 1);
+    let (array, kind) = match listed {
+        Some(column) => (format!("q.c{column}"), Kind::Int),
+        None => (array, kind),
+    };
     let array = match form / 4 % 3 {
         0 => array,
+        2 if listed.is_some() => array,
         // Some rows have none.
         1 => format!("CASE WHEN q.c0 IS NOT NULL THEN {array} END"),
-        _ => format!("array_remove({array}, q.c{})", usize::from(chosen[0]) % next),
+        _ => {
+            let gone = format!("q.c{}", usize::from(chosen[0]) % next);
+            match speech {
+                Speech::Weir => format!("array_remove({array}, {gone})"),
+                Speech::DuckDb => format!("list_filter({array}, lambda v: v IS DISTINCT FROM {gone})"),
+            }
+        }
+    };
+    // Who has no UNNEST in FROM has it in a SELECT list.
+    let rows = match speech {
+        Speech::Weir => format!("UNNEST({array}) AS u(x)"),
+        Speech::DuckDb => format!("LATERAL (SELECT unnest({array}) AS x) AS u(x)"),
+    };
+    let numbered = match speech {
+        Speech::Weir => format!("UNNEST({array}) WITH ORDINALITY AS u(x, n)"),
+        Speech::DuckDb => {
+            format!("LATERAL (SELECT unnest({array}) AS x, generate_subscripts({array}, 1) AS n) AS u(x, n)")
+        }
     };
     kinds.push(kind);
     let sql = match form % 4 {
-        0 => format!("SELECT {all}, u.x AS c{next} FROM (\n{from}\n) q CROSS JOIN UNNEST({array}) AS u(x)"),
-        1 => format!("SELECT {all}, u.x AS c{next} FROM (\n{from}\n) q LEFT JOIN UNNEST({array}) AS u(x) ON true"),
+        0 => format!("SELECT {all}, u.x AS c{next} FROM (\n{from}\n) q CROSS JOIN {rows}"),
+        1 => format!("SELECT {all}, u.x AS c{next} FROM (\n{from}\n) q LEFT JOIN {rows} ON true"),
         2 => {
             kinds.push(Kind::Int);
             let ordinal = format!("CAST(u.n AS BIGINT) AS c{}", next + 1);
-            format!(
-                "SELECT {all}, u.x AS c{next}, {ordinal} FROM (\n{from}\n) q, UNNEST({array}) WITH ORDINALITY AS u(x, n)"
-            )
+            format!("SELECT {all}, u.x AS c{next}, {ordinal} FROM (\n{from}\n) q, {numbered}")
         }
-        _ => beside(&all, &from, (&array, usize::from(chosen[0]) % next), next, form / 12),
+        _ if listed.is_some() => beside(&all, &from, (&array, 0), next, (form / 24 % 4, speech)),
+        _ => beside(
+            &all,
+            &from,
+            (&array, usize::from(chosen[0]) % next),
+            next,
+            (form / 12, speech),
+        ),
     };
     Query { sql, kinds }
 }
 
+/// Rows of the row beside them that come from no array.
+fn rows_beside(query: Query, elements: &[String], kind: Kind, form: u8, speech: Speech) -> Query {
+    let mut kinds = query.kinds.clone();
+    let (all, next, from) = (columns("q.", kinds.len()), kinds.len(), indented(&query.sql));
+    let number = of_kind(&kinds, form, &[Kind::Int]);
+    let (rows, kind) = match (form % 2, number) {
+        (0, Some(last)) => {
+            let series = format!("generate_series(0, least(q.c{last}, 3))");
+            let series = match speech {
+                Speech::Weir => format!("{series} AS v(x)"),
+                Speech::DuckDb => format!("LATERAL (SELECT unnest({series})) AS v(x)"),
+            };
+            (series, Kind::Int)
+        }
+        _ => {
+            let values: Vec<String> = elements.iter().map(|element| format!("({element})")).collect();
+            (format!("LATERAL (VALUES {}) AS v(x)", values.join(", ")), kind)
+        }
+    };
+    kinds.push(kind);
+    Query {
+        sql: format!("SELECT {all}, v.x AS c{next} FROM (\n{from}\n) q CROSS JOIN {rows}"),
+        kinds,
+    }
+}
+
+/// A row for each part of a JSON value.
+fn parts_of(query: Query, doc: usize, form: u8) -> Query {
+    let mut kinds = query.kinds.clone();
+    let (all, next, from) = (columns("q.", kinds.len()), kinds.len(), indented(&query.sql));
+    let of = |kind: &str| format!("CASE WHEN json_typeof(q.c{doc}) = '{kind}' THEN q.c{doc} END");
+    let (function, found) = match form % 8 {
+        0 => (format!("json_array_elements({})", of("array")), vec![Kind::Json]),
+        1 => (format!("json_array_elements_text({})", of("array")), vec![Kind::Text]),
+        2 => (format!("json_object_keys({})", of("object")), vec![Kind::Text]),
+        3 => (format!("json_each({})", of("object")), vec![Kind::Text, Kind::Json]),
+        _ => (
+            format!("json_each_text({})", of("object")),
+            vec![Kind::Text, Kind::Text],
+        ),
+    };
+    let (names, shown) = match found.len() {
+        1 => ("x", format!("u.x AS c{next}")),
+        _ => ("x, y", format!("u.x AS c{next}, u.y AS c{}", next + 1)),
+    };
+    let (join, on) = match form / 8 % 3 {
+        0 => ("CROSS JOIN", ""),
+        1 => ("LEFT JOIN", " ON true"),
+        _ => ("CROSS JOIN LATERAL", ""),
+    };
+    kinds.extend(found);
+    Query {
+        sql: format!("SELECT {all}, {shown} FROM (\n{from}\n) q {join} {function} AS u({names}){on}"),
+        kinds,
+    }
+}
+
 /// The elements in the SELECT list, or in a query beside the row.
-fn beside(all: &str, from: &str, (array, first): (&str, usize), next: usize, form: u8) -> String {
+fn beside(all: &str, from: &str, (array, first): (&str, usize), next: usize, (form, speech): (u8, Speech)) -> String {
+    let rows = match speech {
+        Speech::Weir => format!("UNNEST({array}) AS u(x)"),
+        Speech::DuckDb => format!("(SELECT unnest({array}) AS x) AS u(x)"),
+    };
     let query = match form % 5 {
         0 => return format!("SELECT {all}, unnest({array}) AS c{next} FROM (\n{from}\n) q"),
-        1 => format!("SELECT u.x AS m FROM UNNEST({array}) AS u(x) WHERE u.x IS NOT NULL"),
-        2 => format!("SELECT max(u.x) AS m FROM UNNEST({array}) AS u(x)"),
-        3 => format!("SELECT u.x AS m FROM UNNEST({array}) AS u(x) ORDER BY u.x DESC LIMIT 1"),
-        _ => format!("SELECT DISTINCT u.x AS m FROM UNNEST({array}) AS u(x) WHERE u.x <> q.c{first}"),
+        1 => format!("SELECT u.x AS m FROM {rows} WHERE u.x IS NOT NULL"),
+        2 => format!("SELECT max(u.x) AS m FROM {rows}"),
+        3 => format!("SELECT u.x AS m FROM {rows} ORDER BY u.x DESC LIMIT 1"),
+        _ => format!("SELECT DISTINCT u.x AS m FROM {rows} WHERE u.x <> q.c{first}"),
     };
     let (join, on) = if (form / 5).is_multiple_of(2) {
         ("LEFT JOIN", " ON true")

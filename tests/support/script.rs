@@ -19,6 +19,7 @@
 //! settle                              waits until everything is taken in, committed and delivered
 //! changes hot                         settles; what has changed in a view since the last time
 //! verify [view …]                     settles; views equal the batch answers of their queries
+//! equal hot                           settles; a view equals the batch answer of the query below
 //! failed hot                          waits until a view has failed: the cause
 //! write in.csv | file out.csv         a file of the folder $DIR: its lines
 //! clock 2024-01-01 10:00:00           sets what now() is; it stands there from the start, and until the next

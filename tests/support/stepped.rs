@@ -2,7 +2,7 @@
 //! instance, and the same each time.
 //!
 //! Of a script's entries it knows those that the oracle draws: CREATE, what changes tables and topics,
-//! `crash`, `tasks`, `settle` and `verify`. Statements are planned by the real planner, tables and
+//! `clock`, `crash`, `tasks`, `settle`, `verify` and `equal`. Statements are planned by the real planner, tables and
 //! views lie in a real store, and the views' graphs run in the engine's own dataflow
 //! ([`weir_engine::pipeline::Stepped`]). Between the entries a [`Pace`] draws what a running engine leaves to
 //! chance: how much each step takes, when a checkpoint is made and when it is durable, what is loaded, and
@@ -21,7 +21,7 @@ use futures::TryStreamExt;
 use tokio::runtime::Runtime;
 use weir_engine::change::ChangeBatch;
 use weir_engine::connector::memory;
-use weir_engine::pipeline::{Batches, EngineOptions, Known, Snapshot, Stepped};
+use weir_engine::pipeline::{Batches, EngineOptions, Known, Pending, Snapshot, Stepped};
 use weir_engine::relation::RelationId;
 use weir_sql::catalog::{Catalog, Definition, Relation};
 use weir_sql::dml::{self, Dml};
@@ -121,6 +121,8 @@ pub struct Desk {
     sums: BTreeMap<RelationId, Bag>,
     written: BTreeMap<RelationId, Vec<ChangeBatch>>,
     queries: BTreeMap<RelationId, Asked>,
+    /// What an open transaction has changed.
+    transaction: Option<Pending>,
     topics: Vec<String>,
     suffix: String,
 }
@@ -130,6 +132,8 @@ enum Asked {
     Planned(ReadPlan),
     /// It has the clock in it, and is planned for each moment.
     AtNow(String),
+    /// It can't be read once, for this reason.
+    Refused(String),
 }
 
 impl Desk {
@@ -150,6 +154,7 @@ impl Desk {
             sums: BTreeMap::new(),
             written: BTreeMap::new(),
             queries: BTreeMap::new(),
+            transaction: None,
             topics: Vec::new(),
             suffix: format!("~stepped{:06}", NEXT.fetch_add(1, Ordering::Relaxed)),
         })
@@ -189,11 +194,17 @@ impl Desk {
                 self.crash()?;
             }
             Verb::Settle => self.settle()?,
+            Verb::Clock(us) => {
+                self.settle()?;
+                self.now_us = self.now_us.max(*us);
+                self.settle()?;
+            }
             Verb::Verify(names) => self.verify(names)?,
+            Verb::Equal { view, sql } => self.equal(view, sql)?,
             _ => return Err("by hand no such entry can be run".to_string()),
         }
         match verb {
-            Verb::Verify(_) => Ok(()),
+            Verb::Verify(_) | Verb::Equal { .. } => Ok(()),
             _ => self.stir(),
         }
     }
@@ -212,6 +223,15 @@ impl Desk {
                 let planned = dml::plan(&statement, &self.catalog).map_err(refused)?;
                 return self.change(&planned).map_err(refused);
             }
+            Statement::Begin => {
+                self.transaction = Some(Pending::new());
+                return Ok(());
+            }
+            Statement::Rollback => {
+                self.transaction = None;
+                return Ok(());
+            }
+            Statement::Commit => return self.commit_changes().map_err(refused),
             Statement::CreateTable(statement) => plan::table(&statement, id, &self.catalog),
             Statement::CreateView(statement) => plan::view(&statement, id, &self.catalog),
             Statement::CreateSource(mut statement) => {
@@ -228,7 +248,10 @@ impl Desk {
                             emit: None,
                             ..statement.query.clone()
                         };
-                        Asked::Planned(read::plan(&asked, &self.catalog).map_err(refused)?)
+                        match read::plan(&asked, &self.catalog) {
+                            Ok(plan) => Asked::Planned(plan),
+                            Err(error) => Asked::Refused(error.render(sql)),
+                        }
                     }
                 };
                 self.queries.insert(id, query);
@@ -254,13 +277,31 @@ impl Desk {
     fn change(&mut self, planned: &Dml) -> weir_sql::Result<()> {
         let rows = self.present()?;
         let (changes, _) = answered(planned.changes(rows))?;
-        self.known
-            .write(self.instance.store(), &[(planned.table().id, changes)])?;
+        let table = planned.table().id;
+        match &mut self.transaction {
+            Some(pending) => pending.entry(table).or_default().push(changes),
+            None => drop(self.known.write(self.instance.store(), &[(table, changes)])?),
+        }
+        Ok(())
+    }
+
+    /// COMMIT.
+    fn commit_changes(&mut self) -> weir_sql::Result<()> {
+        let mut changes = Vec::new();
+        for (table, batches) in self.transaction.take().unwrap_or_default() {
+            if let Some(first) = batches.first() {
+                changes.push((table, ChangeBatch::concat(&first.schema(), &batches)?));
+            }
+        }
+        self.known.write(self.instance.store(), &changes)?;
         Ok(())
     }
 
     fn present(&self) -> weir_sql::Result<Arc<dyn Rows>> {
-        let snapshot = Snapshot::new(self.instance.store().snapshot())?;
+        let mut snapshot = Snapshot::new(self.instance.store().snapshot())?;
+        if let Some(pending) = &self.transaction {
+            snapshot = snapshot.with_pending(pending.clone());
+        }
         Ok(Arc::new(Present {
             snapshot,
             known: self.known.clone(),
@@ -402,23 +443,34 @@ impl Desk {
             if !asked_for {
                 continue;
             }
-            let kept = rows::bag(self.rows(&view.name)?);
-            let asked = rows::bag(self.answer(spec.relation)?);
-            let wrong = rows::without_roundings(rows::difference(&kept, &asked));
-            complain(
-                &view.name,
-                "is not the answer of its query; it has too much (+) or lacks (-)",
-                &wrong,
-            )?;
-            let sum = self.sums.get(&spec.relation).cloned().unwrap_or_default();
-            let wrong = rows::difference(&sum, &kept);
-            complain(
-                &view.name,
-                "has changes that don't sum up to its rows; they have too much (+) or lack (-)",
-                &wrong,
-            )?;
+            let asked = self.answer(spec.relation)?;
+            self.compare(&view.name, spec.relation, asked)?;
         }
         Ok(())
+    }
+
+    fn equal(&mut self, view: &str, sql: &str) -> Result<(), String> {
+        self.settle()?;
+        let relation = self.catalog.find(view).ok_or_else(|| format!("there is no {view}"))?;
+        let asked = self.answer_now(&sql.replace("now()", &self.now()))?;
+        self.compare(view, relation.id, asked)
+    }
+
+    fn compare(&self, name: &str, view: RelationId, asked: Vec<Row>) -> Result<(), String> {
+        let kept = rows::bag(self.rows(name)?);
+        let wrong = rows::without_roundings(rows::difference(&kept, &rows::bag(asked)));
+        complain(
+            name,
+            "is not the answer of its query; it has too much (+) or lacks (-)",
+            &wrong,
+        )?;
+        let sum = self.sums.get(&view).cloned().unwrap_or_default();
+        let wrong = rows::difference(&sum, &kept);
+        complain(
+            name,
+            "has changes that don't sum up to its rows; they have too much (+) or lack (-)",
+            &wrong,
+        )
     }
 
     /// The rows of a relation.
@@ -431,21 +483,27 @@ impl Desk {
     }
 
     fn answer(&self, view: RelationId) -> Result<Vec<Row>, String> {
-        let said = |error: weir_sql::Error| format!("the query alone: {}", error.message);
-        let planned;
-        let plan = match &self.queries[&view] {
-            Asked::Planned(plan) => plan,
-            Asked::AtNow(text) => {
-                let minutes = (self.now_us - BEGINNING_US) / MINUTE_US;
-                let now = format!("(TIMESTAMP '2024-01-01 00:00:00' + INTERVAL '{minutes} minutes')");
-                let sql = text.replace("now()", &now);
-                let Statement::Query(query) = parse::parse_one(&sql).map_err(said)? else {
-                    return Err(format!("{sql} is no query"));
-                };
-                planned = read::plan(&query, &self.catalog).map_err(said)?;
-                &planned
-            }
+        match &self.queries[&view] {
+            Asked::Planned(plan) => self.answer_of(plan),
+            Asked::AtNow(text) => self.answer_now(&text.replace("now()", &self.now())),
+            Asked::Refused(why) => Err(why.clone()),
+        }
+    }
+
+    /// The time that it is, in SQL.
+    pub fn now(&self) -> String {
+        let minutes = (self.now_us - BEGINNING_US) / MINUTE_US;
+        format!("(TIMESTAMP '2024-01-01 00:00:00' + INTERVAL '{minutes} minutes')")
+    }
+
+    fn answer_now(&self, sql: &str) -> Result<Vec<Row>, String> {
+        let Statement::Query(query) = parse::parse_one(sql).map_err(said)? else {
+            return Err(format!("{sql} is no query"));
         };
+        self.answer_of(&read::plan(&query, &self.catalog).map_err(said)?)
+    }
+
+    fn answer_of(&self, plan: &ReadPlan) -> Result<Vec<Row>, String> {
         let rows = self.present().map_err(said)?;
         let batches: Vec<RecordBatch> = answered(async {
             let stream = plan.execute(rows).await.map_err(said)?;
@@ -454,6 +512,10 @@ impl Desk {
         })?;
         Ok(batches.iter().flat_map(rows::of_batch).collect())
     }
+}
+
+fn said(error: weir_sql::Error) -> String {
+    format!("the query alone: {}", error.message)
 }
 
 impl Drop for Desk {
@@ -495,6 +557,10 @@ struct Present {
 impl Rows for Present {
     fn scan(&self, relation: &Arc<Relation>, columns: &[usize]) -> weir_sql::Result<Batches> {
         Ok(match relation.stored() {
+            // With what an open transaction has changed.
+            Some(stored) if self.known.tables.contains_key(&relation.id) => {
+                self.snapshot.scan_table_at(&stored, columns, self.snapshot.dml())?
+            }
             Some(stored) => self.snapshot.scan(&stored, columns)?,
             None => self.known.read_source(relation.id, columns)?,
         })
@@ -503,6 +569,9 @@ impl Rows for Present {
     fn get(&self, relation: &Arc<Relation>, keys: &[ArrayRef]) -> weir_sql::Result<Vec<RecordBatch>> {
         let stored = relation.stored();
         let stored = stored.ok_or_else(|| weir_sql::Error::new("a source has no keys"))?;
-        Ok(self.snapshot.get(&stored, keys)?)
+        match self.known.tables.contains_key(&relation.id) {
+            true => Ok(self.snapshot.get_table_at(&stored, keys, self.snapshot.dml())?),
+            false => Ok(self.snapshot.get(&stored, keys)?),
+        }
     }
 }

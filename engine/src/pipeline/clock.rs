@@ -37,6 +37,11 @@ impl Clock {
         fixed.us.store(us, Ordering::Release);
     }
 
+    /// Whether it stands until it is set.
+    pub fn is_fixed(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Microseconds since the epoch.
     pub fn now_us(&self) -> i64 {
         match &self.0 {

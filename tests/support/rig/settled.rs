@@ -388,11 +388,31 @@ impl Rig {
             }
         }
         for (name, query) in wanted {
-            let kept = self.rows(&format!("SELECT * FROM \"{name}\""))?;
-            let asked = self.rows(&query)?;
-            agree(&name, kept, asked)?;
-            self.changes(&name)?;
+            self.compare(&name, &query)?;
         }
+        Ok(())
+    }
+
+    /// Settles; fails where a view is not the batch answer of a query.
+    pub fn equal(&mut self, view: &str, query: &str) -> Result<(), Trouble> {
+        self.settle()?;
+        self.compare(view, query)
+    }
+
+    /// The time that it is, in SQL: a SELECT looks at the machine's clock.
+    fn now(&self) -> String {
+        let us = self.settings.clock.now_us();
+        format!("(TIMESTAMP '1970-01-01 00:00:00' + INTERVAL '{us} microseconds')")
+    }
+
+    fn compare(&mut self, view: &str, query: &str) -> Result<(), Trouble> {
+        let kept = self.rows(&format!("SELECT * FROM \"{view}\""))?;
+        let asked = match self.settings.clock.is_fixed() {
+            true => self.rows(&query.replace("now()", &self.now()))?,
+            false => self.rows(query)?,
+        };
+        agree(view, kept, asked)?;
+        self.changes(view)?;
         Ok(())
     }
 }

@@ -70,6 +70,10 @@ pub enum Verb {
     Settle,
     Changes(String),
     Verify(Vec<String>),
+    Equal {
+        view: String,
+        sql: String,
+    },
     Failed(String),
     Write {
         file: String,
@@ -110,6 +114,10 @@ pub fn parse(lines: &[String], block: Range<usize>) -> Result<Entry, String> {
                 .iter()
                 .map(|line| record(line))
                 .collect::<Result<_, _>>()?,
+        },
+        ["equal", view] => Verb::Equal {
+            view: view.to_string(),
+            sql: some(text)?,
         },
         ["write", file] => Verb::Write {
             file: file.to_string(),

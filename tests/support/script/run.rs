@@ -113,7 +113,10 @@ fn revive(rig: &mut Rig, looks: bool) -> Result<usize, String> {
 
 /// Whether an entry waits until all is taken in.
 fn settles(verb: &Verb) -> bool {
-    matches!(verb, Verb::Settle | Verb::Idle(_) | Verb::Changes(_) | Verb::Verify(_))
+    matches!(
+        verb,
+        Verb::Settle | Verb::Idle(_) | Verb::Changes(_) | Verb::Verify(_) | Verb::Equal { .. }
+    )
 }
 
 /// Whether nothing has to be taken in because of an entry.
@@ -192,6 +195,7 @@ fn act(rig: &mut Rig, verb: &Verb) -> Result<(), String> {
         } => rig.delete_before(topic, *partition, *before),
         Verb::Settle => rig.settle().map_err(text)?,
         Verb::Verify(views) => rig.verify(views).map_err(text)?,
+        Verb::Equal { view, sql } => rig.equal(view, sql).map_err(text)?,
         Verb::Write { file, lines } => {
             let path = rig.folder().join(file);
             fs::write(&path, lines.join("\n") + "\n").map_err(|error| format!("$DIR/{file}: {error}"))?;
