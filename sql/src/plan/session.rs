@@ -44,9 +44,9 @@ use super::filters::Filters;
 use super::guarded::FilteredArguments;
 use super::intervals::Intervals;
 use super::kinds::{self, Kinds};
-use super::places::Places;
 use super::never::NeverOverOneGroup;
 use super::operators::{self, Meanings};
+use super::places::Places;
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
