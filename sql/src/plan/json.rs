@@ -82,6 +82,14 @@ fn may_be_json(side: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
+/// `doc['name']` and `doc[0]`, which are `doc -> 'name'` and `doc -> 0`.
+///
+/// # Errors
+/// Where the key is none.
+pub fn part(document: Expr, key: Expr) -> Result<Expr> {
+    call("json_get", vec![document, key])
+}
+
 fn call(name: &str, args: Vec<Expr>) -> Result<Expr> {
     match access::CALLS.iter().chain(change::CALLS).find(|call| call.name == name) {
         Some(found) => Ok(calls::function(found).call(args)),

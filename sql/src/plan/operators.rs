@@ -7,7 +7,7 @@
 //! - `'5' + 3` is a sum of numbers.
 //! - `ts AT TIME ZONE zone` is a call of our own ([`zones`]), and `date_trunc(unit, ts, zone)` cuts between two of them.
 //! - An interval in the text is read as PostgreSQL reads it, with the fields behind it.
-//! - `(s).field` is the field of a struct.
+//! - `(s).field` is the field of a struct, and `doc['name']` and `doc[0]` are parts of JSON.
 //! - An array's element is NULL where its number is below 1, and a slice `a[m:n]` is cut to what there is.
 
 use arrow::datatypes::DataType;
@@ -18,9 +18,10 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{Expr as Planned, ExprSchemable, GetFieldAccess, lit};
 use sqlparser::ast::{self, AccessExpr, BinaryOperator, Expr, Subscript, UnaryOperator, VisitMut};
 use weir_engine::format::interval::{self, Field};
+use weir_engine::format::json::value::JSON;
 
 use super::names::folded;
-use super::{kinds, row_values, similar, zones};
+use super::{json, kinds, row_values, similar, zones};
 use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
 
@@ -295,8 +296,13 @@ impl ExprPlanner for Meanings {
         schema: &DFSchema,
     ) -> PlanResult<PlannerResult<RawFieldAccessExpr>> {
         let RawFieldAccessExpr { expr, field_access } = access;
-        let is_list = expr.get_type(schema).is_ok_and(|kind| kind.is_list());
+        let kind = expr.get_type(schema).ok();
+        let is_list = kind.as_ref().is_some_and(DataType::is_list);
         Ok(match field_access {
+            GetFieldAccess::NamedStructField { name } if kind == Some(JSON) => {
+                PlannerResult::Planned(json::part(expr, Planned::Literal(name, None))?)
+            }
+            GetFieldAccess::ListIndex { key } if kind == Some(JSON) => PlannerResult::Planned(json::part(expr, *key)?),
             GetFieldAccess::ListIndex { key } if is_list => {
                 PlannerResult::Planned(array_element(expr, at_least(*key, 0)))
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanBufferBuilder, ListArray, StringArray};
-use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{can_cast_types, cast_with_options};
 use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
@@ -59,7 +59,7 @@ pub fn read(value: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, ArrowError> 
     }
     let elements: ArrayRef = Arc::new(StringArray::from(elements));
     let elements = column_as(&elements, field.data_type())?;
-    let nulls = NullBuffer::new(BooleanBuffer::from(valid.finish()));
+    let nulls = NullBuffer::new(valid.finish());
     let offsets = OffsetBuffer::from_lengths(lengths);
     Ok(Arc::new(ListArray::try_new(
         field.clone(),
