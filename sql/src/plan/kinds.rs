@@ -105,12 +105,28 @@ fn fitted(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Ok(Transformed::no(Expr::InSubquery(subquery)))
         }
         Expr::Case(case) => {
-            if let Some(value) = &case.expr {
-                for (when, _) in &case.when_then_expr {
-                    pair((**value).clone(), Operator::Eq, (**when).clone(), schema)?;
+            for (when, _) in &case.when_then_expr {
+                match &case.expr {
+                    Some(value) => {
+                        pair((**value).clone(), Operator::Eq, (**when).clone(), schema)?;
+                    }
+                    None => condition(when, schema)?,
                 }
             }
             Ok(Transformed::no(Expr::Case(case)))
+        }
+        Expr::Cast(cast) => {
+            let (from, to) = (cast.expr.get_type(schema), cast.field.data_type());
+            if let (Ok(from), true) = (from, to.is_list())
+                && !(from.is_list() || from.is_string() || from.is_null())
+            {
+                return plan_err!(
+                    "there is no CAST from {} to {}; ARRAY[…] makes an array of values",
+                    sql_type(&from),
+                    sql_type(to)
+                );
+            }
+            Ok(Transformed::no(Expr::Cast(cast)))
         }
         Expr::Like(like) => {
             let pattern = match like.pattern.as_ref() {
@@ -129,9 +145,24 @@ fn fitted(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             {
                 return plan_err!("nth_value() counts rows from 1 on, and {place} is none");
             }
+            let is_null = |distance: &Expr| matches!(distance, Expr::Literal(value, _) if value.is_null());
+            if let ("lag" | "lead", Some(true)) = (call.fun.name(), call.params.args.get(1).map(is_null)) {
+                return plan_err!("how far {}() looks is a number, and not NULL", call.fun.name());
+            }
             Ok(framed_by_peers(call, schema))
         }
         other => Ok(Transformed::no(other)),
+    }
+}
+
+/// Fails where a condition is no BOOLEAN.
+fn condition(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    match expr.get_type(schema) {
+        Ok(kind) if kind != DataType::Boolean && !kind.is_null() && !kind.is_string() => plan_err!(
+            "a condition is true or false, and one behind WHEN is {}; compare it with something",
+            sql_type(&kind)
+        ),
+        _ => Ok(()),
     }
 }
 
