@@ -103,9 +103,14 @@ impl Function {
     }
 
     fn near(self, ranges: bool, before: Option<u64>, behind: Option<u64>, order: &[OrderKey]) -> OverCall {
-        let (units, distance): (_, fn(u64) -> ScalarValue) = match ranges {
-            true => (WindowFrameUnits::Range, |far| ScalarValue::Int64(Some(far as i64))),
-            false => (WindowFrameUnits::Groups, |far| ScalarValue::UInt64(Some(far))),
+        let units = match ranges {
+            true => WindowFrameUnits::Range,
+            false => WindowFrameUnits::Groups,
+        };
+        let distance = |far: u64| match (ranges, order[0].column) {
+            (true, TIME) => ScalarValue::new_interval_mdn(0, 0, 1000 * far as i64),
+            (true, _) => ScalarValue::Int64(Some(far as i64)),
+            (false, _) => ScalarValue::UInt64(Some(far)),
         };
         let start = before.map_or(WindowFrameBound::CurrentRow, |far| {
             WindowFrameBound::Preceding(distance(far))
