@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use weir_state::pipelines::Mark;
 
 use crate::change::ChangeBatch;
+use crate::near::nearest;
 use crate::{Error, Result};
 
 pub mod blackhole;
@@ -222,6 +223,13 @@ pub trait SourceConnector: Send + Sync {
     /// oldest record and are reported by reads. `until` ends each named split.
     fn open(&self, from: &Positions, until: Option<&Positions>, wanted: &Wanted) -> Result<Box<dyn SourceReader>>;
 
+    /// The source without splits that have been read to their end, if it makes a difference to it that nothing is
+    /// asked of these any more: they may be gone.
+    fn without(&self, ended: &BTreeSet<SplitId>) -> Option<Arc<dyn SourceConnector>> {
+        let _ = ended;
+        None
+    }
+
     /// Checks that splits hold what was read of them before.
     ///
     /// # Errors
@@ -317,9 +325,29 @@ pub fn source(spec: &ConnectorSpec, declared: &SchemaRef) -> Result<Arc<dyn Sour
         "datagen" => datagen::source(spec, declared),
         "nexmark" => nexmark::source(spec, declared),
         "memory" => memory::source(spec),
-        other => Err(Error::Config(format!(
-            "unknown source connector '{other}'; use 'kafka', 'file', 'datagen' or 'nexmark'"
-        ))),
+        other => Err(unknown_connector(other, "source", &SOURCES)),
+    }
+}
+
+/// Connectors that read, and those that write.
+pub const SOURCES: [&str; 4] = ["kafka", "file", "datagen", "nexmark"];
+pub const SINKS: [&str; 4] = ["kafka", "file", "print", "blackhole"];
+
+fn unknown_connector(name: &str, role: &str, known: &[&str]) -> Error {
+    let hint = nearest(name, known.iter().copied()).map(|near| format!("did you mean '{near}'? "));
+    let known = known.iter().map(|known| format!("'{known}'")).collect::<Vec<_>>();
+    Error::Config(format!(
+        "unknown {role} connector '{name}'; {}there are {}",
+        hint.unwrap_or_default(),
+        known.join(", ")
+    ))
+}
+
+/// Refuses a sink whose connector nobody knows, before what it is to deliver is looked at.
+pub fn check_sink_name(connector: &str) -> Result<()> {
+    match SINKS.contains(&connector) {
+        true => Ok(()),
+        false => Err(unknown_connector(connector, "sink", &SINKS)),
     }
 }
 
@@ -414,8 +442,6 @@ pub fn sink(spec: &SinkSpec) -> Result<Box<dyn SinkConnector>> {
         "file" => file::sink(spec),
         "blackhole" => blackhole::sink(spec),
         "print" => print::sink(spec),
-        other => Err(Error::Config(format!(
-            "unknown sink connector '{other}'; use 'kafka', 'file', 'print' or 'blackhole'"
-        ))),
+        other => Err(unknown_connector(other, "sink", &SINKS)),
     }
 }

@@ -134,6 +134,17 @@ impl Error {
         Error::Internal(format!("{who} panicked: {}", text.unwrap_or("unknown")))
     }
 
+    /// The error with what was being done.
+    pub fn within(self, what: &str) -> Self {
+        let within = |cause: String| format!("{what}: {cause}");
+        match self {
+            Error::Data(cause) => Error::Data(within(cause)),
+            Error::State(cause) => Error::State(within(cause)),
+            Error::Internal(cause) => Error::Internal(within(cause)),
+            named => named,
+        }
+    }
+
     /// True where trying again without a change may help.
     pub fn may_pass(&self) -> bool {
         matches!(self, Error::Connector { .. } | Error::State(_))
@@ -142,7 +153,10 @@ impl Error {
 
 impl From<weir_state::Error> for Error {
     fn from(error: weir_state::Error) -> Self {
-        Error::State(error.to_string())
+        match error {
+            weir_state::Error::TooLarge { .. } => Error::Data(error.to_string()),
+            _ => Error::State(error.to_string()),
+        }
     }
 }
 

@@ -49,20 +49,24 @@ const SOURCE_OPTIONS: [&str; 10] = [
     "watermark.alignment",
 ];
 
-/// Edits that turn one word into another (Levenshtein).
+/// Edits that turn one word into another (Levenshtein); two letters that have changed places are one (Damerau).
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 0..a.len() {
+        let mut row = vec![i + 1];
+        for j in 0..b.len() {
+            let above = &rows[i];
+            let replaced = above[j] + usize::from(a[i] != b[j]);
+            let mut least = replaced.min(above[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -74,6 +78,7 @@ mod tests {
         let names = ["topic", "topic.pattern", "path"];
         for (word, meant) in [
             ("topik", Some("topic")),
+            ("tpoic", Some("topic")),
             ("tpic", Some("topic")),
             ("topic.patern", Some("topic.pattern")),
             ("pat", Some("path")),

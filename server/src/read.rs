@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use weir_engine::relation::RelationId;
-use weir_sql::read::{self, ReadPlan};
+use weir_sql::read::ReadPlan;
 use weir_sql::statement::RelationKind;
 
 use crate::answer::{Answer, LateNotices, RowStream};
@@ -69,7 +68,7 @@ pub async fn run(context: Context, plan: ReadPlan, sql: Arc<str>) -> Result<Answ
                 return;
             }
         };
-        let outcome = stack::guarded(|| handle.block_on(forward(stream, &plan.schema(), &send)));
+        let outcome = stack::guarded(|| handle.block_on(forward(stream, (&plan, &sql), &send)));
         // Before `send` goes: who has all rows finds what is said of them.
         said.add(rows.notices());
         if let Err(error) = outcome {
@@ -86,16 +85,17 @@ pub async fn run(context: Context, plan: ReadPlan, sql: Arc<str>) -> Result<Answ
 /// Sends batches, all with the columns of `schema`, until there are no more or nobody takes them.
 async fn forward(
     mut stream: SendableRecordBatchStream,
-    schema: &SchemaRef,
+    (plan, sql): (&ReadPlan, &str),
     send: &mpsc::Sender<Result<RecordBatch>>,
 ) -> Result<()> {
+    let schema = plan.schema();
     loop {
         let batch = tokio::select! {
             batch = stream.next() => batch,
             () = send.closed() => return Ok(()),
         };
         let Some(batch) = batch else { return Ok(()) };
-        let batch = batch.map_err(|error| Error::new(ErrorKind::Data, read::error(error).message))?;
+        let batch = batch.map_err(|error| Error::new(ErrorKind::Data, plan.error(error).render(sql)))?;
         // What is found of a column may be less than what was promised: that it is never NULL.
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let batch = RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)

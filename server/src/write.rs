@@ -1,7 +1,7 @@
 //! INSERT, UPDATE and DELETE: one statement, one commit, but where a transaction is open.
 //!
 //! The statement holds all tables from its first read to its commit, so that what it has checked
-//! still holds when it commits. One whose client has gone ends, and changes nothing; only one that
+//! still holds when it commits. (An INSERT of what a source has reads that before.) One whose client has gone ends, and changes nothing; only one that
 //! commits already is done.
 
 use std::sync::Arc;
@@ -46,6 +46,16 @@ fn change(context: &Context, plan: &Dml, handle: &Handle, sql: &str, wanted: &Wa
         notices.extend(more);
         return Ok((count, notices));
     }
+    let ahead = match reads_source(context, plan) {
+        true => {
+            let rows = Arc::new(asked_by(SnapshotRows::consistent(context, &plan.reads())?, wanted));
+            let found = handle.block_on(wanted.unless_over(plan.found(rows.clone())))?;
+            wanted.check()?;
+            notices.extend(rows.notices());
+            Some(found.map_err(|error| failed(&error, sql))?)
+        }
+        false => None,
+    };
     let write = context.instance.engine().begin_write();
     // Nobody drops a table while it is held: either it is gone by now, or it stays.
     let known = context.instance.known();
@@ -57,7 +67,14 @@ fn change(context: &Context, plan: &Dml, handle: &Handle, sql: &str, wanted: &Wa
         return Err(Error::not_found(format!("table '{}' was dropped", table.name)));
     }
     let rows = SnapshotRows::present(context, write.snapshot()?);
-    let (changes, count, more) = evaluate(plan, rows, handle, sql, wanted)?;
+    let (changes, count, more) = match ahead {
+        Some(found) => {
+            let outcome = handle.block_on(plan.changes_of(found, Arc::new(rows)));
+            let (changes, count) = outcome.map_err(|error| failed(&error, sql))?;
+            (changes, count, Vec::new())
+        }
+        None => evaluate(plan, rows, handle, sql, wanted)?,
+    };
     notices.extend(more);
     if changes.is_empty() {
         return Ok((count, notices));
@@ -65,6 +82,26 @@ fn change(context: &Context, plan: &Dml, handle: &Handle, sql: &str, wanted: &Wa
     let commit = write.commit(&[(table.id, changes)])?;
     context.state.written.lock().insert(table.id, commit);
     Ok((count, notices))
+}
+
+/// An INSERT that reads a source is as slow as that, and reads it before it holds the tables. It then sees tables and
+/// views as of when it began.
+fn reads_source(context: &Context, plan: &Dml) -> bool {
+    let known = context.instance.known();
+    let is_source = |id| {
+        let relation = known.catalog.by_id(id);
+        relation.is_some_and(|relation| matches!(relation.definition, Definition::Source(_)))
+    };
+    plan.is_insert() && plan.reads().into_iter().any(is_source)
+}
+
+fn asked_by(rows: SnapshotRows, wanted: &Wanted) -> SnapshotRows {
+    let asked = wanted.clone();
+    rows.unless(move || asked.is_over())
+}
+
+fn failed(error: &weir_sql::Error, sql: &str) -> Error {
+    Error::new(ErrorKind::Data, error.render(sql))
 }
 
 /// What a statement changes over these rows, how many of them, and what is to be said besides; an error
@@ -76,10 +113,9 @@ pub fn evaluate(
     sql: &str,
     wanted: &Wanted,
 ) -> Result<(ChangeBatch, u64, Vec<String>)> {
-    let asked = wanted.clone();
-    let rows = Arc::new(rows.unless(move || asked.is_over()));
+    let rows = Arc::new(asked_by(rows, wanted));
     let outcome = handle.block_on(wanted.unless_over(plan.changes(rows.clone())))?;
     wanted.check()?;
-    let (changes, count) = outcome.map_err(|error| Error::new(ErrorKind::Data, error.render(sql)))?;
+    let (changes, count) = outcome.map_err(|error| failed(&error, sql))?;
     Ok((changes, count, rows.notices()))
 }

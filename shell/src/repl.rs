@@ -11,7 +11,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor, ExternalPrinter};
 
-use self::editor::{Names, SqlHelper, is_complete, plain_word};
+use self::editor::{Names, SqlHelper, interrupted, is_complete, plain_word};
 use crate::failure::Failure;
 use crate::logs;
 use crate::script;
@@ -37,16 +37,27 @@ async fn read(shell: &mut Shell) -> Result<(), Failure> {
     }
     refresh(shell, &names);
     let prompt = (PROMPT, style.bold(PROMPT));
+    let mut begun = String::new();
     loop {
-        match tokio::task::block_in_place(|| editor.readline(&prompt)) {
+        let typed = (begun.as_str(), "");
+        match tokio::task::block_in_place(|| editor.readline_with_initial(&prompt, typed)) {
+            Ok(text) if interrupted(&text).is_some() => {
+                let (statement, command) = interrupted(&text).unwrap_or_default();
+                let flow = carry_out(shell, command).await?;
+                begun = format!("{statement}\n");
+                if flow == Flow::Quit {
+                    return Ok(());
+                }
+            }
             Ok(text) => {
+                begun.clear();
                 remember(&mut editor, &text, history.as_deref());
                 if carry_out(shell, &text).await? == Flow::Quit {
                     return Ok(());
                 }
                 refresh(shell, &names);
             }
-            Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => {}
+            Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => begun.clear(),
             Err(ReadlineError::Eof) => return Ok(()),
             Err(error) => return Err(Failure::Message(format!("the terminal can't be read: {error}"))),
         }

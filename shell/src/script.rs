@@ -62,10 +62,16 @@ fn unreadable(error: &io::Error) -> String {
     }
 }
 
+/// Whether a line behind `begun` can be a command: no string and no comment is open there.
+pub fn takes_command(begun: &str) -> bool {
+    split::complete(&format!("{begun}\n;"))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Statement,
-    /// A line that begins with a backslash, where a statement could begin.
+    /// A line that begins with a backslash, but within a string or comment. The statement that it
+    /// interrupts goes on behind it.
     Command,
 }
 
@@ -122,7 +128,7 @@ impl<R: BufRead> Pieces<R> {
             self.begun.clear();
             self.begun_at = self.line;
         }
-        if nothing_begun && line.trim_start().starts_with('\\') {
+        if line.trim_start().starts_with('\\') && (nothing_begun || takes_command(&self.begun)) {
             self.ready.push_back(Piece {
                 kind: Kind::Command,
                 text: line.trim().to_owned(),
@@ -227,7 +233,8 @@ mod tests {
             &[(1, "\\x on"), (2, "SELECT 1"), (3, "\\q")],
         );
         expect("-- why\n\\x\n", &[(2, "\\x")]);
-        expect("SELECT 1\n\\x\n;", &[(1, "SELECT 1\n\\x")]);
+        expect("SELECT 1\n\\x\n+ 1;", &[(2, "\\x"), (1, "SELECT 1\n+ 1")]);
+        expect("SELECT /*\n\\x\n*/ 1;", &[(1, "SELECT /*\n\\x\n*/ 1")]);
     }
 
     /// A reader that fails a test when it is asked for more than was needed.

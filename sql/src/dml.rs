@@ -31,6 +31,8 @@ mod key;
 mod matched;
 mod values;
 
+pub use values::check_defaults;
+
 use conflict::Conflict;
 
 /// A planned statement.
@@ -40,6 +42,9 @@ pub struct Dml {
     action: Action,
     read: ReadPlan,
 }
+
+/// The rows that a statement's query has given.
+pub struct Found(Option<RecordBatch>);
 
 #[derive(Clone, Debug)]
 enum Action {
@@ -141,7 +146,23 @@ impl Dml {
     /// If a value doesn't fit its column, a NOT NULL column would be NULL, or a key would not be
     /// unique.
     pub async fn changes(&self, rows: Arc<dyn Rows>) -> Result<(ChangeBatch, u64)> {
-        let Some(found) = found(&self.read, rows.clone()).await? else {
+        let found = self.found(rows.clone()).await?;
+        self.changes_of(found, rows).await
+    }
+
+    /// It only adds rows: what it reads need not hold any more when these are committed.
+    pub fn is_insert(&self) -> bool {
+        matches!(self.action, Action::Insert(_))
+    }
+
+    /// What the statement's query gives. For an INSERT that may be read before the table is held.
+    pub async fn found(&self, rows: Arc<dyn Rows>) -> Result<Found> {
+        found(&self.read, rows).await.map(Found)
+    }
+
+    /// The same as [`Dml::changes`], for what was found before.
+    pub async fn changes_of(&self, Found(found): Found, rows: Arc<dyn Rows>) -> Result<(ChangeBatch, u64)> {
+        let Some(found) = found else {
             return Ok((ChangeBatch::empty(self.table.schema.clone()), 0));
         };
         let width = self.table.schema.fields().len();

@@ -18,7 +18,7 @@ mod cursor;
 pub(crate) mod dialect;
 mod dml;
 mod form;
-mod history;
+pub(crate) mod history;
 mod options;
 mod query;
 mod source;
@@ -26,7 +26,7 @@ pub(crate) mod syntax;
 #[cfg(test)]
 mod tests;
 mod types;
-mod window;
+pub(crate) mod window;
 
 use cursor::{Cursor, string_value};
 pub(crate) use dml::is_default;

@@ -26,6 +26,7 @@ use weir_engine::relation::RelationId;
 use crate::catalog::{Catalog, Relation};
 use crate::opaque::Opaque;
 use crate::plan::session::{self, RelationSource};
+use crate::plan::errors::Computations;
 use crate::plan::{checked, errors, guarded, history, names, parameters, using};
 use crate::statement::Query;
 use crate::{Error, Result};
@@ -74,6 +75,8 @@ pub struct ReadPlan {
     /// Columns whose name occurs before, by the name that they have in the plan.
     repeated: BTreeMap<String, String>,
     schema: SchemaRef,
+    /// What may fail when it is computed.
+    computations: Arc<Computations>,
 }
 
 /// Plans a query that is read once. It must have no EMIT clause.
@@ -87,7 +90,9 @@ pub fn plan(query: &Query, catalog: &Catalog) -> Result<ReadPlan> {
     using::spelled_out(&mut ast, catalog)?;
     let (ast, repeated) = names::unique(&ast);
     let plan = parameters::shown_as_text(session::read_plan(&ast, catalog)?).map_err(error)?;
-    ReadPlan::new(plan, repeated)
+    let computations = Arc::new(Computations::of(&query.ast, catalog));
+    let plan = ReadPlan::new(plan, repeated).map_err(|error| computations.placed(error))?;
+    Ok(ReadPlan { computations, ..plan })
 }
 
 /// A column's values as another type, converted as CAST does it; `None` where there is no such cast.
@@ -114,6 +119,7 @@ impl ReadPlan {
             plan: plan.into(),
             repeated,
             schema: Arc::new(Schema::new(fields)),
+            computations: Arc::default(),
         })
     }
 
@@ -147,13 +153,25 @@ impl ReadPlan {
         let bound = plan
             .replace_params_with_values(&ParamValues::from(values))
             .map_err(error)?;
-        ReadPlan::new(bound, self.repeated.clone())
+        let bound = ReadPlan::new(bound, self.repeated.clone())?;
+        Ok(ReadPlan {
+            computations: self.computations.clone(),
+            ..bound
+        })
+    }
+
+    /// An error of the running query in the dialect's words, with what it is about, where that is known.
+    pub fn error(&self, of: DataFusionError) -> Error {
+        self.computations.placed(error(of))
     }
 
     /// Runs the query. Needs a tokio runtime around it, on whose blocking threads `rows` are read;
-    /// dropping the stream ends that. The stream's errors are told by [`error`].
+    /// dropping the stream ends that. The stream's errors are told by [`ReadPlan::error`].
     pub async fn execute(&self, rows: Arc<dyn Rows>) -> Result<SendableRecordBatchStream> {
-        let (physical, context) = self.physical(rows).await?;
+        let (physical, context) = self
+            .physical(rows)
+            .await
+            .map_err(|error| self.computations.placed(error))?;
         let stream = execute_stream(physical, context).map_err(error)?;
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream)))
     }

@@ -1,6 +1,6 @@
 //! What can go wrong with stored state, told apart by who can do something about it.
 //!
-//! The machine ([`Error::DiskFull`], [`Error::Io`]), the user who chose the directory
+//! The machine ([`Error::DiskFull`], [`Error::Closed`], [`Error::Io`]), the user who chose the directory
 //! ([`Error::Locked`], [`Error::ForeignDirectory`], [`Error::FormatVersion`]), the data
 //! ([`Error::Corrupt`]), the caller's request ([`Error::TooLarge`], [`Error::Trimmed`],
 //! [`Error::IdsExhausted`]), or the store itself ([`Error::Store`]).
@@ -16,8 +16,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// A write found no room. Nothing of its batch is visible. Once there is room again (for half
     /// the write buffers), commits succeed within some seconds, without a restart.
-    #[error("disk full while writing to {path}: {detail}; free some space, nothing of this commit was kept", path = .path.display())]
+    #[error("disk full while writing to {path}: {detail}; free some space (64 MB will do), and it goes on by itself; nothing of this commit was kept", path = .path.display())]
     DiskFull { path: PathBuf, detail: String },
+
+    /// A write failed in a way after which RocksDB takes no other: what is in its log of commits is not
+    /// known until it is opened anew. What is committed can be read.
+    #[error("can't write to {path} any more: {detail}; see to the disk, and then start Weir again: all that is committed is kept, and what failed now is there whole or not at all", path = .path.display())]
+    Closed { path: PathBuf, detail: String },
 
     /// The operating system refused to read or write.
     #[error("can't {doing} {path}: {source}", path = .path.display())]

@@ -8,7 +8,7 @@
 //! that are appended and new files that match are read as they come, and a line counts when it has
 //! its end. Files may only grow: where one is truncated, written over or replaced, that is an error ([`tail`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,7 @@ pub fn source(spec: &ConnectorSpec) -> Result<Arc<dyn SourceConnector>> {
         follow: flag(&spec.options, "follow", false)?,
         skip_header: flag(&spec.options, "file.skip_header", false)?,
         skip_blank: flag(&spec.options, "file.skip_blank", true)?,
+        ended: BTreeSet::new(),
     }))
 }
 
@@ -134,9 +135,14 @@ fn flag(options: &BTreeMap<String, String>, name: &str, otherwise: bool) -> Resu
     }
 }
 
+/// The path from the root, as whoever reads of it may be in another folder.
+fn in_full(path: &str) -> String {
+    std::path::absolute(path).map_or_else(|_| path.to_string(), |path| path.display().to_string())
+}
+
 fn at_file(path: &str, cause: impl Into<String>) -> Error {
     Error::Connector {
-        place: format!("file '{path}'"),
+        place: format!("file '{}'", in_full(path)),
         cause: cause.into(),
     }
 }
@@ -157,6 +163,8 @@ struct FileSource {
     follow: bool,
     skip_header: bool,
     skip_blank: bool,
+    /// Files that were read to their end before.
+    ended: BTreeSet<SplitId>,
 }
 
 impl FileSource {
@@ -166,8 +174,9 @@ impl FileSource {
 
     /// The files that match now, by name.
     fn files(&self) -> Result<Vec<String>> {
+        let is_left = |name: &str| !self.ended.contains(&split(name).id);
         if !self.is_pattern() || Path::new(&self.path).is_file() {
-            return Ok(vec![self.path.clone()]);
+            return Ok(Vec::from_iter(is_left(&self.path).then(|| self.path.clone())));
         }
         let matches = glob::glob(&self.path)
             .map_err(|error| Error::Config(format!("path = '{}' is no file pattern: {error}", self.path)))?;
@@ -178,17 +187,24 @@ impl FileSource {
                 continue;
             }
             match found.to_str() {
-                Some(name) => files.push(name.to_string()),
+                Some(name) if is_left(name) => files.push(name.to_string()),
+                Some(_) => {}
                 None => {
                     return Err(at_file(&found.to_string_lossy(), "the name is not valid UTF-8"));
                 }
             }
         }
         files.sort();
-        if files.is_empty() && !self.follow {
+        if files.is_empty() && !self.follow && self.ended.is_empty() {
             return Err(at_file(&self.path, "no file matches"));
         }
         Ok(files)
+    }
+
+    /// Positions of files that are yet to be read.
+    fn left_of(&self, positions: &Positions) -> Positions {
+        let left = positions.iter().filter(|(file, _)| !self.ended.contains(*file));
+        left.map(|(file, at)| (file.clone(), *at)).collect()
     }
 
     fn ends(&self, splits: &[Split]) -> Result<Positions> {
@@ -234,8 +250,9 @@ impl SourceConnector for FileSource {
             Start::Earliest => {}
             Start::Latest => positions = self.ends(&splits)?,
             Start::Offsets(named) => {
-                check_named(named, &splits, Some(&self.ends(&splits)?), "file")?;
-                positions.extend(named.clone());
+                let named = self.left_of(named);
+                check_named(&named, &splits, Some(&self.ends(&splits)?), "file")?;
+                positions.extend(named);
             }
             Start::Timestamp(_) => return Err(unsupported("scan.startup.mode = 'timestamp'")),
             Start::Group => return Err(unsupported("scan.startup.mode = 'group'")),
@@ -248,15 +265,27 @@ impl SourceConnector for FileSource {
             Bound::Unbounded => Ok(None),
             Bound::Latest => Ok(Some(self.ends(&self.splits()?)?)),
             Bound::Offsets(named) => {
-                check_named(named, &self.splits()?, None, "file")?;
-                Ok(Some(named.clone()))
+                let named = self.left_of(named);
+                check_named(&named, &self.splits()?, None, "file")?;
+                Ok(Some(named))
             }
             Bound::Timestamp(_) => Err(unsupported("scan.bounded.mode = 'timestamp'")),
         }
     }
 
     fn open(&self, from: &Positions, until: Option<&Positions>, _wanted: &Wanted) -> Result<Box<dyn SourceReader>> {
-        Ok(Box::new(reader::Reader::open(self.clone(), from, until)?))
+        let (from, until) = (self.left_of(from), until.map(|until| self.left_of(until)));
+        Ok(Box::new(reader::Reader::open(self.clone(), &from, until.as_ref())?))
+    }
+
+    fn without(&self, ended: &BTreeSet<SplitId>) -> Option<Arc<dyn SourceConnector>> {
+        if self.follow || ended.is_empty() {
+            return None;
+        }
+        Some(Arc::new(FileSource {
+            ended: ended.clone(),
+            ..self.clone()
+        }))
     }
 
     fn recognise(&self, marks: &Marks) -> Result<()> {

@@ -24,6 +24,8 @@ mod faults;
 mod meeting;
 mod quiet;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use faults::Faults;
 pub use faults::{BatchOrigin, Records};
@@ -72,6 +74,28 @@ pub struct Written {
     pub changes: HashMap<RelationId, Vec<ChangeBatch>>,
     /// How many bytes each changelog was given.
     pub logged: BTreeMap<RelationId, u64>,
+    /// Views that can't be written, and why. Nothing of them, or of what rests on them, is in the rest.
+    pub failed: BTreeMap<RelationId, Option<Error>>,
+}
+
+impl Written {
+    fn whole(parts: Vec<(RelationId, Checkpoint)>, failed: BTreeMap<RelationId, Option<Error>>) -> Written {
+        let mut whole = Written {
+            failed,
+            ..Written::default()
+        };
+        let mut rows = WriteBatch::new();
+        for (view, part) in parts {
+            whole.batch.append(part.first);
+            rows.append(part.rows);
+            if let Some(batches) = part.changes {
+                whole.changes.entry(view).or_default().extend(batches);
+            }
+            *whole.logged.entry(view).or_default() += part.logged;
+        }
+        whole.batch.append(rows);
+        whole
+    }
 }
 
 /// Rows and time of one node over all tasks, since the view was started here.
@@ -240,6 +264,7 @@ impl Dataflow {
             .iter_mut()
             .map(|task| {
                 task.failed.remove(&view);
+                task.written_bytes.remove(&view);
                 TaskParts {
                     operators: drain_view(&mut task.operators, view),
                     counters: drain_view(&mut task.counters, view),
@@ -504,40 +529,40 @@ impl Dataflow {
     }
 
     /// Writes what became dirty since the last checkpoint: operator state, view rows, and the
-    /// changelogs of `logged` views.
+    /// changelogs of `logged` views. Views that have failed in it hold what is nowhere else any more, and must
+    /// be taken out.
     pub fn checkpoint(
         &mut self,
         epoch: Epoch,
         logged: &BTreeSet<RelationId>,
         wanted: &BTreeSet<RelationId>,
     ) -> Result<Written> {
-        let run = |task: &mut Task| task.checkpoint(epoch, logged, wanted);
-        let results: Vec<Result<Checkpoint>> = if self.inline {
-            self.tasks.iter_mut().map(run).collect()
+        let specs = &self.specs;
+        let run = |task: &mut Task| task.checkpoint(epoch, specs, logged, wanted);
+        let results: Vec<Result<Vec<_>>> = if self.inline {
+            self.tasks.iter_mut().map(|task| Ok(run(task))).collect()
         } else {
             std::thread::scope(|scope| {
                 let spawn = |task| scope.spawn(move || run(task));
                 let handles: Vec<_> = self.tasks.iter_mut().map(spawn).collect();
-                let panicked = |_| Err(Error::internal("a checkpoint panicked"));
-                let join = |handle: std::thread::ScopedJoinHandle<'_, _>| handle.join().unwrap_or_else(panicked);
+                let panicked = |_| Error::internal("a checkpoint panicked");
+                let join = |handle: std::thread::ScopedJoinHandle<'_, _>| handle.join().map_err(panicked);
                 handles.into_iter().map(join).collect()
             })
         };
-        let mut whole = Written::default();
-        let mut rows = WriteBatch::new();
-        for result in results {
-            let task = result?;
-            whole.batch.append(task.first);
-            rows.append(task.rows);
-            for (view, batches) in task.changes {
-                whole.changes.entry(view).or_default().extend(batches);
-            }
-            for (view, logged) in task.logged {
-                *whole.logged.entry(view).or_default() += logged;
+        let mut parts = Vec::new();
+        let mut failed = BTreeMap::new();
+        for (view, outcome) in results.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+            match outcome {
+                Ok(part) => parts.push((view, part)),
+                Err(error) => drop(failed.entry(view).or_insert(Some(error))),
             }
         }
-        whole.batch.append(rows);
-        Ok(whole)
+        for view in self.with_dependents(failed.keys().copied().collect()) {
+            failed.entry(view).or_insert(None);
+        }
+        parts.retain(|(view, _)| !failed.contains_key(view));
+        Ok(Written::whole(parts, failed))
     }
 
     /// The last checkpoint is durable.

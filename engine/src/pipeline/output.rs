@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use weir_state::{Epoch, Keyspace, Reader, RelationId, WriteBatch, changelog, keys};
+use weir_state::changelog::{self, Part};
+use weir_state::{Epoch, Keyspace, Reader, RelationId, WriteBatch, keys};
 
 use crate::change::{self, ChangeBatch, Weights};
 use crate::relation::{Storage, StoredRelation, ViewSpec};
@@ -245,10 +246,92 @@ pub fn read_changes(
     Ok(changes)
 }
 
+/// The changes of whole epochs after `after`: all up to `upto`, or fewer where they have at least so
+/// many `rows`; never up to an epoch that mixes two moments. Also where they end.
+pub fn some_epochs(
+    store: &dyn Reader,
+    relation: &StoredRelation,
+    after: Epoch,
+    upto: Epoch,
+    rows: usize,
+) -> Result<(Epoch, Vec<ChangeBatch>)> {
+    let mut changes = Vec::new();
+    let mut found = 0;
+    let (mut of_epoch, mut epoch, mut is_mixed) = (Vec::new(), after, false);
+    for part in changelog::read_parts(store, relation.relation, after, upto)? {
+        let (next, _, part) = part?;
+        if next != epoch {
+            changes.extend(change::deletes_first(std::mem::take(&mut of_epoch))?);
+            if found >= rows && !is_mixed {
+                return Ok((epoch, changes));
+            }
+            (epoch, is_mixed) = (next, false);
+        }
+        match part {
+            Part::Mixed => is_mixed = true,
+            Part::Chunk(bytes) => {
+                let batches = change::from_bytes(&bytes, &relation.schema)?;
+                found += batches.iter().map(ChangeBatch::num_rows).sum::<usize>();
+                of_epoch.extend(batches);
+            }
+        }
+    }
+    changes.extend(change::deletes_first(of_epoch)?);
+    Ok((upto, changes))
+}
+
 /// Sum of the weights' absolute values: rows inserted and deleted.
 pub fn moved_rows(changes: &ChangeBatch) -> u64 {
     match changes.weights() {
         Weights::Ones => changes.num_rows() as u64,
         Weights::Each(each) => each.iter().map(|weight| weight.unsigned_abs()).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use weir_state::{MemoryStore, Store};
+
+    use super::*;
+    use crate::relation::Storage;
+
+    /// A changelog of epochs 2, 4, … with two rows each; 4 and 6 are mixed.
+    fn log() -> (MemoryStore, StoredRelation) {
+        let relation = StoredRelation {
+            relation: RelationId(7),
+            schema: Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)])),
+            storage: Storage::Bag,
+        };
+        let store = MemoryStore::new();
+        let mut batch = WriteBatch::new();
+        for epoch in [2, 4, 6, 8, 10] {
+            let rows = Arc::new(Int64Array::from(vec![epoch, epoch + 1]));
+            let rows = RecordBatch::try_new(relation.schema.clone(), vec![rows]).unwrap();
+            let bytes = change::to_bytes(&[ChangeBatch::inserts(rows)]).unwrap();
+            changelog::append(&mut batch, relation.relation, Epoch(epoch as u64), 0, &bytes);
+            if [4, 6].contains(&epoch) {
+                changelog::mark_mixed(&mut batch, relation.relation, Epoch(epoch as u64));
+            }
+        }
+        store.commit(batch).unwrap();
+        (store, relation)
+    }
+
+    #[test]
+    fn a_delivery_ends_at_an_epoch_that_was_right() {
+        let (store, relation) = log();
+        let part = |after: u64, rows: usize| {
+            let (reached, changes) = some_epochs(&store, &relation, Epoch(after), Epoch(11), rows).unwrap();
+            (reached.0, changes.iter().map(ChangeBatch::num_rows).sum::<usize>())
+        };
+        assert_eq!(part(0, 1), (2, 2));
+        // 4 and 6 mix two moments: what came in them goes with 8.
+        assert_eq!(part(0, 3), (8, 8));
+        assert_eq!(part(2, 1), (8, 6));
+        assert_eq!(part(8, 1), (11, 2));
+        assert_eq!(part(8, 100), (11, 2));
+        assert_eq!(part(10, 1), (11, 0));
     }
 }

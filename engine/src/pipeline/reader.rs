@@ -94,6 +94,8 @@ pub struct Opening {
     pub from: Positions,
     /// What was read there before.
     pub marks: Marks,
+    /// Splits of these that have ended.
+    pub ended: BTreeSet<SplitId>,
     /// What is to be delivered.
     pub wanted: Wanted,
     /// Rows asked of the connector at once.
@@ -351,6 +353,8 @@ fn run(
 
 /// Opens the source, and says where it begins.
 fn open_once(connector: &dyn SourceConnector, opening: &Opening) -> Result<(Box<dyn SourceReader>, Positions)> {
+    let rest = connector.without(&opening.ended);
+    let connector = rest.as_deref().unwrap_or(connector);
     let mut positions = connector.resolve(&opening.spec.start)?;
     positions.extend(opening.from.iter().map(|(split, at)| (split.clone(), *at)));
     let until = connector.resolve_bound(&opening.spec.bound)?;

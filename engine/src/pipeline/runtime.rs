@@ -106,6 +106,8 @@ struct Follow {
     /// The epoch up to which its changes were taken in, and what held at that epoch.
     taken: Epoch,
     dml: DmlCommit,
+    /// There was more than what was taken.
+    behind: bool,
     watermark: Option<Watermark>,
     /// Nothing has come of all that its event time hangs on.
     idle: bool,

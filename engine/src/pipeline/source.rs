@@ -128,6 +128,12 @@ impl SourceProgress {
             .collect()
     }
 
+    /// Splits of which nothing more comes.
+    fn ended(&self) -> BTreeSet<SplitId> {
+        let ended = self.splits.iter().filter(|(_, split)| split.ended);
+        ended.map(|(id, _)| id.clone()).collect()
+    }
+
     /// What the splits are known again by.
     fn marks(&self) -> Marks {
         let splits = self.splits.iter();
@@ -244,6 +250,7 @@ impl SourceInput {
             spec: self.spec.clone(),
             from: self.progress.positions(),
             marks: self.progress.marks(),
+            ended: self.progress.ended(),
             wanted,
             read_rows: step_rows.clamp(1, READ_ROWS),
         };

@@ -237,7 +237,11 @@ impl Stepped {
         }
         let epoch = self.instance.next_epoch();
         let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
-        let Written { mut batch, changes, .. } = self.dataflow.checkpoint(epoch, &views, &views)?;
+        let written = self.dataflow.checkpoint(epoch, &views, &views)?;
+        if let Some(cause) = written.failed.into_values().flatten().next() {
+            return Err(cause);
+        }
+        let Written { mut batch, changes, .. } = written;
         let sources = self.sources.iter().map(|(id, source)| (*id, source.progress.watermark));
         let right = views.iter().map(|view| (*view, epoch)).collect();
         let record = PipelineRecord {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use weir_engine::relation::RelationId;
 use weir_sql::catalog::{Catalog, Definition, Relation};
 use weir_sql::statement::{CreateSink, Name, RelationKind, SinkInput, Statement};
-use weir_sql::{explain, plan};
+use weir_sql::{dml, explain, plan};
 use weir_state::WriteBatch;
 
 use crate::answer::Answer;
@@ -45,7 +45,11 @@ fn header(statement: &Statement) -> Option<Header<'_>> {
 fn plan(statement: &Statement, id: RelationId, catalog: &Catalog) -> weir_sql::Result<Relation> {
     let relation = match statement {
         Statement::CreateSource(statement) => plan::source(statement, id, catalog),
-        Statement::CreateTable(statement) => plan::table(statement, id, catalog),
+        Statement::CreateTable(statement) => plan::table(statement, id, catalog).and_then(|table| {
+            // Of a table that is there already, whoever inserts is told.
+            dml::check_defaults(&table, catalog)?;
+            Ok(table)
+        }),
         Statement::CreateView(statement) => plan::view(statement, id, catalog),
         Statement::CreateMaterializedView(statement) => plan::materialized_view(statement, id, catalog),
         Statement::CreateSink(statement) => plan::sink(statement, id, catalog),

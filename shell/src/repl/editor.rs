@@ -14,6 +14,7 @@ use weir_server::split;
 use super::options;
 use crate::command;
 use crate::screen::Style;
+use crate::script::takes_command;
 
 /// How long a completion waits for names that are on their way.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -81,7 +82,18 @@ impl Helper for SqlHelper {}
 
 /// Whether a text can be carried out: commands are one line, `quit` and its like are forgiven.
 pub fn is_complete(text: &str) -> bool {
-    text.trim_start().starts_with('\\') || plain_word(text).is_some() || split::complete(text)
+    text.trim_start().starts_with('\\')
+        || plain_word(text).is_some()
+        || split::complete(text)
+        || interrupted(text).is_some()
+}
+
+/// A statement that is not complete yet, and the command on the line behind it.
+pub fn interrupted(text: &str) -> Option<(&str, &str)> {
+    let (begun, line) = text.trim_end().rsplit_once('\n')?;
+    let is_open = !begun.trim().is_empty() && !split::complete(begun);
+    let is_command = line.trim_start().starts_with('\\');
+    (is_open && is_command && takes_command(begun)).then_some((begun, line))
 }
 
 /// The command that someone means who types a word other shells know.

@@ -201,7 +201,10 @@ impl Picture {
         let changes = changes_text(watch.changes());
         match taken {
             Some(taken) => format!("({rows}; {changes} in {})", time(taken)),
-            None => format!("{rows} · {changes} · {}/s · Ctrl-C ends", grouped(self.rate.per_second)),
+            None => match self.rate.per_second {
+                Some(rate) => format!("{rows} · {changes} · {}/s · Ctrl-C ends", grouped(rate)),
+                None => format!("{rows} · {changes} · Ctrl-C ends"),
+            },
         }
     }
 
@@ -228,7 +231,8 @@ impl Picture {
 struct Rate {
     since: Instant,
     changes: u64,
-    per_second: u64,
+    /// Unknown in the first second.
+    per_second: Option<u64>,
 }
 
 impl Rate {
@@ -236,7 +240,7 @@ impl Rate {
         Rate {
             since: Instant::now(),
             changes: 0,
-            per_second: 0,
+            per_second: None,
         }
     }
 
@@ -248,7 +252,7 @@ impl Rate {
         }
         let rate = ((changes - self.changes) as f64 / passed).round() as u64;
         (self.since, self.changes) = (now, changes);
-        std::mem::replace(&mut self.per_second, rate) != rate
+        self.per_second.replace(rate) != Some(rate)
     }
 }
 
@@ -293,9 +297,10 @@ mod tests {
         let mut rate = Rate::begin();
         let start = rate.since;
         assert!(!rate.measure(100, start + Duration::from_millis(500)));
+        assert_eq!(rate.per_second, None);
         assert!(rate.measure(300, start + Duration::from_secs(2)));
-        assert_eq!(rate.per_second, 150);
+        assert_eq!(rate.per_second, Some(150));
         assert!(rate.measure(300, start + Duration::from_secs(3)));
-        assert_eq!(rate.per_second, 0);
+        assert_eq!(rate.per_second, Some(0));
     }
 }

@@ -5,21 +5,24 @@
 //! are computed.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{
-    EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Values, cast, union,
+    EmptyRelation, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Values, Volatility, cast, union,
 };
 use sqlparser::ast::{self, Spanned};
 
 use super::assign;
 use crate::catalog::{Catalog, Definition, Relation};
 use crate::parse::is_default;
-use crate::plan::{errors, session};
+use crate::plan::{errors, expr, session, spelled};
 use crate::statement::Expression;
+use crate::walk::{Flow, Visitor, walk};
 use crate::{Result, read};
 
 /// The rows of a query that is nothing but VALUES.
@@ -143,6 +146,82 @@ fn value(cell: &ast::Expr, table: &Relation, column: usize, catalog: &Catalog) -
         return Ok(planned);
     }
     Ok(cast(planned, field.data_type().clone()))
+}
+
+/// Refuses a table one of whose DEFAULTs can't be computed, or not as its column's type.
+pub fn check_defaults(table: &Relation, catalog: &Catalog) -> Result<()> {
+    let Definition::Table(definition) = &table.definition else {
+        return Ok(());
+    };
+    for (column, expr) in definition.defaults.iter().enumerate() {
+        let Some(expr) = expr else { continue };
+        no_columns(expr)?;
+        value(expr, table, column, catalog)
+            .and_then(|planned| is_a_value(&planned))
+            .map_err(|error| errors::placed_in(error, expr))?;
+    }
+    Ok(())
+}
+
+/// A DEFAULT is computed before there is a row.
+fn no_columns(expr: &Expression) -> Result<()> {
+    struct Names(Option<ast::Ident>);
+    impl Visitor for Names {
+        fn enter_expr(&mut self, expr: &mut ast::Expr) -> Flow {
+            match expr {
+                ast::Expr::Identifier(name) => self.0.get_or_insert(name.clone()),
+                ast::Expr::CompoundIdentifier(parts) => self.0.get_or_insert(parts[0].clone()),
+                _ => return ControlFlow::Continue(()),
+            };
+            ControlFlow::Continue(())
+        }
+    }
+    let mut written: ast::Expr = (*expr).clone();
+    // What is asked without parentheses, such as current_user, is no column.
+    spelled::out(&mut written)?;
+    let mut names = Names(None);
+    let _ = walk(&mut written, &mut names);
+    let Some(name) = names.0 else { return Ok(()) };
+    let message = format!(
+        "a DEFAULT sees no columns, as it is computed before the row is there, and '{0}' would be one; text stands in single \
+         quotes, '{0}'",
+        name.value
+    );
+    Err(errors::at(message, name.span.start))
+}
+
+/// Refuses what is no value of a row by itself, and a constant that can't be computed.
+fn is_a_value(planned: &Expr) -> Result<()> {
+    let mut wrong = None;
+    let mut is_constant = true;
+    let _ = planned.apply(|expr| {
+        let name = match expr {
+            Expr::AggregateFunction(call) => Some((call.func.name().to_string(), "sums rows up")),
+            Expr::WindowFunction(call) => Some((call.fun.name().to_string(), "looks at other rows")),
+            Expr::Unnest(_) => Some(("unnest".to_string(), "makes several rows")),
+            Expr::ScalarFunction(call) => {
+                is_constant &= call.func.signature().volatility == Volatility::Immutable;
+                None
+            }
+            _ => None,
+        };
+        if let (None, Some((name, does))) = (&wrong, name) {
+            wrong = Some(format!("{name}() {does}, and a DEFAULT is one value of one row"));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    if let Some(message) = wrong {
+        return Err(crate::Error::new(message));
+    }
+    if !is_constant {
+        return Ok(());
+    }
+    let nothing = DFSchema::empty();
+    let one_row = RecordBatchOptions::new().with_row_count(Some(1));
+    let row = RecordBatch::try_new_with_options(nothing.inner().clone(), Vec::new(), &one_row);
+    let row = row.map_err(|error| crate::Error::new(error.to_string()))?;
+    let computed = expr::physical(planned, &nothing)?.evaluate(&row);
+    computed.map(drop).map_err(errors::translate)
 }
 
 /// A column's DEFAULT.

@@ -10,7 +10,9 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::Expr;
+use sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, SetExpr, TableAlias, TableFactor,
+};
 use sqlparser::keywords::RESERVED_FOR_TABLE_ALIAS;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -142,6 +144,36 @@ fn rewrite(tokens: &[TokenWithSpan], (name, clause, end): (usize, usize, usize),
     if !tokens.get(end).is_some_and(begins_alias) {
         out.extend([word("AS"), tokens[clause - 1].clone()]);
     }
+}
+
+/// The clause that was rewritten into this, for texts that users see.
+pub(crate) fn as_written(factor: &TableFactor) -> Option<TableFactor> {
+    let TableFactor::Derived { subquery, alias, .. } = factor else {
+        return None;
+    };
+    let SetExpr::Select(select) = subquery.body.as_ref() else {
+        return None;
+    };
+    let (Some(Expr::Function(marker)), [from]) = (&select.selection, &select.from[..]) else {
+        return None;
+    };
+    let (TableFactor::Table { name, .. }, FunctionArguments::List(list)) = (&from.relation, &marker.args) else {
+        return None;
+    };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Cast { expr: time, .. }))] = &list.args[..] else {
+        return None;
+    };
+    if marker.name.to_string() != AS_IT_WAS {
+        return None;
+    }
+    let mut written = from.relation.clone();
+    if let TableFactor::Table { name: shown, alias: own, .. } = &mut written {
+        let clause = format!("{name} {} {time}", CLAUSE.join(" "));
+        let is_own = |alias: &TableAlias| name.0.last().and_then(|part| part.as_ident()) == Some(&alias.name);
+        *own = alias.clone().filter(|alias| !is_own(alias));
+        *shown = ObjectName::from(vec![Ident::new(clause)]);
+    }
+    Some(written)
 }
 
 fn begins_alias(token: &TokenWithSpan) -> bool {

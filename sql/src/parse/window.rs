@@ -117,6 +117,14 @@ impl Kind {
     }
 }
 
+/// How they are called, each with its name, as other functions have it.
+pub(crate) fn listed() -> impl Iterator<Item = (String, String)> {
+    KINDS.into_iter().map(|kind| {
+        let called = kind.usage().replacen(kind.name(), &kind.name().to_lowercase(), 1);
+        (kind.name().to_lowercase(), called)
+    })
+}
+
 /// Takes from window calls what sqlparser doesn't read: `TABLE(…)` around a call; TABLE before, and
 /// an alias and PARTITION BY behind the first argument.
 pub(super) fn prepare(tokens: &[TokenWithSpan]) -> Result<(Vec<TokenWithSpan>, TakenOut)> {

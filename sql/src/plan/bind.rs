@@ -8,6 +8,7 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{ExprSchemable, cast};
 use sqlparser::ast::{self, Spanned};
 use weir_engine::connector::{self, Bound, ConnectorSpec, SinkSpec, Start};
+use weir_engine::near::nearest;
 use weir_engine::format::{self, Encoding, EncodingKind, Envelope, Others, SinkFormat, sql_type};
 use weir_engine::relation::{
     ColumnOrigin, Metadata, OnError, RelationId, SourceSpec, TableSpec, ViewSpec, WatermarkSpec,
@@ -43,7 +44,7 @@ pub(super) fn size_bytes(option: &str, text: &str) -> Result<u64> {
 }
 
 /// The Arrow type of a type as written.
-fn data_type(kind: &ast::DataType, catalog: &Catalog) -> Result<DataType> {
+pub fn data_type(kind: &ast::DataType, catalog: &Catalog) -> Result<DataType> {
     let inner = |kind: &ast::DataType| data_type(kind, catalog);
     match kind {
         // DataFusion's planner knows no maps.
@@ -298,14 +299,9 @@ struct SourceOptions {
 impl SourceOptions {
     fn take(statement: &CreateSource) -> Result<SourceOptions> {
         let mut options = statement.options.clone();
-        let connector = options.remove("connector").ok_or_else(|| {
-            let Name { value, place } = &statement.name;
-            Error::at(
-                format!("source '{value}' needs WITH (connector = 'kafka' | 'file' | 'datagen' | 'nexmark', …)"),
-                place.0,
-                place.1,
-            )
-        })?;
+        let connector = options.remove("connector");
+        let connector = connector.ok_or_else(|| no_connector("source", &statement.name, &options, &connector::SOURCES));
+        let connector = connector?;
         let start = start(&mut options)?;
         let bound = bound(&mut options)?;
         let idle = options.remove("idle_timeout").unwrap_or_else(|| "30s".to_string());
@@ -453,6 +449,21 @@ pub fn table(statement: &CreateTable, id: RelationId, catalog: &Catalog) -> Resu
     })
 }
 
+/// A source or sink that doesn't say of which connector it is. An option that is nearly called so, or names one, is meant.
+fn no_connector(role: &str, name: &Name, options: &BTreeMap<String, String>, known: &[&str]) -> Error {
+    let meant = nearest("connector", options.keys().map(String::as_str));
+    let meant = meant.or_else(|| {
+        let named = options.iter().find(|(_, value)| known.contains(&value.as_str()));
+        named.map(|(key, _)| key.as_str())
+    });
+    if let Some(other) = meant {
+        return Error::new(format!("unknown option '{other}' of {role} '{}'; did you mean 'connector'?", name.value));
+    }
+    let known: Vec<String> = known.iter().map(|known| format!("'{known}'")).collect();
+    let message = format!("{role} '{}' needs WITH (connector = {}, …)", name.value, known.join(" | "));
+    Error::at(message, name.place.0, name.place.1)
+}
+
 /// What a sink is given.
 struct Delivered {
     follow: RelationId,
@@ -513,11 +524,9 @@ fn sink_of(statement: &CreateSink, id: RelationId, catalog: &Catalog, delivered:
         depends_on,
     } = delivered;
     let mut options = statement.options.clone();
-    let connector = options.remove("connector").ok_or_else(|| {
-        Error::new(format!(
-            "sink '{name}' needs WITH (connector = 'kafka' | 'file' | 'print' | 'blackhole', …)"
-        ))
-    })?;
+    let connector = options.remove("connector");
+    let connector = connector.ok_or_else(|| no_connector("sink", &statement.name, &options, &connector::SINKS))?;
+    connector::check_sink_name(&connector)?;
     let snapshot = match options.remove("snapshot").as_deref() {
         None | Some("true") => true,
         Some("false") => false,

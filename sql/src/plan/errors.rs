@@ -10,9 +10,11 @@ use crate::Error;
 use crate::plan::functions;
 use crate::plan::json::rewritten;
 
+mod computed;
 mod placed;
 mod wording;
 
+pub use computed::Computations;
 pub use placed::{placed, placed_in};
 
 /// An error at a token's place, if it has one.

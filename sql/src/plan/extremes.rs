@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
 };
 use weir_engine::float;
+use weir_engine::format::sql_type;
 
 use super::places;
 
@@ -29,6 +30,15 @@ pub fn functions() -> [Arc<AggregateUDF>; 2] {
 struct Extreme {
     /// DataFusion's function of the name.
     plain: Arc<AggregateUDF>,
+}
+
+fn has_map(kind: &DataType) -> bool {
+    match kind {
+        DataType::Map(..) => true,
+        DataType::List(item) => has_map(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
+        _ => false,
+    }
 }
 
 /// The type of what stands for values of this one.
@@ -75,6 +85,13 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn return_type(&self, given: &[DataType]) -> Result<DataType> {
+        if given.iter().any(has_map) {
+            return plan_err!(
+                "{0}() does not take {1}: entries of a MAP are in no order that could decide; take {0}() of a value, m['key']",
+                self.name(),
+                sql_type(&given[0])
+            );
+        }
         self.plain.return_type(given)
     }
 

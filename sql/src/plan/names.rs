@@ -11,6 +11,7 @@ use sqlparser::ast::{self, Expr, Ident, ObjectNamePart, OrderByKind, SelectItem,
 use weir_engine::relation::RelationId;
 
 use crate::catalog::Catalog;
+use crate::parse::history;
 use crate::walk::{Flow, Visitor, walk};
 
 /// An identifier's name: lower case unless quoted, as the parser and DataFusion fold it.
@@ -101,7 +102,7 @@ fn is_name(expr: &Expr) -> bool {
 }
 
 /// An expression's text, functions in lower case.
-fn text(expr: &Expr) -> String {
+pub fn text(expr: &Expr) -> String {
     let mut expr = expr.clone();
     let _ = walk(&mut expr, &mut LowerFunctions);
     // The parser has written out how many digits a time has.
@@ -113,6 +114,13 @@ fn text(expr: &Expr) -> String {
 struct LowerFunctions;
 
 impl Visitor for LowerFunctions {
+    fn enter_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
+        if let Some(written) = history::as_written(factor) {
+            *factor = written;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
         if let Expr::Function(call) = expr {
             for part in &mut call.name.0 {

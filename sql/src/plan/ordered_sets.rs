@@ -22,6 +22,27 @@ const AT_PART: &str = "weir_at_part";
 const BETWEEN: &str = "weir_between_parts";
 const MOST_FREQUENT: &str = "weir_most_frequent";
 
+/// What such an aggregate is called, how many arguments it has, whether that is one array of places, and the function of
+/// an array that it becomes.
+const AGGREGATES: [(&str, usize, bool, &str); 4] = [
+    ("percentile_disc", 1, false, AT_PART),
+    ("percentile_disc", 1, true, AT_PART),
+    ("percentile_cont", 1, true, BETWEEN),
+    ("mode", 0, false, MOST_FREQUENT),
+];
+
+/// These aggregates' names, each with how it is called and what it gives.
+pub fn listed() -> impl Iterator<Item = (&'static str, String, &'static str)> {
+    AGGREGATES.iter().filter(|(_, _, several, _)| !several).map(|(name, arguments, _, reader)| {
+        let part = if *arguments == 0 { "" } else { "part" };
+        let gives = match *reader {
+            MOST_FREQUENT => "The most frequent value; of several the first in order.",
+            _ => "The first value in order that has this part of all values, from 0 to 1, at or before it.",
+        };
+        (*name, format!("{name}({part}) WITHIN GROUP (ORDER BY value)"), gives)
+    })
+}
+
 /// Such an aggregate as a function of an array.
 pub fn spelled(function: &Function) -> Result<Option<Expr>> {
     let FunctionArguments::List(list) = &function.args else {
@@ -33,12 +54,12 @@ pub fn spelled(function: &Function) -> Result<Option<Expr>> {
         _ => None,
     };
     let of_several = matches!(argument, Some(Expr::Array(_)));
-    let reader = match (name.as_str(), list.args.len()) {
-        ("percentile_disc", 1) => AT_PART,
-        ("percentile_cont", 1) if of_several => BETWEEN,
-        ("mode", 0) => MOST_FREQUENT,
-        _ => return Ok(None),
+    let called = (name.as_str(), list.args.len(), of_several);
+    let found = AGGREGATES.iter().find(|(name, args, several, _)| (*name, *args, *several) == called);
+    let Some((_, _, _, reader)) = found else {
+        return Ok(None);
     };
+    let reader = *reader;
     let ([order], None) = (&function.within_group[..], &function.over) else {
         return Err(Error::new(format!(
             "{name}() takes rows in an order, and has no OVER: {name}({}) WITHIN GROUP (ORDER BY x)",

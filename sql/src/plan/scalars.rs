@@ -5,15 +5,20 @@
 //! - `round` of a DOUBLE rounds from halfway to the even number, `date_trunc` to milliseconds goes down before
 //!   1970 too, a function of numbers that has no value, as `ln(-1)`, is an error, and `array_remove` takes all
 //!   elements that are equal, all as in PostgreSQL.
+//! - `array_length` of an array without elements is NULL, as in PostgreSQL.
+//! - Functions that look for an element of an array are refused where it is a STRUCT, which they can't compare.
 //! - Functions that make a large value of small ones (`repeat`, `range`, …) are refused before they
 //!   take the memory: [`size`].
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Scalar};
+use arrow::compute::kernels::cmp::eq;
+use arrow::compute::nullif;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -22,6 +27,7 @@ use datafusion::logical_expr::{
     Signature,
 };
 use datafusion::optimizer::AnalyzerRule;
+use weir_engine::format::sql_type;
 
 use super::rewrite;
 
@@ -52,6 +58,10 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     wrap(state, "date_trunc", Around::Millis)?;
     wrap(state, "date_bin", Around::Stride)?;
     wrap(state, "array_remove", Around::Elements)?;
+    wrap(state, "array_length", Around::NoLength)?;
+    for name in COMPARING {
+        wrap(state, name, Around::Comparing)?;
+    }
     let own = templated::functions(state)?.into_iter().chain(quantified::functions());
     let own = own
         .chain([templated::to_number()])
@@ -66,6 +76,17 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     }
     Ok(())
 }
+
+/// Functions that look for an element, by a comparison that there is of single values and arrays only.
+const COMPARING: [&str; 7] = [
+    "array_position",
+    "array_positions",
+    "array_remove_n",
+    "array_remove_all",
+    "array_replace",
+    "array_replace_n",
+    "array_replace_all",
+];
 
 fn wrap(state: &mut SessionState, name: &str, around: Around) -> Result<()> {
     let plain = state.udf(name)?;
@@ -94,6 +115,10 @@ enum Around {
     Stride,
     /// Which elements it leaves out.
     Elements,
+    /// That an array without elements has no length, as in PostgreSQL.
+    NoLength,
+    /// Whether what it looks for can be compared.
+    Comparing,
     /// What its type takes for its second argument: a constant, or one that nothing is known of.
     Second(Option<ScalarValue>),
 }
@@ -120,6 +145,15 @@ impl ScalarUDFImpl for Wrapped {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        if self.around == Around::Comparing
+            && let Some(item) = args.arg_fields.first().and_then(|array| composite_item(array.data_type()))
+        {
+            return plan_err!(
+                "{}() compares elements, which it can't do with {}; UNNEST the array and compare the fields",
+                self.name(),
+                sql_type(item)
+            );
+        }
         match (&self.around, args.scalar_arguments) {
             (Around::Second(known), [first, _]) => self.plain.return_field_from_args(ReturnFieldArgs {
                 arg_fields: args.arg_fields,
@@ -153,6 +187,10 @@ impl ScalarUDFImpl for Wrapped {
                 }
             }
             (Around::EvenFloats, [one]) if one.data_type().is_floating() => return floats::rounded(one),
+            (Around::NoLength, _) => {
+                let made = self.plain.invoke_with_args(args)?;
+                return without_zeros(made);
+            }
             (Around::Millis, [granularity, time]) => {
                 if let Some(floored) = floats::to_millis(granularity, time)? {
                     return Ok(floored);
@@ -162,6 +200,33 @@ impl ScalarUDFImpl for Wrapped {
         }
         self.plain.invoke_with_args(args)
     }
+}
+
+/// The type of an array's elements, or of theirs, where it is a STRUCT or MAP.
+fn composite_item(array: &DataType) -> Option<&DataType> {
+    match array {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => match item.data_type() {
+            kind @ (DataType::Struct(_) | DataType::Map(..)) => Some(kind),
+            inner => composite_item(inner),
+        },
+        _ => None,
+    }
+}
+
+/// NULL in the place of each 0.
+fn without_zeros(lengths: ColumnarValue) -> Result<ColumnarValue> {
+    let is_scalar = matches!(lengths, ColumnarValue::Scalar(_));
+    let lengths = lengths.into_array(1)?;
+    let zero = new_zero(lengths.data_type())?;
+    let some = nullif(&lengths, &eq(&lengths, &Scalar::new(zero))?)?;
+    match is_scalar {
+        true => ScalarValue::try_from_array(&some, 0).map(ColumnarValue::Scalar),
+        false => Ok(ColumnarValue::Array(some)),
+    }
+}
+
+fn new_zero(kind: &DataType) -> Result<ArrayRef> {
+    ScalarValue::new_zero(kind)?.to_array()
 }
 
 /// Notes, before types are made to fit, which functions were given a constant that their type hangs

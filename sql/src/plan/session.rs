@@ -254,6 +254,11 @@ impl TypePlanner for Types {
             ast::DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
                 Some(Arc::new(Field::new("", DataType::Time64(TimeUnit::Microsecond), true)))
             }
+            map @ ast::DataType::Map(..) => {
+                let kind = super::bind::data_type(map, &Catalog::default());
+                let kind = kind.map_err(|error| DataFusionError::External(Box::new(error)))?;
+                Some(Arc::new(Field::new("", kind, true)))
+            }
             _ => None,
         })
     }

@@ -38,6 +38,19 @@ const ANSWERS: [(&str, &str, bool); 8] = [
     ("version", concat!("Weir ", env!("CARGO_PKG_VERSION")), false),
 ];
 
+/// Names that stand for others, each with the function that is meant.
+pub fn other_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    NAMES.into_iter()
+}
+
+/// What is asked without arguments, each with how.
+pub fn asked() -> impl Iterator<Item = (&'static str, String)> {
+    ANSWERS.into_iter().map(|(name, _, is_bare)| {
+        let parentheses = if is_bare { "" } else { "()" };
+        (name, format!("{name}{parentheses}"))
+    })
+}
+
 /// Replaces these spellings in a syntax tree.
 pub fn out<T: VisitMut>(tree: &mut T) -> Result<()> {
     done(walk(tree, &mut Spellings))

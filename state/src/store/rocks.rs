@@ -183,7 +183,13 @@ impl Rocks {
         let mut options = WriteOptions::default();
         options.set_sync(true);
         let written = self.db.write_opt(out, &options);
-        written.map_err(|error| classify(&self.path, error))
+        written.map_err(|error| match classify(&self.path, error) {
+            Error::Io { path, source, .. } => Error::Closed {
+                path,
+                detail: source.to_string(),
+            },
+            other => other,
+        })
     }
 
     fn get(&self, ks: Keyspace, key: &[u8], options: ReadOptions) -> Result<Option<Vec<u8>>> {
@@ -275,7 +281,7 @@ fn classify(path: &Path, error: rocksdb::Error) -> Error {
     let detail = error.into_string();
     let says = |text: &str| detail.contains(text);
     let path = path.to_owned();
-    if says("No space left on device") || says("Disk quota exceeded") {
+    if says("No space left on device") {
         return Error::DiskFull { path, detail };
     }
     match kind {

@@ -15,7 +15,7 @@ use crate::graph::NodeKind;
 use crate::operator::fault::Fault;
 use crate::operator::{Moment, Operator, Step, Watermark};
 use crate::pipeline::output::ViewOutput;
-use crate::relation::WATERMARK_COLUMN;
+use crate::relation::{ViewSpec, WATERMARK_COLUMN};
 use crate::{Error, Result, shard};
 
 /// One task's part: operators, their last outputs, and what other tasks dealt to it.
@@ -31,22 +31,22 @@ pub(super) struct Task {
     /// Rows left out in the step, by node.
     pub(super) faults: Vec<(usize, Vec<Fault>)>,
     pub(super) fresh: BTreeSet<NodeRef>,
-    /// How much the last checkpoint wrote, which the next is likely to need room for.
-    pub(super) written_bytes: usize,
+    /// How much the last checkpoint wrote of each view, which the next is likely to need room for.
+    pub(super) written_bytes: HashMap<RelationId, usize>,
 }
 
-/// What a task writes at a checkpoint.
+/// What a task writes of a view at a checkpoint.
 #[derive(Default)]
 pub(super) struct Checkpoint {
-    /// Operators' state, changelogs, and rows that go.
+    /// Operators' state, the changelog, and rows that go.
     pub(super) first: WriteBatch,
     /// Rows that come. They are written when those of all tasks have gone: an update that moves a
     /// row from one task to another is a delete there and an insert here, of the same key.
     pub(super) rows: WriteBatch,
-    /// Changes of the views that were asked for.
-    pub(super) changes: Vec<(RelationId, Vec<ChangeBatch>)>,
-    /// Bytes written to changelogs.
-    pub(super) logged: Vec<(RelationId, u64)>,
+    /// The view's changes, if they were asked for.
+    pub(super) changes: Option<Vec<ChangeBatch>>,
+    /// Bytes written to the changelog.
+    pub(super) logged: u64,
 }
 
 impl Task {
@@ -62,7 +62,7 @@ impl Task {
             failed: BTreeMap::new(),
             faults: Vec::new(),
             fresh: BTreeSet::new(),
-            written_bytes: 0,
+            written_bytes: HashMap::new(),
         }
     }
 
@@ -195,35 +195,67 @@ impl Task {
         Ok(())
     }
 
+    /// Writes what became dirty, of each view by itself: one that can't be written is left out.
     pub(super) fn checkpoint(
         &mut self,
         epoch: Epoch,
+        specs: &BTreeMap<RelationId, ViewSpec>,
         logged: &BTreeSet<RelationId>,
         wanted: &BTreeSet<RelationId>,
-    ) -> Result<Checkpoint> {
-        let mut written = Checkpoint {
-            first: WriteBatch::with_capacity(self.written_bytes + self.written_bytes / 4),
-            ..Checkpoint::default()
-        };
-        for operator in self.operators.values_mut() {
-            operator.checkpoint(&mut written.first)?;
+    ) -> Vec<(RelationId, Result<Checkpoint>)> {
+        let mut operators: BTreeMap<RelationId, Vec<_>> = BTreeMap::new();
+        for (at, operator) in &mut self.operators {
+            operators.entry(at.view).or_default().push((at.node, operator));
         }
-        for (view, output) in &mut self.views {
-            let given = output.write(
-                epoch,
-                logged.contains(view),
-                wanted.contains(view),
-                &mut written.first,
-                &mut written.rows,
-            )?;
-            written.logged.push((*view, output.take_logged_bytes()));
-            if let Some(given) = given {
-                written.changes.push((*view, given));
-            }
+        let mut written = Vec::with_capacity(specs.len());
+        for (view, spec) in specs {
+            let sizes = self.written_bytes.get(view).copied().unwrap_or_default();
+            let mut checkpoint = Checkpoint {
+                first: WriteBatch::with_capacity(sizes + sizes / 4),
+                ..Checkpoint::default()
+            };
+            let outcome = operators
+                .remove(view)
+                .into_iter()
+                .flatten()
+                .try_for_each(|(node, operator)| {
+                    let who = || format!("{} {node}", spec.graph.node(node).kind.name());
+                    whole(&mut checkpoint, who, |to| operator.checkpoint(&mut to.first))
+                })
+                .and_then(|()| match self.views.get_mut(view) {
+                    Some(output) => {
+                        let ask = (epoch, logged.contains(view), wanted.contains(view));
+                        whole(&mut checkpoint, || "what is kept of its rows".to_string(), |to| {
+                            to.write_output(output, ask)
+                        })
+                    }
+                    None => Ok(()),
+                });
+            self.written_bytes.insert(*view, checkpoint.first.bytes());
+            written.push((*view, outcome.map(|()| checkpoint)));
         }
-        self.written_bytes = written.first.bytes();
-        Ok(written)
+        written
     }
+}
+
+impl Checkpoint {
+    fn write_output(&mut self, output: &mut ViewOutput, (epoch, logged, wanted): (Epoch, bool, bool)) -> Result<()> {
+        self.changes = output.write(epoch, logged, wanted, &mut self.first, &mut self.rows)?;
+        self.logged = output.take_logged_bytes();
+        Ok(())
+    }
+}
+
+/// One part of a view's checkpoint. What goes wrong says in which.
+fn whole(
+    checkpoint: &mut Checkpoint,
+    who: impl Fn() -> String,
+    write: impl FnOnce(&mut Checkpoint) -> Result<()>,
+) -> Result<()> {
+    let written = catch_unwind(AssertUnwindSafe(|| write(&mut *checkpoint)));
+    let written = written.unwrap_or_else(|panic| Err(Error::panicked(&who(), &*panic)));
+    let fits = written.and_then(|()| Ok(checkpoint.first.check().and_then(|()| checkpoint.rows.check())?));
+    fits.map_err(|error| error.within(&format!("writing {}", who())))
 }
 
 fn project(batch: ChangeBatch, columns: &[usize]) -> Result<ChangeBatch> {

@@ -34,7 +34,9 @@ impl Runtime {
     /// read may correct it. So a pipeline that catches up makes no epoch before it has, as long as
     /// that fits into one; nor while it is held for a cut, which ends, or is given up, without one.
     fn may_be_corrected(&mut self) -> bool {
-        let is_in = self.sources.values().all(SourceInput::at_end) && self.tables_upto() >= self.began_dml;
+        let is_in = self.sources.values().all(SourceInput::at_end)
+            && self.tables_upto() >= self.began_dml
+            && !self.follows.values().any(|follow| follow.behind);
         self.catching_up &= !is_in;
         self.catching_up && !self.is_full() && self.dataflow.would_fail()
     }
@@ -74,6 +76,11 @@ impl Runtime {
         drop(volatile);
         let written = self.dataflow.checkpoint(epoch, &logged, &wanted)?;
         let (mut batch, changes, logged) = (written.batch, written.changes, written.logged);
+        self.leave_unwritten(written.failed)?;
+        let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
+        if views.is_empty() {
+            return Ok(());
+        }
         let unmet = self.follows.iter().filter(|(_, follow)| follow.to_meet);
         let mixed = self.dataflow.with_dependents(unmet.map(|(view, _)| *view).collect());
         for view in logged
@@ -123,6 +130,19 @@ impl Runtime {
             done: self.outcomes.0.clone(),
             bell: self.start.bell.clone(),
         })
+    }
+
+    /// Views of which a checkpoint can't be written fail, and the epoch comes without them.
+    pub(super) fn leave_unwritten(&mut self, mut failed: BTreeMap<RelationId, Option<Error>>) -> Result<()> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        if !self.absorbed.is_empty() {
+            // Views that have just come have a last epoch in the record of the pipeline that they came from only.
+            let cause = failed.values_mut().find_map(Option::take);
+            return Err(cause.unwrap_or_else(|| Error::internal("a view failed without a cause")));
+        }
+        self.detach_failed(failed)
     }
 
     /// This pipeline's record, and those of views that it let go.

@@ -9,7 +9,7 @@ use super::{Mode, Runtime};
 use crate::change::ChangeBatch;
 use crate::pipeline::dataflow::RelationInput;
 use crate::pipeline::inputs;
-use crate::pipeline::output::read_changes;
+use crate::pipeline::output::some_epochs;
 use crate::pipeline::publication::Host;
 use crate::relation::ViewSpec;
 use crate::{Error, Result};
@@ -61,8 +61,11 @@ impl Runtime {
         inputs: &mut HashMap<RelationId, RelationInput>,
     ) -> Result<bool> {
         let mut any = false;
+        // What was missed is read in parts, unless others must be read to the same moment.
+        let in_parts = self.tables.is_empty() && self.follows.len() == 1;
+        let rows = if in_parts { self.shared.options.step_rows } else { usize::MAX };
         for (relation, host) in hosts {
-            let upto = match &self.mode {
+            let mut upto = match &self.mode {
                 Mode::RunningTo(targets, _) => {
                     let target = targets.changelogs.get(relation).copied();
                     host.epoch.min(target.unwrap_or(Epoch::ZERO))
@@ -76,12 +79,16 @@ impl Runtime {
                 continue;
             }
             let mut batches = Vec::new();
+            let last = upto;
             if upto > follow.taken {
-                batches = read_changes(self.shared.store.as_ref(), &follow.relation, follow.taken, upto)?;
+                let store = self.shared.store.as_ref();
+                (upto, batches) = some_epochs(store, &follow.relation, follow.taken, last, rows)?;
             }
             let mut input = inputs::in_task_0(&self.dataflow, batches);
             let follow = self.follows.get_mut(relation).expect("it was there");
             follow.taken = upto;
+            follow.behind = upto < last;
+            any |= follow.behind;
             let was_idle = follow.idle;
             if upto == host.epoch {
                 follow.idle = host.idle;

@@ -76,6 +76,7 @@ impl Runtime {
             relation: view.stored(),
             taken,
             dml,
+            behind: false,
             watermark: None,
             idle: false,
             ended: false,

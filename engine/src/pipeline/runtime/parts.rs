@@ -23,7 +23,7 @@ impl Runtime {
         if !self.start.durable || !is_loading || !is_full() {
             return Ok(());
         }
-        let views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
+        let mut views: BTreeSet<RelationId> = self.dataflow.views().keys().copied().collect();
         // A sink that is handed epochs as they are committed would be handed what is none.
         if self.shared.sinks.lock().keys().any(|view| views.contains(view)) {
             return Ok(());
@@ -35,6 +35,11 @@ impl Runtime {
         let epoch = self.shared.next_epoch();
         let written = self.dataflow.checkpoint(epoch, &logged, &BTreeSet::new())?;
         let mut batch = written.batch;
+        views.retain(|view| !written.failed.contains_key(view));
+        self.leave_unwritten(written.failed)?;
+        if views.is_empty() {
+            return Ok(());
+        }
         views.iter().for_each(|view| unborn::mark(&mut batch, *view));
         for (view, bytes) in written.logged {
             if bytes > 0 {

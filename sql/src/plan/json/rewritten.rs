@@ -25,6 +25,40 @@ const SETS: [(&str, &[&str], &[&str]); 5] = [
     ),
 ];
 
+/// An aggregate: its name without `json_` or `jsonb_`, its arguments in words, and the function of an `array_agg` that
+/// it becomes.
+const AGGREGATES: [(&str, &[&str], &str); 2] = [
+    ("agg", &["value"], "to_jsonb"),
+    ("object_agg", &["name", "value"], "weir_json_pairs"),
+];
+
+/// These functions' names, each with its kind, how it is called, and what it gives.
+pub fn listed() -> impl Iterator<Item = (String, &'static str, String, &'static str)> {
+    let aggregates = AGGREGATES.iter().map(|(name, arguments, _)| {
+        let gives = match arguments.len() {
+            1 => "An array of all values.",
+            _ => "An object of all names and values.",
+        };
+        (*name, "aggregate", arguments.join(", "), gives)
+    });
+    let sets = SETS.iter().map(|(name, arrays, _)| {
+        let gives = match arrays.len() {
+            1 => "A row for each.",
+            _ => "A row for each, with columns key and value; stands in FROM.",
+        };
+        (*name, "table", "json".to_string(), gives)
+    });
+    let both = aggregates.chain(sets).collect::<Vec<_>>();
+    let names = both.into_iter().flat_map(|(name, kind, arguments, gives)| {
+        ["json", "jsonb"].map(|prefix| {
+            let name = format!("{prefix}_{name}");
+            let called = format!("{name}({arguments})");
+            (name, kind, called, gives)
+        })
+    });
+    names
+}
+
 fn about_json(name: &ast::ObjectName) -> Option<String> {
     let [part] = &name.0[..] else { return None };
     let name = folded(part.as_ident()?);
@@ -40,15 +74,18 @@ pub fn aggregate(function: &Function) -> Result<Option<Expr>> {
     let FunctionArguments::List(list) = &function.args else {
         return Ok(None);
     };
-    let wrapper = match (name.as_str(), list.args.len()) {
-        ("agg", 1) => "to_jsonb",
-        ("object_agg", 2) => "weir_json_pairs",
+    match (name.as_str(), list.args.len()) {
         ("build_object", 0) => return Ok(Some(empty("{}"))),
         ("build_array", 0) => return Ok(Some(empty("[]"))),
-        ("agg", _) => return Err(Error::new(format!("{}() takes one value", function.name))),
-        ("object_agg", _) => return Err(Error::new(format!("{}() takes a name and a value", function.name))),
-        _ => return Ok(None),
+        _ => {}
+    }
+    let Some((_, arguments, wrapper)) = AGGREGATES.iter().find(|(other, ..)| *other == name) else {
+        return Ok(None);
     };
+    if list.args.len() != arguments.len() {
+        return Err(Error::new(format!("{}() takes a {}", function.name, arguments.join(" and a "))));
+    }
+    let wrapper = *wrapper;
     let mut inner = function.clone();
     inner.name = ast::ObjectName::from(vec![Ident::new("array_agg")]);
     if let (FunctionArguments::List(list), "weir_json_pairs") = (&mut inner.args, wrapper) {

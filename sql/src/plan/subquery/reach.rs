@@ -4,10 +4,11 @@
 //! right where nothing stands above such a filter but columns under their own names, inner joins and one
 //! aggregate that the condition is a key of. Anything else goes by [`super::dependent`].
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType, Result};
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, Join, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, ExprSchemable, Join, LogicalPlan, Operator};
 
 use super::{may_have_rows, one_row};
 
@@ -178,7 +179,7 @@ impl Simple<'_> {
             LogicalPlan::Filter(filter) => {
                 let parts = split_conjunction(&filter.predicate);
                 let outer = parts.into_iter().filter(|part| names(part, self.columns));
-                let keys = outer.clone().all(is_key);
+                let keys = outer.clone().all(|condition| is_key(condition, filter.input.schema()));
                 let over_aggregate = is_over_aggregate(&filter.input);
                 let having = over_aggregate && (own || one_row(&filter.input) && self.asked != Asked::Value);
                 Ok((keys || !under_aggregate) && !having && self.is(&filter.input, under_aggregate)?)
@@ -221,7 +222,8 @@ impl Simple<'_> {
 }
 
 /// `column = something outside`: rows of different values outside have different groups then.
-fn is_key(condition: &Expr) -> bool {
+/// (Lengths of intervals are compared by a function of theirs, which the rules don't look through.)
+fn is_key(condition: &Expr, schema: &DFSchema) -> bool {
     let Expr::BinaryExpr(BinaryExpr {
         left,
         op: Operator::Eq,
@@ -234,6 +236,10 @@ fn is_key(condition: &Expr) -> bool {
         Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Column(_)),
         other => matches!(other, Expr::Column(_)),
     };
+    let is_interval = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Interval(_)));
+    if is_interval(left) || is_interval(right) {
+        return false;
+    }
     is_column(left) && !right.any_column_refs() || is_column(right) && !left.any_column_refs()
 }
 

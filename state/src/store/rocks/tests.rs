@@ -204,16 +204,29 @@ fn one_hot_counter_is_read_quickly() {
     assert!(took < Duration::from_millis(500), "{took:?}");
 }
 
-// ---- A full disk ---------------------------------------------------------------------------
+// ---- A full disk, and one that fails ---------------------------------------------------------
 
-const FULL_DISK: &str = "WEIR_TEST_FULL_DISK";
-const NAME: &str = "store::rocks::tests::a_full_disk_is_a_clear_error_and_nothing_is_lost";
+/// Where a test that runs itself again is to write.
+const PLACE: &str = "WEIR_TEST_PLACE";
+const FILE_LIMIT: &str = "trap '' XFSZ; ulimit -f 1024; exec \"$0\" \"$@\"";
 
-/// Runs itself again where writing fails: on a file system of a few MB, or, where mounting one
-/// isn't allowed, under a limit on the size of files.
+/// Runs a test again by this command, to write in `dir`.
+fn again(mut command: Command, test: &str, dir: &Path) {
+    let output = command
+        .arg(std::env::current_exe().unwrap())
+        .args([&format!("store::rocks::tests::{test}"), "--exact", "--nocapture"])
+        .env(PLACE, dir)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+/// Runs itself again on a file system of a few MB, if mounting one is allowed.
 #[test]
 fn a_full_disk_is_a_clear_error_and_nothing_is_lost() {
-    if let Some(dir) = std::env::var_os(FULL_DISK) {
+    if let Some(dir) = std::env::var_os(PLACE) {
         return write_until_full(Path::new(&dir));
     }
     let dir = tempfile::tempdir().unwrap();
@@ -224,91 +237,112 @@ fn a_full_disk_is_a_clear_error_and_nothing_is_lost() {
         command.args(namespace).arg(text).env("DIR", dir.path());
         command
     };
-    let mountable = script(mount).output();
-    let mut command = if mountable.is_ok_and(|done| done.status.success()) {
-        script(&format!("{mount} && exec \"$0\" \"$@\""))
-    } else {
-        let mut command = Command::new("sh");
-        command.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" \"$@\""]);
-        command
-    };
-    let output = command
-        .arg(std::env::current_exe().unwrap())
-        .args([NAME, "--exact", "--nocapture"])
-        .env(FULL_DISK, dir.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains("1 passed"), "{text}");
+    if script(mount).output().is_ok_and(|done| done.status.success()) {
+        let command = script(&format!("{mount} && exec \"$0\" \"$@\""));
+        again(command, "a_full_disk_is_a_clear_error_and_nothing_is_lost", dir.path());
+    }
+}
+
+/// Runs itself again under a limit on the size of files: a failure that RocksDB doesn't get over.
+#[test]
+fn a_write_that_fails_otherwise_closes_the_store_until_it_is_opened_anew() {
+    if let Some(dir) = std::env::var_os(PLACE) {
+        return write_until_closed(Path::new(&dir));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", FILE_LIMIT]);
+    let name = "a_write_that_fails_otherwise_closes_the_store_until_it_is_opened_anew";
+    again(command, name, dir.path());
+    // Outside of the limit.
+    let store = RocksStore::open_existing(&dir.path().join("store"), small_buffers()).unwrap();
+    let n = store.get(Meta, b"n").unwrap().unwrap();
+    let n = u32::from_be_bytes(n.try_into().unwrap());
+    // What failed is there whole or not at all.
+    let told = fs::read_to_string(dir.path().join("told")).unwrap().parse::<u32>().unwrap();
+    assert!(n == told || n == told + 1, "{n} for {told}");
+    check(&store, n);
+    commit(&store, n + 1).unwrap();
+    check(&store, n + 1);
+}
+
+fn small_buffers() -> RocksOptions {
+    RocksOptions {
+        write_buffer_bytes: 4 << 20,
+        ..RocksOptions::default()
+    }
+}
+
+fn commit(store: &RocksStore, n: u32) -> Result<()> {
+    // Noise, so that compression doesn't help.
+    let mut seed = n;
+    let noise = (0..1 << 16).map(|_| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    });
+    let mut batch = WriteBatch::new();
+    batch.put(Meta, b"n", &n.to_be_bytes());
+    batch.put(State, &n.to_be_bytes(), &noise.collect::<Vec<u8>>());
+    batch.add(View, b"commits", 1);
+    batch.put(Keyspace::Log, &n.to_be_bytes(), b"");
+    store.commit(batch)
+}
+
+/// The store has commits up to this one, each whole.
+fn check(store: &RocksStore, n: u32) {
+    let last = store.get(Meta, b"n").unwrap().unwrap();
+    assert_eq!(last, n.to_be_bytes());
+    for ks in [State, Keyspace::Log] {
+        let keys = store.scan(ks, b"", None).map(|entry| entry.unwrap().0);
+        let expected = (1..=n).map(|n| n.to_be_bytes().to_vec());
+        assert!(keys.eq(expected), "{ks} is not that of commit {n}");
+    }
+    let commits = store.get(View, b"commits").unwrap().unwrap();
+    assert_eq!(decode_counter(&commits).unwrap(), i64::from(n));
+}
+
+/// Commits until one fails: how many didn't, and why that one did.
+fn commit_until_error(store: &RocksStore) -> (u32, Error) {
+    let failed = (1..1_000).find_map(|n| commit(store, n).err().map(|error| (n - 1, error)));
+    let (n, error) = failed.expect("64 MB don't go into 32");
+    assert!(n > 0);
+    (n, error)
 }
 
 fn write_until_full(dir: &Path) {
-    let options = RocksOptions {
-        write_buffer_bytes: 4 << 20,
-        ..RocksOptions::default()
-    };
     let filler = dir.join("filler");
-    let small = fs::write(&filler, vec![1; 16 << 20]).is_ok();
+    fs::write(&filler, vec![1; 16 << 20]).unwrap();
     let dir = dir.join("store");
-    let store = RocksStore::open(&dir, options).unwrap();
-    let mut seed = 1_u32;
-    let mut noise = || {
-        let bytes = (0..1 << 16).map(|_| {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (seed >> 24) as u8
-        });
-        bytes.collect::<Vec<u8>>()
-    };
-    let mut commit = |store: &RocksStore, n: u32| {
-        let mut batch = WriteBatch::new();
-        batch.put(Meta, b"n", &n.to_be_bytes());
-        batch.put(State, &n.to_be_bytes(), &noise());
-        batch.add(View, b"commits", 1);
-        batch.put(Keyspace::Log, &n.to_be_bytes(), b"");
-        store.commit(batch)
-    };
-    let check = |store: &RocksStore, n: u32| {
-        let last = store.get(Meta, b"n").unwrap().unwrap();
-        assert_eq!(last, n.to_be_bytes());
-        for ks in [State, Keyspace::Log] {
-            let keys = store.scan(ks, b"", None).map(|entry| entry.unwrap().0);
-            let expected = (1..=n).map(|n| n.to_be_bytes().to_vec());
-            assert!(keys.eq(expected), "{ks} is not that of commit {n}");
-        }
-        let commits = store.get(View, b"commits").unwrap().unwrap();
-        assert_eq!(decode_counter(&commits).unwrap(), i64::from(n));
-    };
-
-    let mut n = 0;
-    let error = loop {
-        match commit(&store, n + 1) {
-            Ok(()) => n += 1,
-            Err(error) => break error,
-        }
-        assert!(n < 1_000, "64 MB went into 32");
-    };
-    match (&error, small) {
-        (Error::DiskFull { .. }, true) => {}
-        (Error::Io { .. }, false) => {}
-        _ => panic!("{error:?}"),
-    }
+    let store = RocksStore::open(&dir, small_buffers()).unwrap();
+    let (mut n, error) = commit_until_error(&store);
+    assert!(matches!(error, Error::DiskFull { .. }), "{error:?}");
     assert!(error.to_string().contains(dir.to_str().unwrap()), "{error}");
-    assert!(n > 0);
     check(&store, n);
 
-    if small {
-        fs::remove_file(&filler).unwrap();
-        let begun = Instant::now();
-        while let Err(error) = commit(&store, n + 1) {
-            assert!(matches!(error, Error::DiskFull { .. }), "{error:?}");
-            check(&store, n);
-            assert!(begun.elapsed() < Duration::from_secs(60), "{error}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        n += 1;
+    fs::remove_file(&filler).unwrap();
+    let begun = Instant::now();
+    while let Err(error) = commit(&store, n + 1) {
+        assert!(matches!(error, Error::DiskFull { .. }), "{error:?}");
         check(&store, n);
-        drop(store);
-        check(&RocksStore::open_existing(&dir, options).unwrap(), n);
+        assert!(begun.elapsed() < Duration::from_secs(60), "{error}");
+        std::thread::sleep(Duration::from_millis(200));
     }
+    n += 1;
+    check(&store, n);
+    drop(store);
+    check(&RocksStore::open_existing(&dir, small_buffers()).unwrap(), n);
+}
+
+fn write_until_closed(dir: &Path) {
+    let path = dir.join("store");
+    let store = RocksStore::open(&path, small_buffers()).unwrap();
+    let (n, error) = commit_until_error(&store);
+    let says = error.to_string();
+    assert!(matches!(error, Error::Closed { .. }), "{error:?}");
+    assert!(says.contains(path.to_str().unwrap()) && says.contains("start Weir again"), "{says}");
+    // It stays so, and can be read.
+    let error = commit(&store, n + 1).unwrap_err();
+    assert!(matches!(error, Error::Closed { .. }), "{error:?}");
+    check(&store, n);
+    fs::write(dir.join("told"), n.to_string()).unwrap();
 }
