@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use datafusion::common::ScalarValue;
 use futures::FutureExt;
+use weir_engine::connector::memory;
 
 use super::rig::Rig;
 use crate::{Body, ErrorKind};
@@ -326,6 +327,37 @@ fn a_change_ends_with_its_client() {
     drop(held);
     until_held(&rig, |count| count == before);
     assert!(rig.rows("SELECT n FROM r").is_empty());
+}
+
+/// What a source has is read before the tables are held, however long it takes.
+#[test]
+fn an_insert_of_a_slow_source_holds_no_table() {
+    let topic = "dml: slow";
+    memory::create(topic, 1);
+    let append = |n: i64| {
+        memory::append(topic, 0, None, Some(format!("{{\"n\": {n}}}").as_bytes()), 0);
+    };
+    append(1);
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE s (n BIGINT) WITH (connector = 'memory', topic = '{topic}',
+           scan.bounded.mode = 'offsets', scan.bounded.offsets = '{topic}:0@3');
+         CREATE TABLE r (n BIGINT PRIMARY KEY);\n"
+    ));
+    let before = Arc::strong_count(&rig.instance);
+    let prepared = rig.session.prepare("INSERT INTO r SELECT n FROM s").unwrap();
+    let mut running = pin!(rig.session.execute(&prepared, Vec::new()));
+    rig.block_on(async { assert!(futures::poll!(running.as_mut()).is_pending()) });
+    until_held(&rig, |count| count >= before + 2);
+    rig.elsewhere("INSERT INTO r VALUES (7)");
+    append(2);
+    append(3);
+    let answer = rig.block_on(running).unwrap();
+    assert!(matches!(answer.body, Body::Changed { rows: 3, .. }));
+    assert_eq!(rig.rows("SELECT n FROM r ORDER BY n"), ["1", "2", "3", "7"]);
+    // The keys are looked at when they are.
+    let error = rig.error("INSERT INTO r SELECT n FROM s");
+    assert!(error.message.contains("exists already"), "{}", error.message);
 }
 
 #[test]

@@ -289,3 +289,43 @@ fn what_cannot_be_caught_up_with_is_read_as_it_is() {
     );
     assert!(rig.notices("SELECT m.n, of_late.n FROM m, of_late").is_empty());
 }
+
+/// A file that was read to its end is asked for no more, also after a restart; others of the pattern are.
+#[test]
+fn a_file_that_was_read_may_be_deleted() {
+    let folder = std::env::temp_dir().join(format!("weir-read-once-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    std::fs::write(path("a.ndjson"), "{\"n\": 1}\n{\"n\": 2}\n").unwrap();
+    let rig = Rig::new();
+    rig.all(&format!(
+        "CREATE SOURCE one (n BIGINT) WITH (connector = 'file', path = '{}');
+         CREATE SOURCE some (n BIGINT) WITH (connector = 'file', path = '{}');
+         CREATE TABLE t (n BIGINT);
+         CREATE MATERIALIZED VIEW m AS SELECT sum(one.n) AS n FROM one, t;
+         CREATE MATERIALIZED VIEW some_sum AS SELECT sum(n) AS n FROM some;
+         INSERT INTO t VALUES (0);\n",
+        path("a.ndjson"),
+        path("*.ndjson")
+    ));
+    let ended = "SELECT bool_and(ended) FROM weir.pipelines WHERE name = 'some_sum'";
+    rig.until("SELECT m.n, some_sum.n FROM m, some_sum", &["3|3"]);
+    rig.until(ended, &["true"]);
+    let rig = rig.restart_over(|_| {
+        std::fs::remove_file(path("a.ndjson")).unwrap();
+        std::fs::write(path("b.ndjson"), "{\"n\": 4}\n").unwrap();
+    });
+    rig.done("INSERT INTO t VALUES (0)");
+    rig.until("SELECT m.n, some_sum.n FROM m, some_sum", &["6|7"]);
+    assert_eq!(
+        rig.rows("SELECT DISTINCT state, detail FROM weir.pipelines"),
+        ["RUNNING|NULL"]
+    );
+    // All that there were are gone.
+    let rig = rig.restart_over(|_| std::fs::remove_file(path("b.ndjson")).unwrap());
+    rig.done("INSERT INTO t VALUES (0)");
+    rig.until("SELECT m.n, some_sum.n FROM m, some_sum", &["9|7"]);
+    rig.until(ended, &["true"]);
+    assert!(rig.error("SELECT * FROM one").message.contains(&path("a.ndjson")));
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -223,6 +223,27 @@ mod tests {
     }
 
     #[test]
+    fn a_column_is_called_as_it_is_written() {
+        for (sql, name) in [
+            (
+                "SELECT (SELECT max(a) FROM v FOR SYSTEM_TIME AS OF now())",
+                "(SELECT max(a) FROM v FOR SYSTEM_TIME AS OF now())",
+            ),
+            (
+                "SELECT EXISTS (SELECT 1 FROM v FOR SYSTEM_TIME AS OF now() AS h WHERE h.a > 1)",
+                "EXISTS (SELECT 1 FROM v FOR SYSTEM_TIME AS OF now() AS h WHERE h.a > 1)",
+            ),
+        ] {
+            let Statement::Query(mut query) = crate::parse::parse_one(sql).unwrap() else {
+                panic!("{sql}")
+            };
+            crate::plan::names::as_written(&mut query.ast);
+            let named = query.ast.to_string();
+            assert!(named.ends_with(&format!("AS \"{name}\"")), "{named}");
+        }
+    }
+
+    #[test]
     fn a_time_of_other_rows_is_a_joins() {
         let sql = "SELECT 1 FROM o JOIN v FOR SYSTEM_TIME AS OF o.ts AS r ON o.a = r.a";
         assert!(read(sql).unwrap().contains("weir_version(o.ts)"));
