@@ -341,7 +341,7 @@ fn an_insert_of_a_slow_source_holds_no_table() {
     let rig = Rig::new();
     rig.all(&format!(
         "CREATE SOURCE s (n BIGINT) WITH (connector = 'memory', topic = '{topic}',
-           scan.bounded.mode = 'offsets', scan.bounded.offsets = '{topic}:0@3');
+           scan.bounded.mode = 'offsets', scan.bounded.offsets = '0@3');
          CREATE TABLE r (n BIGINT PRIMARY KEY);\n"
     ));
     let before = Arc::strong_count(&rig.instance);
