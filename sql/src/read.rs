@@ -25,8 +25,8 @@ use weir_engine::relation::RelationId;
 
 use crate::catalog::{Catalog, Relation};
 use crate::opaque::Opaque;
-use crate::plan::session::{self, RelationSource};
 use crate::plan::errors::Computations;
+use crate::plan::session::{self, RelationSource};
 use crate::plan::{checked, errors, guarded, history, names, parameters, using};
 use crate::statement::Query;
 use crate::{Error, Result};

@@ -347,6 +347,21 @@ mod tests {
     }
 
     #[test]
+    fn a_command_interrupts_a_statement() {
+        assert_eq!(interrupted("SELECT 1\n  \\d t\n"), Some(("SELECT 1", "  \\d t")));
+        for text in [
+            "SELECT '\n\\d\n",
+            "SELECT 1;\n\\d",
+            "\\d",
+            "SELECT /*\n\\d",
+            "SELECT \\d",
+        ] {
+            assert_eq!(interrupted(text), None, "{text:?}");
+        }
+        assert!(is_complete("SELECT 1\n\\d"));
+    }
+
+    #[test]
     fn enter_runs_what_is_complete() {
         for text in [
             "",

@@ -167,7 +167,12 @@ pub(crate) fn as_written(factor: &TableFactor) -> Option<TableFactor> {
         return None;
     }
     let mut written = from.relation.clone();
-    if let TableFactor::Table { name: shown, alias: own, .. } = &mut written {
+    if let TableFactor::Table {
+        name: shown,
+        alias: own,
+        ..
+    } = &mut written
+    {
         let clause = format!("{name} {} {time}", CLAUSE.join(" "));
         let is_own = |alias: &TableAlias| name.0.last().and_then(|part| part.as_ident()) == Some(&alias.name);
         *own = alias.clone().filter(|alias| !is_own(alias));

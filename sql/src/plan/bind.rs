@@ -8,8 +8,8 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{ExprSchemable, cast};
 use sqlparser::ast::{self, Spanned};
 use weir_engine::connector::{self, Bound, ConnectorSpec, SinkSpec, Start};
-use weir_engine::near::nearest;
 use weir_engine::format::{self, Encoding, EncodingKind, Envelope, Others, SinkFormat, sql_type};
+use weir_engine::near::nearest;
 use weir_engine::relation::{
     ColumnOrigin, Metadata, OnError, RelationId, SourceSpec, TableSpec, ViewSpec, WatermarkSpec,
 };
@@ -457,10 +457,17 @@ fn no_connector(role: &str, name: &Name, options: &BTreeMap<String, String>, kno
         named.map(|(key, _)| key.as_str())
     });
     if let Some(other) = meant {
-        return Error::new(format!("unknown option '{other}' of {role} '{}'; did you mean 'connector'?", name.value));
+        return Error::new(format!(
+            "unknown option '{other}' of {role} '{}'; did you mean 'connector'?",
+            name.value
+        ));
     }
     let known: Vec<String> = known.iter().map(|known| format!("'{known}'")).collect();
-    let message = format!("{role} '{}' needs WITH (connector = {}, …)", name.value, known.join(" | "));
+    let message = format!(
+        "{role} '{}' needs WITH (connector = {}, …)",
+        name.value,
+        known.join(" | ")
+    );
     Error::at(message, name.place.0, name.place.1)
 }
 

@@ -82,8 +82,17 @@ fn rewritten(known: &[Function]) -> Vec<Function> {
         all.push(function(&name, "table", signature, Some(does.to_string())));
     }
     let extract = "extract(part FROM time)".to_string();
-    all.push(function("extract", "scalar", extract, Some("A part of a time, such as year or hour.".to_string())));
-    all.retain(|function| known.iter().all(|other| (&other.name, other.kind) != (&function.name, function.kind)));
+    all.push(function(
+        "extract",
+        "scalar",
+        extract,
+        Some("A part of a time, such as year or hour.".to_string()),
+    ));
+    all.retain(|function| {
+        known
+            .iter()
+            .all(|other| (&other.name, other.kind) != (&function.name, function.kind))
+    });
     all
 }
 
@@ -113,7 +122,10 @@ mod tests {
         let reference = include_str!("../../../docs/sql.md");
         let called = reference.split('`').skip(1).step_by(2).filter_map(|code| {
             let (name, _) = code.split_once('(')?;
-            let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            let is_name = !name.is_empty()
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
             is_name.then_some(name)
         });
         let missing: BTreeSet<&str> = called.filter(|name| !known.contains(*name)).collect();
@@ -146,7 +158,9 @@ mod tests {
         ] {
             assert_eq!(find(name).kind, kind, "{name}");
         }
-        let twice = all.windows(2).find(|two| (&two[0].name, two[0].kind) == (&two[1].name, two[1].kind));
+        let twice = all
+            .windows(2)
+            .find(|two| (&two[0].name, two[0].kind) == (&two[1].name, two[1].kind));
         assert_eq!(twice, None);
     }
 }

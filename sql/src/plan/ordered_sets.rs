@@ -33,14 +33,17 @@ const AGGREGATES: [(&str, usize, bool, &str); 4] = [
 
 /// These aggregates' names, each with how it is called and what it gives.
 pub fn listed() -> impl Iterator<Item = (&'static str, String, &'static str)> {
-    AGGREGATES.iter().filter(|(_, _, several, _)| !several).map(|(name, arguments, _, reader)| {
-        let part = if *arguments == 0 { "" } else { "part" };
-        let gives = match *reader {
-            MOST_FREQUENT => "The most frequent value; of several the first in order.",
-            _ => "The first value in order that has this part of all values, from 0 to 1, at or before it.",
-        };
-        (*name, format!("{name}({part}) WITHIN GROUP (ORDER BY value)"), gives)
-    })
+    AGGREGATES
+        .iter()
+        .filter(|(_, _, several, _)| !several)
+        .map(|(name, arguments, _, reader)| {
+            let part = if *arguments == 0 { "" } else { "part" };
+            let gives = match *reader {
+                MOST_FREQUENT => "The most frequent value; of several the first in order.",
+                _ => "The first value in order that has this part of all values, from 0 to 1, at or before it.",
+            };
+            (*name, format!("{name}({part}) WITHIN GROUP (ORDER BY value)"), gives)
+        })
 }
 
 /// Such an aggregate as a function of an array.
@@ -55,7 +58,9 @@ pub fn spelled(function: &Function) -> Result<Option<Expr>> {
     };
     let of_several = matches!(argument, Some(Expr::Array(_)));
     let called = (name.as_str(), list.args.len(), of_several);
-    let found = AGGREGATES.iter().find(|(name, args, several, _)| (*name, *args, *several) == called);
+    let found = AGGREGATES
+        .iter()
+        .find(|(name, args, several, _)| (*name, *args, *several) == called);
     let Some((_, _, _, reader)) = found else {
         return Ok(None);
     };

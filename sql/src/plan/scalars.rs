@@ -146,7 +146,10 @@ impl ScalarUDFImpl for Wrapped {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         if self.around == Around::Comparing
-            && let Some(item) = args.arg_fields.first().and_then(|array| composite_item(array.data_type()))
+            && let Some(item) = args
+                .arg_fields
+                .first()
+                .and_then(|array| composite_item(array.data_type()))
         {
             return plan_err!(
                 "{}() compares elements, which it can't do with {}; UNNEST the array and compare the fields",

@@ -225,9 +225,11 @@ impl Task {
                 .and_then(|()| match self.views.get_mut(view) {
                     Some(output) => {
                         let ask = (epoch, logged.contains(view), wanted.contains(view));
-                        whole(&mut checkpoint, || "what is kept of its rows".to_string(), |to| {
-                            to.write_output(output, ask)
-                        })
+                        whole(
+                            &mut checkpoint,
+                            || "what is kept of its rows".to_string(),
+                            |to| to.write_output(output, ask),
+                        )
                     }
                     None => Ok(()),
                 });

@@ -67,7 +67,11 @@ fn dataflow(store: &Arc<MemoryStore>, tasks: usize, fails: fn() -> Result<()>) -
         timeout_us: None,
     });
     let mut dataflow = Dataflow::new(tasks, store.clone() as Arc<dyn Store>, None);
-    for spec in [view(1, values(), &rows), view(2, values(), &rows), view(3, reads_2, &rows)] {
+    for spec in [
+        view(1, values(), &rows),
+        view(2, values(), &rows),
+        view(3, reads_2, &rows),
+    ] {
         dataflow.add(spec).unwrap();
     }
     dataflow.plan(&Projections::new()).unwrap();

@@ -63,7 +63,11 @@ impl Runtime {
         let mut any = false;
         // What was missed is read in parts, unless others must be read to the same moment.
         let in_parts = self.tables.is_empty() && self.follows.len() == 1;
-        let rows = if in_parts { self.shared.options.step_rows } else { usize::MAX };
+        let rows = if in_parts {
+            self.shared.options.step_rows
+        } else {
+            usize::MAX
+        };
         for (relation, host) in hosts {
             let mut upto = match &self.mode {
                 Mode::RunningTo(targets, _) => {

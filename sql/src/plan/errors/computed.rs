@@ -70,7 +70,10 @@ impl Computations {
         let Some(wanted) = Failure::of(&error.message) else {
             return error;
         };
-        if wanted.value.is_some_and(|value| self.texts.iter().any(|text| text == value)) {
+        if wanted
+            .value
+            .is_some_and(|value| self.texts.iter().any(|text| text == value))
+        {
             // A text that stands in the query may be read as another type without a CAST.
             return error;
         }
@@ -97,7 +100,9 @@ impl Visitor for Computations {
                 | BinaryOperator::Modulo => Some(Does::Arithmetic(op.to_string())),
                 _ => None,
             },
-            Expr::Cast { data_type, expr: value, .. } => {
+            Expr::Cast {
+                data_type, expr: value, ..
+            } => {
                 // It comes next.
                 self.cast_texts.extend(literal(value).map(str::to_string));
                 let kind = bind::data_type(data_type, &Catalog::default());

@@ -83,7 +83,11 @@ pub fn aggregate(function: &Function) -> Result<Option<Expr>> {
         return Ok(None);
     };
     if list.args.len() != arguments.len() {
-        return Err(Error::new(format!("{}() takes a {}", function.name, arguments.join(" and a "))));
+        return Err(Error::new(format!(
+            "{}() takes a {}",
+            function.name,
+            arguments.join(" and a ")
+        )));
     }
     let wrapper = *wrapper;
     let mut inner = function.clone();

@@ -259,7 +259,10 @@ fn a_write_that_fails_otherwise_closes_the_store_until_it_is_opened_anew() {
     let n = store.get(Meta, b"n").unwrap().unwrap();
     let n = u32::from_be_bytes(n.try_into().unwrap());
     // What failed is there whole or not at all.
-    let told = fs::read_to_string(dir.path().join("told")).unwrap().parse::<u32>().unwrap();
+    let told = fs::read_to_string(dir.path().join("told"))
+        .unwrap()
+        .parse::<u32>()
+        .unwrap();
     assert!(n == told || n == told + 1, "{n} for {told}");
     check(&store, n);
     commit(&store, n + 1).unwrap();
@@ -339,7 +342,10 @@ fn write_until_closed(dir: &Path) {
     let (n, error) = commit_until_error(&store);
     let says = error.to_string();
     assert!(matches!(error, Error::Closed { .. }), "{error:?}");
-    assert!(says.contains(path.to_str().unwrap()) && says.contains("start Weir again"), "{says}");
+    assert!(
+        says.contains(path.to_str().unwrap()) && says.contains("start Weir again"),
+        "{says}"
+    );
     // It stays so, and can be read.
     let error = commit(&store, n + 1).unwrap_err();
     assert!(matches!(error, Error::Closed { .. }), "{error:?}");
