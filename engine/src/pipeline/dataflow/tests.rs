@@ -9,8 +9,10 @@ use crate::graph::{Exchange, Input, InputSpec, Node, ValuesSpec};
 use crate::operator::Step;
 use crate::relation::{Storage, ViewOptions};
 
+type Fails = fn() -> Result<()>;
+
 /// Passes nothing on, and fails when it is to write its state, behind some of it.
-struct Unwritable(fn() -> Result<()>);
+struct Unwritable(Fails);
 
 impl Operator for Unwritable {
     fn step(&mut self, _: &Step, _: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>> {
@@ -55,7 +57,7 @@ fn view(relation: u32, kind: NodeKind, rows: &RecordBatch) -> ViewSpec {
 }
 
 /// A view of rows, one that can't be written, and one that rests on that.
-fn dataflow(store: &Arc<MemoryStore>, tasks: usize, fails: fn() -> Result<()>) -> Dataflow {
+fn dataflow(store: &Arc<MemoryStore>, tasks: usize, fails: Fails) -> Dataflow {
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
     let rows = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![1, 2]))]).unwrap();
     let values = || NodeKind::Values(ValuesSpec { rows: rows.clone() });
@@ -86,7 +88,7 @@ fn dataflow(store: &Arc<MemoryStore>, tasks: usize, fails: fn() -> Result<()>) -
 
 #[test]
 fn a_view_that_cannot_be_written_is_named_and_keeps_no_other_from_it() {
-    let failures: [(fn() -> Result<()>, &str); 2] = [
+    let failures: [(Fails, &str); 2] = [
         (|| Err(Error::Data("no room".to_string())), "writing Values 0: no room"),
         (|| panic!("lost"), "Values 0 panicked: lost"),
     ];
@@ -101,7 +103,7 @@ fn a_view_that_cannot_be_written_is_named_and_keeps_no_other_from_it() {
         let cause = written.failed[&RelationId(2)].as_ref().unwrap().to_string();
         assert!(cause.contains(says), "{cause}");
         // It rests on that one.
-        assert!(matches!(written.failed[&RelationId(3)], None));
+        assert!(written.failed[&RelationId(3)].is_none());
         assert_eq!(written.failed.len(), 2);
         assert_eq!(written.changes.keys().collect::<Vec<_>>(), [&RelationId(1)]);
         store.commit(written.batch).unwrap();

@@ -49,14 +49,13 @@ pub fn listed() -> impl Iterator<Item = (String, &'static str, String, &'static 
         (*name, "table", "json".to_string(), gives)
     });
     let both = aggregates.chain(sets).collect::<Vec<_>>();
-    let names = both.into_iter().flat_map(|(name, kind, arguments, gives)| {
+    both.into_iter().flat_map(|(name, kind, arguments, gives)| {
         ["json", "jsonb"].map(|prefix| {
             let name = format!("{prefix}_{name}");
             let called = format!("{name}({arguments})");
             (name, kind, called, gives)
         })
-    });
-    names
+    })
 }
 
 fn about_json(name: &ast::ObjectName) -> Option<String> {
