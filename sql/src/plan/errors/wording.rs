@@ -339,7 +339,9 @@ fn calls(text: &str) -> Option<String> {
         return Some("values of STRUCT and MAP can't be compared here; compare their fields".to_string());
     }
     if text.starts_with("Unnest should be rewritten") {
-        return Some("unnest() makes rows, so it stands in FROM, or as a column of its own in a SELECT list".to_string());
+        return Some(
+            "unnest() makes rows, so it stands in FROM, or as a column of its own in a SELECT list".to_string(),
+        );
     }
     if let Some(name) = between(text, "Invalid function '", "'")
         && session::state().window_functions().contains_key(name)
