@@ -12,6 +12,7 @@ use weir_engine::format::sql_type;
 use super::at;
 use crate::Error;
 use crate::catalog::{Catalog, Definition};
+use crate::parse::history;
 use crate::plan::{bind, names};
 use crate::walk::{Flow, Visitor, walk};
 
@@ -89,6 +90,14 @@ impl Computations {
 }
 
 impl Visitor for Computations {
+    /// What stands there for a clause is not what was written.
+    fn enter_table_factor(&mut self, factor: &mut ast::TableFactor) -> Flow {
+        if let Some(written) = history::as_written(factor) {
+            *factor = written;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
         let does = match &*expr {
             Expr::BinaryOp { op, right, .. } => match op {
