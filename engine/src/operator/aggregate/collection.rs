@@ -453,7 +453,8 @@ impl Collections {
     pub fn merge(&mut self, into: Slot, from: Slot) -> Result<()> {
         for collection in &mut self.each {
             let keeps = collection.keeps;
-            collection.bytes -= with_sets!(&collection.sets, sets => sets[into.index()].bytes + sets[from.index()].bytes);
+            collection.bytes -=
+                with_sets!(&collection.sets, sets => sets[into.index()].bytes + sets[from.index()].bytes);
             with_sets!(&mut collection.sets, sets => merge(sets, into, from, keeps))?;
             collection.bytes += with_sets!(&collection.sets, sets => sets[into.index()].bytes);
         }

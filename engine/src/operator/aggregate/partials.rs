@@ -8,11 +8,11 @@ use arrow::datatypes::SchemaRef;
 
 use super::collection::Collections;
 use super::groups::{Groups, Targets};
+use crate::Result;
 use crate::change::ChangeBatch;
 use crate::graph::AggregateCall;
 use crate::operator::codec::{Reader, write_bytes};
 use crate::table::{Save, Slot, Slots};
-use crate::Result;
 
 /// Parts in memory, for as long as they are worked on.
 pub(in crate::operator) struct Partials {
