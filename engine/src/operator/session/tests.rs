@@ -87,7 +87,8 @@ fn grouped(partition: &[usize], by: &[usize], close: Option<CloseSpec>, entry_bu
 
 /// What [`grouped`] says of rows with their bounds.
 fn groups(rows: &Bag, partition: &[usize], by: &[usize]) -> Bag {
-    let mut found: BTreeMap<[Row; 2], ([Option<i64>; 3], BTreeSet<i64>)> = BTreeMap::new();
+    type Said = ([Option<i64>; 3], BTreeSet<i64>);
+    let mut found: BTreeMap<[Row; 2], Said> = BTreeMap::new();
     for (row, weight) in rows {
         let key: Row = by.iter().map(|column| row[*column]).chain([row[4], row[3]]).collect();
         let ([count, sum, min], distinct) = found.entry([partition_of(row, partition), key]).or_default();
