@@ -16,12 +16,12 @@ pub fn removed(lists: &ArrayRef, values: &ArrayRef) -> Result<Option<ArrayRef>> 
     };
     let outside = |error| DataFusionError::External(Box::new(error));
     let codec = RowCodec::for_types(&[field.data_type().clone()]).map_err(outside)?;
-    let encoded = |column: ArrayRef| codec.encode(&[column.clone()], column.len()).map_err(outside);
+    let encoded = |column: &ArrayRef| {
+        let column = std::slice::from_ref(column);
+        codec.encode(column, column[0].len()).map_err(outside)
+    };
     let lists = lists.as_list::<i32>();
-    let (elements, gone) = (
-        encoded(lists.values().clone())?,
-        encoded(cast(values, field.data_type())?)?,
-    );
+    let (elements, gone) = (encoded(lists.values())?, encoded(&cast(values, field.data_type())?)?);
     let (mut kept, mut lengths) = (Vec::new(), Vec::with_capacity(lists.len()));
     for (row, bounds) in lists.value_offsets().windows(2).enumerate() {
         let before = kept.len();
