@@ -32,7 +32,7 @@ pub fn of_two(base: &Known, at: usize, known: &[Known], closing: &Closing, told:
         {
             // Which versions there were can't be asked for.
             upserts if !upserts.is_empty() && known.iter().any(|known| known.is_marked) => Two {
-                other: pick(&upserts, number),
+                other: pick::<&Known>(&upserts, number),
                 key: "a.c0 = b.c0".to_string(),
                 ..two
             }
