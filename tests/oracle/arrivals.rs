@@ -45,9 +45,10 @@ pub fn after(script: &mut String, known: &[Known], done: u64) {
 pub fn met(case: &Case, base: u8, meeting: &Meeting, known: &[Known], done: u64) -> Option<(Query, String)> {
     let base = pick(&known[..case.relations.len()], base);
     // Which rows of a source come in one step is for the step to say.
+    let is_of_base = |other: &&Known| other.name == base.name || other.rests_on.contains(&base.name);
     let others: Vec<&Known> = known
         .iter()
-        .filter(|other| other.in_the_end.is_none() && !(other.is_source && other.name == base.name))
+        .filter(|other| other.in_the_end.is_none() && !(base.is_source && is_of_base(other)))
         .collect();
     let other = others.get(usize::from(meeting.other) % others.len().max(1))?;
     let a = usize::from(meeting.on.0) % base.kinds.len();

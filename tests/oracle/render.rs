@@ -37,6 +37,8 @@ pub use windows::Speech;
 struct Known {
     name: String,
     kinds: Vec<Kind>,
+    /// What it reads, and what that reads.
+    rests_on: Vec<String>,
     /// Of a source with a watermark, or what keeps it.
     event_time: Option<usize>,
     /// Of a source whose records are versions of its rows.
@@ -102,6 +104,7 @@ pub fn render_in(case: &Case, speech: Speech) -> Rendered {
         known.push(Known {
             name,
             kinds,
+            rests_on: Vec::new(),
             event_time: relation.event_time().filter(|_| is_plain),
             versions: relation.event_time().filter(|_| !is_plain),
             is_source: !relation.is_table(),
@@ -286,6 +289,7 @@ fn create_one(
     known.push(Known {
         name: name.clone(),
         kinds: query.kinds,
+        rests_on: rests_on(&query.sql, known),
         event_time: None,
         versions: None,
         is_source: false,
@@ -356,6 +360,7 @@ fn create_view(
     known.push(Known {
         name: name.clone(),
         kinds: query.kinds,
+        rests_on: rests_on(&query.sql, known),
         event_time: keeps,
         versions: None,
         is_source: false,
@@ -366,6 +371,13 @@ fn create_view(
         in_the_end: in_the_end.map(|closed| closed.query.sql).or(told),
     });
     (name, query.sql)
+}
+
+/// The relations that a query reads, and those that they read.
+fn rests_on(sql: &str, known: &[Known]) -> Vec<String> {
+    let read = known.iter().filter(|known| reads(sql, known));
+    read.flat_map(|known| known.rests_on.iter().chain([&known.name]).cloned())
+        .collect()
 }
 
 /// Whether a query reads a relation.
