@@ -62,6 +62,16 @@ impl Finality {
         }
     }
 
+    /// The query that is final so.
+    fn closes(self, sql: String, kinds: Vec<Kind>, event_time: Option<usize>) -> Closed {
+        Closed {
+            query: Query { sql, kinds },
+            emit: self.emit,
+            with: self.with,
+            event_time,
+        }
+    }
+
     fn later(&self) -> &'static str {
         if self.with.is_empty() {
             ""
@@ -145,15 +155,7 @@ impl One<'_> {
              window_start, window_end, c{key}",
             finality.is_open("window_end")
         );
-        Closed {
-            query: Query {
-                sql,
-                kinds: vec![Kind::Time, Kind::Time, kinds[key], kind],
-            },
-            emit: finality.emit,
-            with: finality.with,
-            event_time: Some(1),
-        }
+        finality.closes(sql, vec![Kind::Time, Kind::Time, kinds[key], kind], Some(1))
     }
 
     fn sessions(&self, closing: &Closing) -> Closed {
@@ -165,15 +167,7 @@ impl One<'_> {
              c{key}, {}, INTERVAL '{gap}' HOUR)\nGROUP BY window_start, window_end, c{key}",
             self.base.name, self.at
         );
-        Closed {
-            query: Query {
-                sql,
-                kinds: vec![Kind::Time, Kind::Time, kinds[key], kind],
-            },
-            emit: finality.emit,
-            with: finality.with,
-            event_time: None,
-        }
+        finality.closes(sql, vec![Kind::Time, Kind::Time, kinds[key], kind], None)
     }
 
     fn bins(&self, closing: &Closing, told: Told) -> Closed {
@@ -189,15 +183,7 @@ impl One<'_> {
             "SELECT {bin} AS c0, {value} AS c1 FROM {}\nWHERE {at} IS NOT NULL AND {open}\nGROUP BY {bin}",
             self.base.name
         );
-        Closed {
-            query: Query {
-                sql,
-                kinds: vec![Kind::Time, kind],
-            },
-            emit: finality.emit,
-            with: finality.with,
-            event_time: None,
-        }
+        finality.closes(sql, vec![Kind::Time, kind], None)
     }
 
     fn rows(&self, closing: &Closing, told: Told) -> Closed {
@@ -210,12 +196,7 @@ impl One<'_> {
             columns("", kinds.len()),
             self.base.name
         );
-        Closed {
-            query: Query { sql, kinds },
-            emit: finality.emit,
-            with: finality.with,
-            event_time: Some(self.event_time),
-        }
+        finality.closes(sql, kinds, Some(self.event_time))
     }
 
     fn over(&self, closing: &Closing, told: Told) -> Closed {
@@ -258,12 +239,7 @@ impl One<'_> {
             finality.is_in_time(at)
         );
         kinds.push(kind);
-        Closed {
-            query: Query { sql, kinds },
-            emit: finality.emit,
-            with: finality.with,
-            event_time: None,
-        }
+        finality.closes(sql, kinds, None)
     }
 
     fn first(&self, closing: &Closing, told: Told) -> Closed {
@@ -278,12 +254,7 @@ impl One<'_> {
             finality.is_in_time(at),
             1 + self.number % 2
         );
-        Closed {
-            query: Query { sql, kinds },
-            emit: finality.emit,
-            with: finality.with,
-            event_time: Some(self.event_time),
-        }
+        finality.closes(sql, kinds, Some(self.event_time))
     }
 
     fn first_of_windows(&self, closing: &Closing, told: Told) -> Closed {
@@ -323,14 +294,6 @@ impl One<'_> {
              BY window_start, window_end",
             fixed_windows(&inner, "w.e", self.number)
         );
-        Closed {
-            query: Query {
-                sql,
-                kinds: vec![Kind::Time, Kind::Time, Kind::Int, Kind::Int],
-            },
-            emit: finality.emit,
-            with: finality.with,
-            event_time: Some(1),
-        }
+        finality.closes(sql, vec![Kind::Time, Kind::Time, Kind::Int, Kind::Int], Some(1))
     }
 }

@@ -41,6 +41,25 @@ impl Default for Hint {
     }
 }
 
+/// The slots of partitions at times, in a table by time: the key is the time, then the partition, in whose
+/// shard it lies.
+pub(super) fn slots_at<'a>(
+    table: &mut Arrangement,
+    places: impl Iterator<Item = (i64, &'a [u8])>,
+) -> Result<Vec<Slot>> {
+    let (mut rows, mut hashes, mut buckets) = (Rows::new(), Vec::new(), Vec::new());
+    for (time, partition) in places {
+        rows.push(&[&time_bytes(time), partition].concat());
+        hashes.push(hash_key(partition));
+        buckets.push(time);
+    }
+    table.resolve(Keys {
+        rows: &rows,
+        hashes: &hashes,
+        buckets: &buckets,
+    })
+}
+
 /// The bytes of a time, which compare as times do.
 pub(super) fn time_bytes(time: i64) -> [u8; TIME_BYTES] {
     (time as u64 ^ 1 << 63).to_be_bytes()
@@ -110,18 +129,11 @@ impl Timers {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let (mut rows, mut hashes, mut buckets) = (Rows::new(), Vec::new(), Vec::new());
-        for (slot, time, _) in &self.pending {
-            let partition = state.table.key(*slot);
-            rows.push(&[&time_bytes(*time), partition].concat());
-            hashes.push(hash_key(partition));
-            buckets.push(*time);
-        }
-        let slots = self.table.resolve(Keys {
-            rows: &rows,
-            hashes: &hashes,
-            buckets: &buckets,
-        })?;
+        let places = self
+            .pending
+            .iter()
+            .map(|(slot, time, _)| (*time, state.table.key(*slot)));
+        let slots = slots_at(&mut self.table, places)?;
         for (slot, (_, _, hint)) in slots.into_iter().zip(std::mem::take(&mut self.pending)) {
             if self.table.rows.total(slot) == 0 {
                 let hint = if self.keeps_hints { hint } else { Hint::default() };

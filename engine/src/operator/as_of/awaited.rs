@@ -10,11 +10,9 @@ use std::collections::BTreeSet;
 use super::{AsOf, Changes};
 use crate::Result;
 use crate::operator::arrangement::{Arrangement, Keep, bucket_of};
-use crate::operator::timers::time_bytes;
+use crate::operator::timers::slots_at;
 use crate::operator::{TaskContext, Watermark};
-use crate::row::Rows;
-use crate::shard::hash_key;
-use crate::table::{Keys, NEVER, Slot};
+use crate::table::{NEVER, Slot};
 
 /// What stands in the table for a key.
 const THERE: &[u8] = &[1];
@@ -57,17 +55,8 @@ impl Awaited {
             return Ok(());
         }
         self.is_stale = true;
-        let (mut rows, mut hashes, mut buckets) = (Rows::new(), Vec::new(), Vec::new());
-        for (time, key, _) in &self.pending {
-            rows.push(&[&time_bytes(*time), &key[..]].concat());
-            hashes.push(hash_key(key));
-            buckets.push(*time);
-        }
-        let slots = self.table.resolve(Keys {
-            rows: &rows,
-            hashes: &hashes,
-            buckets: &buckets,
-        })?;
+        let places = self.pending.iter().map(|(time, key, _)| (*time, &key[..]));
+        let slots = slots_at(&mut self.table, places)?;
         for (slot, (_, _, weight)) in slots.into_iter().zip(std::mem::take(&mut self.pending)) {
             self.table.add(slot, THERE, weight)?;
         }
