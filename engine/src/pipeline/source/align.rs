@@ -66,6 +66,7 @@ impl SourceInput {
                 None => usize::MAX,
             },
             taken: BTreeMap::new(),
+            full: BTreeSet::new(),
         }
     }
 
@@ -104,18 +105,28 @@ impl SourceInput {
 }
 
 /// What a step takes of each split: while history is read, no more than its share (or one read), so that
-/// none runs far ahead within the step.
+/// none runs far ahead within the step. What it takes is what comes first.
 pub(super) struct Share<'a> {
     ahead: &'a BTreeSet<SplitId>,
     most: usize,
     taken: BTreeMap<SplitId, usize>,
+    /// Splits of which a read was too large: what follows it must not overtake it.
+    full: BTreeSet<SplitId>,
 }
 
 impl Share<'_> {
-    /// Whether a read may be taken.
-    pub(super) fn is_left(&self, read: &SplitRead) -> bool {
+    /// Whether a read may be taken. Asked of a split's reads in their order.
+    pub(super) fn is_left(&mut self, read: &SplitRead) -> bool {
+        let id = &read.split.id;
+        if self.ahead.contains(id) || self.full.contains(id) {
+            return false;
+        }
         let fits = |taken: &usize| taken + read.payload.events() <= self.most;
-        !self.ahead.contains(&read.split.id) && self.taken.get(&read.split.id).is_none_or(fits)
+        let is_left = self.taken.get(id).is_none_or(fits);
+        if !is_left {
+            self.full.insert(id.clone());
+        }
+        is_left
     }
 
     pub(super) fn take(&mut self, read: &SplitRead) {

@@ -198,3 +198,50 @@ fn a_cut_reads_what_waits_as_well() {
     assert_eq!(windows.rows, 1800);
     memory::remove(name);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
+    /// Records are appended to partitions (which, how many), and steps of so many rows taken in between.
+    #[test]
+    fn no_read_overtakes_an_earlier_one_of_its_split(
+        moves in proptest::collection::vec((0usize..3, 0usize..8, 1usize..40), 20..80),
+    ) {
+        let name = "alignment: order";
+        topic(name, &vec![Vec::new(); 3]);
+        let (mut input, _ear) = input(name, Some(1 << 40));
+        let (mut fed, mut taken) = ([0; 3], [0; 3]);
+        let mut take = |budget: usize| {
+            let step = input.step(budget, None, Instant::now()).unwrap();
+            for batch in step.input.batches.iter().flatten() {
+                let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+                for second in times.values().iter().map(|us| *us / 1_000_000) {
+                    let split = (second % 3) as usize;
+                    assert_eq!(second / 3, taken[split], "the next row of split {split}");
+                    taken[split] += 1;
+                }
+            }
+            for (split, state) in input.progress.splits.values().enumerate() {
+                assert_eq!(state.position, taken[split], "where split {split} stands");
+            }
+            taken
+        };
+        for (split, rows, budget) in moves {
+            let times = (fed[split]..fed[split] + rows as i64).map(|n| at(n * 3 + split as i64));
+            memory::append_all(name, split, times);
+            fed[split] += rows as i64;
+            // So that the reader gives it as a read of its own.
+            std::thread::sleep(Duration::from_millis(1));
+            // Not after each, so that several reads wait.
+            if budget < 12 {
+                take(budget);
+            }
+        }
+        memory::end(name);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while take(5) != fed {
+            assert!(Instant::now() < deadline, "{fed:?} were fed");
+        }
+        memory::remove(name);
+    }
+}
