@@ -87,7 +87,7 @@ fn note(graph: &Graph, node: &Node) -> Option<String> {
             let below = graph.node(node.inputs[0].node);
             below.append_only.then(|| {
                 "OVER keeps all rows for ever, since a late one may change their values; EMIT ON WINDOW CLOSE with an \
-                 ORDER BY of the event time and frames that end at CURRENT ROW bounds them"
+                 ORDER BY of the event time and frames that are bounded on both sides bounds them"
                     .to_string()
             })
         }
@@ -479,6 +479,9 @@ fn describe_over(below: &Node, over: &OverSpec) -> String {
     let calls: Vec<&str> = over.calls.iter().map(|call| call.text.as_str()).collect();
     let mut text = calls.join(", ");
     push_sorted(&mut text, below, &over.partition, &over.order);
+    if over.waits_for().is_some() {
+        text.push_str(", emits when it is final");
+    }
     text
 }
 

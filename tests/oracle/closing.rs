@@ -200,11 +200,14 @@ impl One<'_> {
     }
 
     fn over(&self, closing: &Closing, told: Told) -> Closed {
-        let finality = Finality::once(closing, told);
-        let (at, key, n) = (&self.at, self.key, self.number % 3);
+        let (at, key, n, number) = (&self.at, self.key, self.number % 3, self.number / 3 % 14);
         let mut kinds = self.base.kinds.clone();
         let any = usize::from(closing.value / 8) % kinds.len();
-        let (function, kind, frame) = match self.number / 3 % 8 {
+        let partition = match closing.value % 8 {
+            0 => String::new(),
+            _ => format!("PARTITION BY c{key} "),
+        };
+        let (function, kind, frame) = match number {
             0 => (format!("LAG(c{any}, {n})"), kinds[any], String::new()),
             1 => ("RANK()".to_string(), Kind::Int, String::new()),
             2 => ("DENSE_RANK()".to_string(), Kind::Int, String::new()),
@@ -220,12 +223,42 @@ impl One<'_> {
                 Kind::Int,
                 format!(" GROUPS BETWEEN {n} PRECEDING AND CURRENT ROW"),
             ),
-            _ => ("ROW_NUMBER()".to_string(), Kind::Int, String::new()),
+            7 => ("ROW_NUMBER()".to_string(), Kind::Int, String::new()),
+            8 => (format!("LEAD(c{any}, {n})"), kinds[any], String::new()),
+            9 => (
+                format!("LAST_VALUE(c{any})"),
+                kinds[any],
+                format!(" RANGE BETWEEN INTERVAL '30' MINUTE PRECEDING AND INTERVAL '{n}' HOUR FOLLOWING"),
+            ),
+            10 => (
+                "SUM(c0)".to_string(),
+                Kind::Int,
+                format!(" GROUPS BETWEEN CURRENT ROW AND {n} FOLLOWING"),
+            ),
+            11 => (
+                format!("MIN(c{any})"),
+                kinds[any],
+                format!(" ROWS BETWEEN 1 PRECEDING AND {n} FOLLOWING"),
+            ),
+            12 => (
+                format!("COUNT(c{any})"),
+                Kind::Int,
+                format!(" RANGE BETWEEN INTERVAL '{n}' HOUR FOLLOWING AND INTERVAL '150' MINUTE FOLLOWING"),
+            ),
+            // With another that waits for something else.
+            _ => (
+                format!("{n} * COUNT(*) OVER ({partition}ORDER BY {at} ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING) + COUNT(*)"),
+                Kind::Int,
+                " RANGE BETWEEN CURRENT ROW AND INTERVAL '1' HOUR FOLLOWING".to_string(),
+            ),
         };
-        let partition = match closing.value % 8 {
-            0 => String::new(),
-            _ => format!("PARTITION BY c{key} "),
+        // No time says that no row will come that is looked at by number.
+        let waits_for_rows = matches!(number, 8 | 10 | 11 | 13);
+        let closing = Closing {
+            timeout: closing.timeout && !waits_for_rows,
+            ..closing.clone()
         };
+        let finality = Finality::once(&closing, told);
         let value = format!("{function} OVER ({partition}ORDER BY {at}{frame})");
         let value = match kind {
             Kind::Int => format!("CAST({value} AS BIGINT)"),

@@ -22,9 +22,26 @@ pub struct OverSpec {
     /// The partition's event time, where it has one.
     pub close: Option<CloseSpec>,
     /// The first key of the order is ascending event time and the input a gate on it that lets no
-    /// more rows of a time out once it has let out some, and no call looks at later times. So rows
-    /// only come behind those that are there, and no value ever changes.
+    /// more rows of a time out once it has let out some, and no call looks at all later rows. So rows
+    /// only come behind those that are there, and each is emitted once, when its values are final.
     pub in_order: bool,
+}
+
+impl OverSpec {
+    /// Which rows all values of a row together rest on.
+    pub fn reach(&self) -> Reach {
+        let reaches = self.calls.iter().map(|call| call.reach.clone());
+        reaches.reduce(Reach::with).unwrap_or(Reach {
+            before: Some(Far::rows(0)),
+            behind: Some(Far::rows(0)),
+        })
+    }
+
+    /// How far behind a row in order those are that it waits for, if it waits: its peers come with it.
+    pub fn waits_for(&self) -> Option<Far> {
+        let behind = self.reach().behind.filter(|_| self.in_order)?;
+        (behind.rows > 0 || behind.groups > Some(0) || behind.range.is_some()).then_some(behind)
+    }
 }
 
 /// A window function with its frame.
@@ -111,10 +128,16 @@ impl Far {
         }
     }
 
+    /// The distance in the order, microseconds, if that is a length of time.
+    pub fn range_us(&self) -> Option<i64> {
+        let length_ns = self.range.as_ref().and_then(length_ns)?;
+        i64::try_from(length_ns / 1000).ok()
+    }
+
     /// As far as either goes; none if nobody knows which of two distances that is.
     fn with(self, other: Self) -> Option<Self> {
         let range = match (self.range, other.range) {
-            (Some(one), Some(other)) => Some(match one.partial_cmp(&other)? {
+            (Some(one), Some(other)) => Some(match compare(&one, &other)? {
                 Ordering::Less => other,
                 _ => one,
             }),
@@ -125,5 +148,23 @@ impl Far {
             groups: self.groups.max(other.groups),
             range,
         })
+    }
+}
+
+/// Which of two distances is longer. By its fields an interval of a day would be longer than one of 25 hours.
+fn compare(one: &ScalarValue, other: &ScalarValue) -> Option<Ordering> {
+    match (length_ns(one), length_ns(other)) {
+        (Some(one), Some(other)) => Some(one.cmp(&other)),
+        _ => one.partial_cmp(other),
+    }
+}
+
+/// How long an interval without months is.
+fn length_ns(value: &ScalarValue) -> Option<i128> {
+    match value {
+        ScalarValue::IntervalMonthDayNano(Some(interval)) if interval.months == 0 => {
+            Some(i128::from(interval.days) * 86_400_000_000_000 + i128::from(interval.nanoseconds))
+        }
+        _ => None,
     }
 }

@@ -9,8 +9,8 @@
 //! `lag(x)` rests on one row before, a frame of `ROWS 2 PRECEDING` on two, one of `RANGE 5 PRECEDING` on the rows whose
 //! place in the order is so near ([`sight`]), a rank on all before. What lies further away is neither computed nor, unless something there reaches it, decoded.
 //!
-//! Where rows come in order and no value rests on later ones, nothing ever changes: the rows that
-//! came are emitted with their values, and rows that no later one reaches are forgotten.
+//! Where rows come in order, nothing that is emitted ever changes: a row is emitted when all rows are there that its values rest
+//! on, which is when it comes or later ([`held`]), and rows that no later one reaches are forgotten.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -24,15 +24,17 @@ use crate::change::{ChangeBatch, Weights, record_batch};
 use crate::graph::{Far, Node, OverSpec, Reach};
 use crate::operator::arrangement::RowId;
 use crate::operator::partitions::{Changes, Partitions, inserts_first};
-use crate::operator::{Operator, OperatorStats, Step, TaskContext};
+use crate::operator::{Operator, OperatorStats, Step, TaskContext, Watermark};
 use crate::row::{RowCodec, Rows};
 use crate::table::Slot;
 use crate::{Error, Result};
 
+mod held;
 mod sight;
 #[cfg(test)]
 mod tests;
 
+use held::Held;
 use sight::Sight;
 
 /// So many rows, or a partition more, are computed at once.
@@ -51,6 +53,8 @@ pub struct Over {
     /// Of their values.
     values: RowCodec,
     partitions: Partitions,
+    /// What rows in order wait for, where they do.
+    held: Option<Held>,
 }
 
 /// The rows of a partition, each as often as its weight says, and what of them is computed.
@@ -86,19 +90,13 @@ impl Over {
     pub fn new(spec: &OverSpec, node: &Node, input: &Node, context: &TaskContext) -> Result<Self> {
         check(spec, node, input)?;
         let types: Vec<DataType> = spec.calls.iter().map(|call| call.output_type.clone()).collect();
-        let mut reach = spec
-            .calls
-            .iter()
-            .map(|call| call.reach.clone())
-            .reduce(Reach::with)
-            .unwrap_or(Reach {
-                before: Some(Far::rows(0)),
-                behind: Some(Far::rows(0)),
-            });
-        if spec.in_order {
+        let mut reach = spec.reach();
+        let waits_for = spec.waits_for();
+        if spec.in_order && waits_for.is_none() {
             // Peers of a row may stand behind it, but all of them come with it.
             reach.behind = Some(Far::rows(0));
         }
+        let held = waits_for.map(|far| Held::open(spec, far, &input.schema, context));
         Ok(Self {
             input: input.schema.clone(),
             schema: node.schema.clone(),
@@ -106,6 +104,7 @@ impl Over {
             sight: Sight::new(spec, &input.schema)?,
             values: RowCodec::for_types(&types)?,
             partitions: Partitions::open(&spec.partition, &spec.order, spec.close, input, context)?,
+            held: held.transpose()?,
             spec: spec.clone(),
         })
     }
@@ -138,16 +137,33 @@ impl Over {
         Ok(all)
     }
 
-    /// What the step's changes make of the output.
-    fn settle(&mut self, touched: Vec<(Slot, Vec<RowId>)>) -> Result<Vec<ChangeBatch>> {
+    /// The partitions that rows wait in which the watermark has made final, with their rows, where nothing came to
+    /// them.
+    fn take_due(&mut self, watermark: Watermark) -> Result<Vec<(Slot, Vec<RowId>)>> {
+        let due = match &mut self.held {
+            Some(held) => held.take_due(&mut self.partitions, watermark)?,
+            None => Vec::new(),
+        };
+        let mut touched = Vec::new();
+        for slot in due {
+            if self.partitions.is_untouched(slot) {
+                touched.push((slot, self.rows_of(slot)?));
+            }
+        }
+        Ok(touched)
+    }
+
+    /// What the step's changes, and its watermark, make of the output.
+    fn settle(&mut self, touched: Vec<(Slot, Vec<RowId>)>, watermark: Watermark) -> Result<Vec<ChangeBatch>> {
         let mut output = Vec::new();
         let mut due = Vec::new();
         let mut rows = 0;
         for (slot, before) in touched {
-            let change = self.change(slot, before, self.rows_of(slot)?)?;
-            if self.spec.in_order {
-                self.forget(&change)?;
-            }
+            let after = self.rows_of(slot)?;
+            let change = match self.spec.in_order {
+                true => self.in_order(slot, before, after, watermark)?,
+                false => self.change(slot, before, after)?,
+            };
             rows += change.before.around.len() + change.after.around.len();
             due.push(change);
             if rows >= BATCH_ROWS {
@@ -157,6 +173,36 @@ impl Over {
         }
         output.extend(self.compute(&due)?);
         Ok(output)
+    }
+
+    /// Which values of a partition have become final. What no later row reaches is forgotten.
+    fn in_order(&mut self, slot: Slot, before: Vec<RowId>, after: Vec<RowId>, watermark: Watermark) -> Result<Change> {
+        if !after.starts_with(&before) {
+            return Err(Error::internal(
+                "a row came behind its time to a window function in order",
+            ));
+        }
+        let until = |rows: &[RowId], watermark| match &self.held {
+            Some(held) => held.final_until(&self.partitions, &self.sight, rows, watermark),
+            None => Ok(rows.len()),
+        };
+        let core = until(&before, self.partitions.watermark())?..until(&after, watermark)?;
+        let none = core.start..core.start;
+        let change = Change {
+            slot,
+            before: Part {
+                rows: before,
+                core: none.clone(),
+                around: none,
+            },
+            after: self.around(after, core)?,
+        };
+        self.forget(&change)?;
+        if let Some(held) = &mut self.held {
+            let waiting = (&change.after.rows[..], change.after.core.end);
+            held.wait(&mut self.partitions, &self.sight, slot, waiting)?;
+        }
+        Ok(change)
     }
 
     /// What of a partition has changed, and which values that may change.
@@ -187,6 +233,14 @@ impl Over {
             Some((first, last)) => back(head, first, behind)?..forth(rows.len() - tail, last, before)?,
             None => head..head,
         };
+        self.around(rows, core)
+    }
+
+    /// The core of a partition, with what its values rest on.
+    fn around(&self, rows: Vec<RowId>, core: Range<usize>) -> Result<Part> {
+        let Reach { before, behind } = &self.reach;
+        let back = |from: usize, at: RowId, far| self.sight.back(&self.partitions, &rows, (from, at), far);
+        let forth = |from: usize, at: RowId, far| self.sight.forth(&self.partitions, &rows, (from, at), far);
         let around = match rows[core.clone()] {
             [] => core.start..core.start,
             [first, .., last] => back(core.start, first, before)?..forth(core.end, last, behind)?,
@@ -195,16 +249,16 @@ impl Over {
         Ok(Part { rows, core, around })
     }
 
-    /// Drops the rows that nothing behind those that are there reaches.
+    /// Drops the rows that are emitted and that nothing reaches which waits or is to come.
     fn forget(&mut self, change: &Change) -> Result<()> {
-        let rows = &change.after.rows;
+        let Part { rows, core, .. } = &change.after;
         let Some(newest) = rows.last() else { return Ok(()) };
-        // Those that come are of later times, so the newest row's peers are a group before them.
-        let later = self.reach.before.clone().map(|far| Far {
-            groups: far.groups.and_then(|groups| groups.checked_sub(1)),
-            ..far
-        });
-        let reached = self.sight.back(&self.partitions, rows, (rows.len(), *newest), &later)?;
+        let reached = match rows.get(core.end) {
+            Some(first) => (core.end, *first, self.reach.before.clone()),
+            None => (rows.len(), *newest, later(&self.reach.before)),
+        };
+        let (from, at, far) = reached;
+        let reached = self.sight.back(&self.partitions, rows, (from, at), &far)?;
         let (old, kept) = rows.split_at(reached);
         let mut last = kept.first();
         for row in old.iter().rev() {
@@ -212,6 +266,9 @@ impl Over {
                 self.partitions.state.rows.remove(change.slot, *row);
                 last = Some(row);
             }
+        }
+        if !old.is_empty() {
+            self.partitions.state.table.mark_dirty(change.slot);
         }
         Ok(())
     }
@@ -274,11 +331,6 @@ impl Over {
         let mut emit = Emit::default();
         let mut begin = 0;
         for Change { before, after, .. } in changes {
-            if self.spec.in_order && !before.core.is_empty() {
-                return Err(Error::internal(
-                    "a row came behind its time to a window function in order",
-                ));
-            }
             let behind = begin + before.around.len();
             let old_at = |row: usize| begin + row - before.around.start;
             let new_at = |row: usize| behind + row - after.around.start;
@@ -318,6 +370,15 @@ impl Over {
     }
 }
 
+/// How far before rows that are yet to come a reach goes, from the end of those that are there: they come behind all of
+/// these, so their own group isn't there, and the newest row's peers are a group before them.
+fn later(far: &Option<Far>) -> Option<Far> {
+    far.clone().map(|far| Far {
+        groups: far.groups.and_then(|groups| groups.checked_sub(1)),
+        ..far
+    })
+}
+
 /// How many pairs are of the same row, up to the first that isn't.
 fn same<'a>(pairs: impl Iterator<Item = (&'a RowId, &'a RowId)>) -> usize {
     pairs.take_while(|(one, other)| one == other).count()
@@ -333,29 +394,43 @@ impl Emit {
 impl Operator for Over {
     fn step(&mut self, step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>> {
         let changes = self.partitions.begin_step(inputs)?;
-        let touched = self.apply(&changes)?;
-        let output = self.settle(touched)?;
-        self.partitions.rise(step.watermark);
+        let watermark = self.partitions.watermark().max(step.watermark);
+        let mut touched = self.apply(&changes)?;
+        touched.extend(self.take_due(watermark)?);
+        let output = self.settle(touched, watermark)?;
+        if let Some(held) = &mut self.held {
+            held.flush(&self.partitions)?;
+        }
+        self.partitions.rise(watermark);
         if let Some(through) = self.partitions.closed_through() {
             self.partitions.state.close_through(through);
         }
         Ok(output)
     }
 
+    fn open_until(&self) -> Option<Watermark> {
+        self.held.as_ref()?.open_until()
+    }
+
     fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {
-        self.partitions.checkpoint(batch)
+        self.partitions.checkpoint(batch)?;
+        self.held.as_mut().map_or(Ok(()), |held| held.checkpoint(batch))
     }
 
     fn committed(&mut self) -> Result<()> {
-        self.partitions.committed()
+        self.partitions.committed()?;
+        self.held.as_mut().map_or(Ok(()), Held::committed)
     }
 
     fn complete(&mut self, entries: usize) -> Result<bool> {
-        self.partitions.complete(entries)
+        let held = self.held.as_mut().map_or(Ok(true), |held| held.complete(entries))?;
+        Ok(self.partitions.complete(entries)? && held)
     }
 
     fn stats(&self) -> OperatorStats {
-        self.partitions.stats()
+        let mut stats = self.partitions.stats();
+        self.held.iter().for_each(|held| held.count_into(&mut stats));
+        stats
     }
 }
 
@@ -364,12 +439,12 @@ fn check(spec: &OverSpec, node: &Node, input: &Node) -> Result<()> {
     let values = spec.calls.iter().map(|call| &call.output_type);
     let fits = super::extends(node, input, input.schema.fields().len(), values);
     let closes = spec.close.is_none_or(|close| !close.emit_on_close);
-    match (fits, closes, spec.in_order && !input.append_only) {
-        (true, true, false) => Ok(()),
-        (false, ..) => Err(Error::internal(
-            "the columns of OVER are not its input's and its functions'",
-        )),
-        (_, false, _) => Err(Error::internal("OVER emits changes; a gate holds them until the close")),
-        (.., true) => Err(Error::internal("rows that come in order are never deleted")),
-    }
+    let ends = !spec.in_order || spec.reach().behind.is_some();
+    Err(Error::internal(match (fits, closes, spec.in_order && !input.append_only) {
+        (true, true, false) if ends => return Ok(()),
+        (true, true, false) => "rows in order wait for all that are to come",
+        (false, ..) => "the columns of OVER are not its input's and its functions'",
+        (_, false, _) => "OVER emits changes; a gate holds them until the close",
+        (.., true) => "rows that come in order are never deleted",
+    }))
 }

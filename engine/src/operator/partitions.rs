@@ -112,6 +112,11 @@ impl Partitions {
         closed_through(self.watermark, if close.emit_on_close { 0 } else { close.lateness_us })
     }
 
+    /// As of the last step.
+    pub(super) fn watermark(&self) -> Watermark {
+        self.watermark
+    }
+
     /// The watermark after a step's rows.
     pub(super) fn rise(&mut self, watermark: Watermark) {
         self.watermark = self.watermark.max(watermark);

@@ -178,6 +178,11 @@ impl Timers {
         self.table.table.last_bucket()
     }
 
+    /// The last such time before another.
+    pub(super) fn last_below(&self, time: i64) -> Option<Watermark> {
+        self.table.table.last_bucket_below(time)
+    }
+
     pub(super) fn checkpoint(&mut self, batch: &mut WriteBatch) -> Result<()> {
         self.table.checkpoint(batch)
     }

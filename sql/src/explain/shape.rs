@@ -21,7 +21,7 @@ pub fn shape(graph: &Graph) -> String {
     lines.join("\n")
 }
 
-/// How far back rows are kept.
+/// How far rows are kept, or waited for.
 fn reached(before: &Option<Far>) -> String {
     match before {
         Some(Far {
@@ -128,8 +128,11 @@ fn kept(graph: &Graph, node: &Node) -> String {
             // What is forgotten depends on what the functions reach.
             let kept = match over.in_order {
                 true => {
-                    let reached: Vec<String> = over.calls.iter().map(|call| reached(&call.reach.before)).collect();
-                    format!(" in order [{}]", reached.join(", "))
+                    let before: Vec<String> = over.calls.iter().map(|call| reached(&call.reach.before)).collect();
+                    match over.waits_for() {
+                        Some(far) => format!(" in order [{}] waits for {}", before.join(", "), reached(&Some(far))),
+                        None => format!(" in order [{}]", before.join(", ")),
+                    }
                 }
                 false => String::new(),
             };

@@ -201,11 +201,21 @@ pub fn frame(function: &str) -> Error {
     ))
 }
 
-/// The error for values that later rows still change.
-pub fn looks_ahead() -> Error {
+/// The error for values that rest on all later rows.
+pub fn never_final(call: &str) -> Error {
+    Error::new(format!(
+        "EMIT ON WINDOW CLOSE gives each row once, when all rows are there that its values rest on, and {call} rests on all \
+         rows that are yet to come; end its frame at CURRENT ROW, a number of rows or groups FOLLOWING, or an interval without \
+         months FOLLOWING (LEAD by a number of rows, LAG and the ranks look at so many, too), put window_end into PARTITION \
+         BY, or leave EMIT ON WINDOW CLOSE out"
+    ))
+}
+
+/// The error for what would close above window functions that look ahead.
+pub fn closes_above_what_waits() -> Error {
     Error::new(
-        "EMIT ON WINDOW CLOSE gives each row once, and this OVER looks at later rows than the row's own; end its frame \
-         at CURRENT ROW (LAG, ROW_NUMBER, RANK and DENSE_RANK look back as well), or leave EMIT ON WINDOW CLOSE out",
+        "EMIT ON WINDOW CLOSE: an OVER that looks ahead gives its rows later than their event time, so nothing above it closes \
+         by that; keep it as a view of its own with EMIT ON WINDOW CLOSE, and read that view without",
     )
 }
 

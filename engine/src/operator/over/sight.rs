@@ -123,7 +123,7 @@ impl Sight {
 }
 
 /// The bytes by which a row is ordered.
-fn order_of(partitions: &Partitions, row: RowId) -> &[u8] {
+pub(super) fn order_of(partitions: &Partitions, row: RowId) -> &[u8] {
     let bytes = partitions.state.rows.bytes_of(row);
     partitions.order_of(bytes).unwrap_or(bytes)
 }

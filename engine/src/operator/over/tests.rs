@@ -97,7 +97,10 @@ impl Function {
         let frame = frame.unwrap_or_else(|| WindowFrame::new((!order.is_empty()).then_some(false)));
         let reach = Reach {
             before: reach.0.map(Far::rows),
-            behind: reach.1.map(Far::rows),
+            behind: match self {
+                Function::Count => Some(Far::groups(0)),
+                _ => reach.1.map(Far::rows),
+            },
         };
         self.made(&function, &args, frame, order, reach)
     }
@@ -228,6 +231,42 @@ impl Function {
     }
 }
 
+impl Function {
+    /// One like it that looks at no later rows.
+    fn looking_back(self) -> Self {
+        match self {
+            Function::Near(ranges, before, _) => Function::Near(ranges, before, None),
+            Function::Lag(rows) => Function::Lag(rows.abs()),
+            Function::Sum(before, _) => Function::Sum(before, Some(0)),
+            other => other.with_an_end(),
+        }
+    }
+
+    /// One like it that looks at so many later rows.
+    fn with_an_end(self) -> Self {
+        match self {
+            Function::Ntile => Function::Rank,
+            Function::Sum(before, None) => Function::Sum(before, Some(3)),
+            other => other,
+        }
+    }
+
+    /// Whether its value for row `at` of a partition in order of time is what it will be for ever.
+    fn is_final(self, rows: &[Row], at: usize, watermark: Watermark) -> bool {
+        let behind = rows.len() - 1 - at;
+        match self {
+            Function::Lag(by) => behind as i64 >= -by,
+            Function::Sum(_, Some(far)) => behind as u64 >= far,
+            Function::Near(true, _, Some(far)) => rows[at][TIME].unwrap() + (far as i64) < watermark,
+            Function::Near(false, _, Some(far)) => {
+                let later = rows.iter().map(|row| row[TIME]).filter(|time| *time > rows[at][TIME]);
+                later.collect::<std::collections::BTreeSet<_>>().len() as u64 >= far
+            }
+            _ => true,
+        }
+    }
+}
+
 fn subject(spec: &OverSpec, append_only: bool, entry_budget: Option<usize>) -> Subject {
     let values: Vec<DataType> = spec.calls.iter().map(|call| call.output_type.clone()).collect();
     Subject {
@@ -273,6 +312,17 @@ fn compare(order: &[OrderKey], one: &Row, other: &Row) -> Ordering {
 }
 
 fn model(functions: &[Function], partition: &[usize], order: &[OrderKey], bag: &Bag) -> Bag {
+    model_of(functions, partition, order, bag, |_, _| true)
+}
+
+/// Only of those rows, by their places in their partition.
+fn model_of(
+    functions: &[Function],
+    partition: &[usize],
+    order: &[OrderKey],
+    bag: &Bag,
+    is_there: impl Fn(&[Row], usize) -> bool,
+) -> Bag {
     let mut partitions: Vec<(Row, Vec<Row>)> = Vec::new();
     for (row, weight) in bag {
         let key: Row = partition.iter().map(|column| row[*column]).collect();
@@ -285,7 +335,7 @@ fn model(functions: &[Function], partition: &[usize], order: &[OrderKey], bag: &
     let mut output = Bag::new();
     for (_, mut rows) in partitions {
         rows.sort_by(|one, other| compare(order, one, other));
-        for (at, row) in rows.iter().enumerate() {
+        for (at, row) in rows.iter().enumerate().filter(|(at, _)| is_there(&rows, *at)) {
             let values = functions.iter().map(|function| function.value(&rows, at, order));
             add(&mut output, row.iter().copied().chain(values).collect(), 1);
         }
@@ -387,32 +437,57 @@ proptest! {
         entry_budget in prop_oneof![Just(None), Just(Some(3))],
         acts in acts(1, 4, false),
     ) {
-        let back = |function: &Function| match function {
-            Function::Ntile => Function::Rank,
-            Function::Near(ranges, before, _) => Function::Near(*ranges, *before, None),
-            Function::Lag(rows) => Function::Lag(rows.abs()),
-            Function::Sum(before, _) => Function::Sum(*before, Some(0)),
-            other => *other,
-        };
-        let functions: Vec<Function> = functions.iter().map(back).collect();
-        let mut time = 0;
-        let acts: Vec<Act> = acts.into_iter().map(|act| match act {
-            Act::Insert { input, mut values, weight } => {
-                values[TIME] = time;
-                Act::Insert { input, values, weight }
-            }
-            Act::Step { backwards, .. } => {
-                time += 1;
-                Act::Step { rise: 1, backwards }
-            }
-            other => other,
-        }).collect();
-        let order = [OrderKey { column: TIME, descending: false, nulls_first: false }];
-        let mut spec = spec(&functions, &[0], &order);
-        spec.in_order = true;
-        let mut subject = subject(&spec, true, entry_budget);
-        subject.domains = vec![Domain::new(&[3, 4, 4, 255], false)];
-        subject.run(&acts, |history| model(&functions, &[0], &order, &sum(history, 0)))?;
+        let functions: Vec<Function> = functions.iter().map(|function| function.looking_back()).collect();
+        let (acts, _) = in_order(acts);
+        in_order_of_time(&functions, entry_budget).run(&acts, |history| {
+            model(&functions, &[0], &[BY_TIME], &sum(history, 0))
+        })?;
+    }
+
+    /// The same, but for rows that wait for those behind them: in the end all have come.
+    #[test]
+    fn rows_in_order_wait_for_what_they_look_at(
+        functions in prop_oneof![functions(), prop::collection::vec(near_functions(), 1..3)],
+        entry_budget in prop_oneof![Just(None), Just(Some(3))],
+        acts in acts(1, 4, false),
+    ) {
+        let functions: Vec<Function> = functions.iter().map(|function| function.with_an_end()).collect();
+        let (mut acts, last) = in_order(acts);
+        acts.push(Act::Step { rise: Watermark::MAX - last, backwards: false });
+        in_order_of_time(&functions, entry_budget).run(&acts, |history| {
+            let watermark = history.last().map_or(Watermark::MIN, |record| record.watermark);
+            model_of(&functions, &[0], &[BY_TIME], &sum(history, 0), |rows, at| {
+                let is_final = |function: &Function| function.is_final(rows, at, watermark);
+                watermark == Watermark::MAX || functions.iter().all(is_final)
+            })
+        })?;
+    }
+}
+
+/// Gives rows the time that the watermark has come to, so that they are in order; also gives where it is in the end.
+fn in_order(acts: Vec<Act>) -> (Vec<Act>, i64) {
+    let mut time = 0;
+    let acts = acts.into_iter().map(|act| match act {
+        Act::Insert { input, mut values, weight } => {
+            values[TIME] = time;
+            Act::Insert { input, values, weight }
+        }
+        Act::Step { rise, backwards } => {
+            let rise = 1 + rise % 2;
+            time += rise as u8;
+            Act::Step { rise, backwards }
+        }
+        other => other,
+    });
+    (acts.collect(), i64::from(time))
+}
+
+fn in_order_of_time(functions: &[Function], entry_budget: Option<usize>) -> Subject {
+    let mut spec = spec(functions, &[0], &[BY_TIME]);
+    spec.in_order = true;
+    Subject {
+        domains: vec![Domain::new(&[3, 4, 4, 255], false)],
+        ..subject(&spec, true, entry_budget)
     }
 }
 
@@ -430,6 +505,12 @@ fn on_time(history: &[Record], lateness_us: i64) -> Bag {
     }
     bag
 }
+
+const BY_TIME: OrderKey = OrderKey {
+    column: TIME,
+    descending: false,
+    nulls_first: false,
+};
 
 const BY_ORDER: OrderKey = OrderKey {
     column: ORDER,
@@ -526,5 +607,51 @@ fn in_order_only_what_is_near_is_kept() {
             subject.step(&mut over, 0, &[&[(row(order, 1), 1)]]).unwrap();
         }
         assert_eq!(over.rows_of(Slot(0)).unwrap().len(), kept);
+    }
+}
+
+#[test]
+fn what_waits_is_out_at_a_watermark_or_waits_on() {
+    for (functions, open_until) in [
+        (vec![Function::Near(true, None, Some(10))], Some(29 + 10 + 1)),
+        (vec![Function::Near(true, None, Some(10)), Function::Near(false, None, Some(2))], Some(27 + 10 + 1)),
+        (vec![Function::Lag(-1), Function::Near(true, None, Some(10))], Some(28 + 10 + 1)),
+        (vec![Function::Lag(-1)], None),
+        (vec![Function::Lag(1)], None),
+    ] {
+        let subject = in_order_of_time(&functions, None);
+        let mut over = subject.operator();
+        let at = |time: i64| vec![Some(0), Some(1), Some(0), Some(time)];
+        let rows: Vec<(Row, i64)> = (20..30).map(|time| (at(time), 1)).collect();
+        subject.step(&mut *over, 30, &[&rows]).unwrap();
+        assert_eq!(over.open_until(), open_until, "{functions:?}");
+        if let Some(until) = open_until {
+            let early = subject.step(&mut *over, until - 1, &[&[]]).unwrap();
+            assert!(!early.keys().any(|row| row[TIME] == Some(until - 11)), "{functions:?}");
+            let output = subject.step(&mut *over, until, &[&[]]).unwrap();
+            assert!(output.keys().any(|row| row[TIME] == Some(until - 11)), "{functions:?}");
+            assert_eq!(over.open_until(), None, "{functions:?}");
+        }
+    }
+}
+
+#[test]
+fn in_order_only_what_waits_and_what_it_looks_at_is_kept() {
+    for (functions, kept) in [
+        (vec![Function::Lag(-2)], 2),
+        (vec![Function::Sum(Some(3), Some(2))], 5),
+        (vec![Function::Near(true, None, Some(10))], 10),
+        (vec![Function::Near(true, Some(5), Some(10))], 15),
+        (vec![Function::Near(false, None, Some(3)), Function::Lag(1)], 4),
+    ] {
+        let subject = in_order_of_time(&functions, None);
+        let NodeKind::Over(spec) = &subject.node.kind else { unreachable!("it is one") };
+        let context = context(&Arc::new(MemoryStore::new()), 0, 1);
+        let mut over = Over::new(spec, &subject.node, &subject.inputs[0], &context).unwrap();
+        for time in 0..100 {
+            let row = vec![Some(0), Some(1), Some(0), Some(time)];
+            subject.step(&mut over, time + 1, &[&[(row, 1)]]).unwrap();
+        }
+        assert_eq!(over.rows_of(Slot(0)).unwrap().len(), kept, "{functions:?}");
     }
 }

@@ -54,7 +54,7 @@ impl Builder {
             return Ok(root);
         }
         self.emit_at_the_close();
-        if self.is_closed_grouping(root.node) || self.comes_in_order(root.node) {
+        if self.comes_once(root.node) || self.comes_in_order(root.node) {
             return Ok(root);
         }
         let below = self.graph.node(root.node);
@@ -63,7 +63,10 @@ impl Builder {
         let end = find(TimeBound::WindowEnd);
         let column = end.or_else(|| find(TimeBound::Event).filter(|_| below.append_only));
         let (Some(column), true) = (column.filter(gates), below.has_watermark) else {
-            return Err(refuse::no_close(below.has_watermark));
+            return Err(match self.graph.nodes.iter().any(|node| waits(&node.kind)) {
+                true => refuse::closes_above_what_waits(),
+                false => refuse::no_close(below.has_watermark),
+            });
         };
         // Windows have judged their rows already.
         let root = if end.is_some() { self.visible(root)? } else { root };
@@ -149,17 +152,23 @@ impl Builder {
         }
     }
 
-    /// Whether a node only filters and projects what a grouping or an as-of join gives at the close.
-    fn is_closed_grouping(&self, node: NodeId) -> bool {
+    /// Whether a node only filters and projects what a grouping, an as-of join or window functions give
+    /// once, when it is final.
+    fn comes_once(&self, node: NodeId) -> bool {
         let node = self.graph.node(node);
         match &node.kind {
             NodeKind::Aggregate(spec) => spec.close.is_some_and(|close| close.emit_on_close),
             NodeKind::Session(spec) => spec.close.is_some_and(|close| close.emit_on_close),
             NodeKind::AsOf(spec) => spec.close.is_some_and(|close| close.emit_final),
-            NodeKind::Map(_) | NodeKind::Draw(_) => self.is_closed_grouping(node.inputs[0].node),
-            _ => false,
+            NodeKind::Map(_) | NodeKind::Draw(_) => self.comes_once(node.inputs[0].node),
+            kind => waits(kind),
         }
     }
+}
+
+/// Whether rows wait in a node for later ones that its window functions look at.
+fn waits(kind: &NodeKind) -> bool {
+    matches!(kind, NodeKind::Over(over) if over.waits_for().is_some())
 }
 
 /// What bounds state that closes, in words.

@@ -126,7 +126,7 @@ impl Builder {
         // What comes later is behind what is there: the first rows stay the first.
         let (input, in_order) = match closes.is_some() {
             true => (self.visible(input)?, false),
-            false => self.in_order(input, &order, true)?,
+            false => self.in_order(input, &order)?,
         };
         let below = self.graph.node(input.node);
         let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();

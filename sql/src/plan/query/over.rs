@@ -71,9 +71,8 @@ impl Builder {
             .zip(types)
             .map(|(call, kind)| self.over_call(call, kind.clone(), &sorted, &input))
             .collect::<Result<Vec<_>>>()?;
-        let looks_back = calls.iter().all(|call| looks_back(call));
         let width = input.schema.fields().len();
-        let built = self.push_over(input, sorted, planned, looks_back)?;
+        let built = self.push_over(input, sorted, planned)?;
         let columns: Vec<usize> = (0..visible).chain(width..width + calls.len()).collect();
         let mut built = match width == visible {
             true => built,
@@ -154,7 +153,7 @@ impl Builder {
         })
     }
 
-    fn push_over(&mut self, input: Built, sorted: Sorted, calls: Vec<OverCall>, looks_back: bool) -> Result<Built> {
+    fn push_over(&mut self, input: Built, sorted: Sorted, calls: Vec<OverCall>) -> Result<Built> {
         let Sorted { partition, order, .. } = sorted;
         let closes = partition
             .iter()
@@ -163,17 +162,37 @@ impl Builder {
         let is_closed = closes.is_some();
         let (input, in_order) = match is_closed {
             true => (self.visible(input)?, false),
-            false => self.in_order(input, &order, looks_back)?,
+            false => self.in_order(input, &order)?,
         };
         let below = self.graph.node(input.node);
-        // A row that is old may get another value, unless its partition is closed.
-        let kept =
-            |bound: &Option<TimeBound>| bound.filter(|bound| in_order || is_closed && *bound != TimeBound::Event);
+        let mut spec = OverSpec {
+            partition,
+            order,
+            calls,
+            close,
+            in_order,
+        };
+        // Rows of a time come together, and so does a partition that is of one time.
+        if in_order && spec.partition.contains(&spec.order[0].column) {
+            for call in &mut spec.calls {
+                call.reach.behind = Some(Far::rows(0));
+            }
+        }
+        if in_order && spec.reach().behind.is_none() {
+            let calls = spec.calls.iter();
+            let call = calls.rev().min_by_key(|call| call.reach.behind.is_some());
+            return Err(refuse::never_final(call.map_or("OVER", |call| &call.text)));
+        }
+        let waits = spec.waits_for().is_some();
+        // A row that is old may get another value, unless its partition is closed, or may come late, as it waits for others.
+        let kept = |bound: &Option<TimeBound>| {
+            bound.filter(|bound| in_order && !waits || is_closed && *bound != TimeBound::Event)
+        };
         let mut time: Vec<Option<TimeBound>> = input.time.iter().map(kept).collect();
-        time.resize(time.len() + calls.len(), None);
+        time.resize(time.len() + spec.calls.len(), None);
         let mut fields: Vec<Arc<Field>> = below.schema.fields().iter().cloned().collect();
         let mut qualified: Vec<_> = input.schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
-        for call in &calls {
+        for call in &spec.calls {
             let mut name = call.text.clone();
             while fields.iter().any(|field| *field.name() == name) {
                 name.push('\'');
@@ -182,37 +201,18 @@ impl Builder {
             fields.push(field.clone());
             qualified.push((None, field));
         }
-        let names: Vec<&str> = partition
-            .iter()
-            .map(|c| below.schema.field(*c).name().as_str())
-            .collect();
-        let reach = calls.iter().map(|call| call.reach.clone()).reduce(Reach::with);
-        let bound = match (&close, reach.and_then(|reach| reach.before)) {
-            (Some(close), _) => until(below.schema.field(close.column).name(), close.lateness_us),
-            (None, Some(far)) if in_order => match names.is_empty() {
-                true => reached(&far),
-                false => format!("{} of each; grows with distinct {}", reached(&far), names.join(", ")),
-            },
-            _ => "all rows".to_string(),
-        };
+        let bound = bound(&spec, &below.schema);
         let facts = Facts {
             append_only: in_order,
             key: below.key.clone(),
             has_watermark: below.has_watermark,
             bound: Some(bound),
         };
-        let exchange = match partition.is_empty() {
+        let exchange = match spec.partition.is_empty() {
             true => single(&input),
-            false => exchange_by(&partition, &input),
+            false => exchange_by(&spec.partition, &input),
         };
-        let dealt = Some(partition.clone());
-        let spec = OverSpec {
-            partition,
-            order,
-            calls,
-            close,
-            in_order,
-        };
+        let dealt = Some(spec.partition.clone());
         let node = input.node;
         let node = self.push(
             NodeKind::Over(spec),
@@ -231,8 +231,8 @@ impl Builder {
     }
 
     /// For EMIT ON WINDOW CLOSE over rows ordered by their event time: has them come in that order,
-    /// from a gate, so that each has its values when it comes. The result has no hidden column.
-    pub(super) fn in_order(&mut self, input: Built, order: &[OrderKey], looks_back: bool) -> Result<(Built, bool)> {
+    /// from a gate, so that those before each are there when it comes. The result has no hidden column.
+    pub(super) fn in_order(&mut self, input: Built, order: &[OrderKey]) -> Result<(Built, bool)> {
         let below = self.graph.node(input.node);
         let by_time = order
             .first()
@@ -241,9 +241,6 @@ impl Builder {
         else {
             return Ok((self.visible(input)?, false));
         };
-        if !looks_back {
-            return Err(refuse::looks_ahead());
-        }
         if self.comes_in_order(input.node) {
             return Ok((self.visible(input)?, true));
         }
@@ -277,7 +274,8 @@ impl Builder {
     pub(super) fn comes_in_order(&self, node: NodeId) -> bool {
         let node = self.graph.node(node);
         match &node.kind {
-            NodeKind::Over(over) => over.in_order,
+            // Those that wait come later.
+            NodeKind::Over(over) => over.in_order && over.waits_for().is_none(),
             NodeKind::Gate(gate) => gate.whole_times,
             // Else old rows may still leave the first ones.
             NodeKind::TopN(_) => node.append_only,
@@ -455,17 +453,48 @@ fn is_measured(call: &WindowFunction, distance: &ScalarValue, schema: &DFSchema)
     }
 }
 
-/// The rows that a reach back keeps, in words.
-fn reached(far: &Far) -> String {
-    let mut parts = Vec::new();
-    if let Some(distance) = &far.range {
-        parts.push(format!("rows up to {} before the last", explain::value_text(distance)));
+/// Which rows are kept, and until when, in words.
+fn bound(over: &OverSpec, schema: &Schema) -> String {
+    if let Some(close) = &over.close {
+        return until(schema.field(close.column).name(), close.lateness_us);
     }
-    if let Some(groups @ 1..) = far.groups {
+    let reach = over.reach();
+    let (Some(before), true) = (reach.before, over.in_order) else {
+        return "all rows".to_string();
+    };
+    let time = over.order.first().map_or("", |key| schema.field(key.column).name());
+    let kept = reached(&before, &over.waits_for().unwrap_or_default(), time);
+    let names = over.partition.iter().map(|c| schema.field(*c).name().as_str());
+    let names = names.collect::<Vec<_>>().join(", ");
+    match names.is_empty() {
+        true => kept,
+        false => format!("{kept} of each; grows with distinct {names}"),
+    }
+}
+
+/// The rows that wait for those behind them, and those that these, or later ones, reach back to, in words.
+fn reached(before: &Far, behind: &Far, time: &str) -> String {
+    let mut parts = Vec::new();
+    let length = |far: &Far| match far.range_us() {
+        Some(us) => Some(explain::duration(us)),
+        None => far.range.as_ref().map(explain::value_text),
+    };
+    let from = match length(behind) {
+        Some(length) => {
+            parts.push(format!("rows until the watermark passes {time} by {length}"));
+            "those"
+        }
+        None => "the last",
+    };
+    if let Some(length) = length(before) {
+        parts.push(format!("rows up to {length} before {from}"));
+    }
+    if let groups @ 1.. = before.groups.unwrap_or(0) + behind.groups.unwrap_or(0) {
         parts.push(format!("the last {groups} groups of peers"));
     }
-    if far.rows > 0 || parts.is_empty() {
-        parts.push(format!("the last {} rows", far.rows));
+    let rows = before.rows + behind.rows;
+    if rows > 0 || parts.is_empty() {
+        parts.push(format!("the last {rows} rows"));
     }
     parts.join(" and ")
 }
@@ -480,16 +509,6 @@ fn is_exact(call: &WindowFunction, schema: &DFSchema) -> bool {
         "count" => true,
         "min" | "max" => kinds.all(|kind| kind.is_ok_and(|kind| !kind.is_floating())),
         "sum" | "avg" => kinds.all(|kind| kind.is_ok_and(|kind| kind.is_integer() || kind.is_decimal())),
-        _ => false,
-    }
-}
-
-/// Whether a call's value rests on rows up to its row and its peers only.
-fn looks_back(call: &WindowFunction) -> bool {
-    match call.fun.name() {
-        "row_number" | "rank" | "dense_rank" => true,
-        "lag" | "lead" => shift(call).is_some_and(|rows| rows >= 0),
-        _ if uses_frame(call) => !matches!(call.params.window_frame.end_bound, WindowFrameBound::Following(_)),
         _ => false,
     }
 }
