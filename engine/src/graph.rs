@@ -148,7 +148,7 @@ pub struct InputSpec {
     /// only): TIMESTAMP(6), the row's split's watermark before it.
     pub with_watermark: bool,
     /// What is open in the view closes when nothing has come to it for so long, microseconds by the
-    /// clock, and its sources are read to their ends. (Sources with a watermark only.)
+    /// clock, and all is in that may come to it. (Relations with event time only.)
     pub timeout_us: Option<i64>,
 }
 

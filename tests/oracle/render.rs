@@ -50,6 +50,8 @@ struct Known {
     is_late: bool,
     /// It closes only when its sources have ended.
     needs_end: bool,
+    /// It closes by the clock.
+    has_timeout: bool,
     /// What it is in the end, where its own query doesn't tell.
     in_the_end: Option<String>,
     /// Its rows may be many more than those that it reads.
@@ -111,6 +113,7 @@ pub fn render_in(case: &Case, speech: Speech) -> Rendered {
             is_marked: case.is_wild && !relation.is_table(),
             is_late: false,
             needs_end: false,
+            has_timeout: false,
             in_the_end: None,
             spreads: false,
         });
@@ -163,8 +166,12 @@ fn finish(script: &mut String, case: &Case, known: &[Known], acts: &Acts<'_>) {
                 let _ = write!(script, "end {}\n\n", source.name);
             }
         } else {
-            // The time in which nothing comes begins when all is there.
-            script.push_str("settle\n\nclock 2024-06-01 00:00:00\n\n");
+            // The time in which nothing comes begins when all is there: over a view that closes so, when that has.
+            script.push_str("settle\n\n");
+            let timed = views.iter().filter(|view| view.has_timeout).count();
+            for month in 6..6 + timed.clamp(1, 6) {
+                let _ = write!(script, "clock 2024-{month:02}-01 00:00:00\n\n");
+            }
         }
     }
     for source in known.iter().filter(|known| known.versions.is_some() && known.is_marked) {
@@ -296,6 +303,7 @@ fn create_one(
         is_marked: false,
         is_late: false,
         needs_end: false,
+        has_timeout: false,
         in_the_end: Some(told),
         spreads: true,
     });
@@ -318,9 +326,10 @@ fn create_view(
     let closing = view.closing.as_ref().zip(event_time);
     let closed = |told: Told| {
         closing.map(|(closing, column)| {
-            // The clock closes what is over sources.
+            // The clock closes what is over sources, and over views that hold nothing back for longer.
+            let waits = |known: &Known| known.needs_end && reads_or_is(base, known);
             let closing = Closing {
-                timeout: closing.timeout && base.is_source,
+                timeout: closing.timeout && !known.iter().any(waits),
                 ..closing.clone()
             };
             match closing.kind % 2 == 1 && base.is_source {
@@ -367,6 +376,7 @@ fn create_view(
         is_marked: false,
         is_late: !emit.is_empty() || waits || reads_late || tells_late,
         needs_end: waits || !(emit.is_empty() || emit.contains("TIMEOUT")),
+        has_timeout: emit.contains("TIMEOUT"),
         spreads,
         in_the_end: in_the_end.map(|closed| closed.query.sql).or(told),
     });
@@ -378,6 +388,11 @@ fn rests_on(sql: &str, known: &[Known]) -> Vec<String> {
     let read = known.iter().filter(|known| reads(sql, known));
     read.flat_map(|known| known.rests_on.iter().chain([&known.name]).cloned())
         .collect()
+}
+
+/// Whether a relation is another, or rests on it.
+fn reads_or_is(base: &Known, other: &Known) -> bool {
+    base.name == other.name || base.rests_on.contains(&other.name)
 }
 
 /// Whether a query reads a relation.

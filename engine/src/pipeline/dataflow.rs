@@ -476,6 +476,7 @@ impl Dataflow {
             self.hand_over();
             self.collect_failures(&mut failed);
         }
+        self.note_arrivals(moment.now_us);
         self.collect_faults(&inputs);
         for view in self.hopeless() {
             if let Some(error) = self.condemn(view) {

@@ -42,6 +42,8 @@ pub struct ViewNews {
     pub watermark: Option<Watermark>,
     /// Nothing has come for a while of all that its event time hangs on.
     pub idle: bool,
+    /// All is in that its event time comes from, and nothing of it is held back.
+    pub at_end: bool,
     /// All its inputs were bounded and have ended: nothing more will change it.
     pub ended: bool,
 }
@@ -80,6 +82,8 @@ pub struct Host {
     pub watermark: Option<Watermark>,
     /// As of now nothing comes of all that its event time hangs on.
     pub idle: bool,
+    /// As of now all of it is in, and nothing is held back.
+    pub at_end: bool,
     /// All inputs of the view were bounded, have ended, and are in its last epoch.
     pub ended: bool,
     /// It agrees with all pipelines that it shares inputs with.
@@ -171,6 +175,7 @@ impl State {
             right,
             watermark,
             idle,
+            at_end,
             ended,
         } = *news.views.get(&view)?;
         Some(Host {
@@ -180,6 +185,7 @@ impl State {
             dml: news.dml,
             watermark,
             idle,
+            at_end,
             ended,
             attached: self.attached.contains(&pipeline) && right == news.epoch,
         })

@@ -231,11 +231,3 @@ pub fn no_close(has_watermark: bool) -> Error {
          leave EMIT ON WINDOW CLOSE out, and the view has every change"
     })
 }
-
-/// The error for WITH TIMEOUT over what has no clock of its own.
-pub fn timeout_of(view: &str) -> Error {
-    Error::new(format!(
-        "WITH TIMEOUT closes what comes from sources, and '{view}' is a materialized view; let that one close by the \
-         clock (EMIT ON WINDOW CLOSE WITH TIMEOUT there), and read it without"
-    ))
-}

@@ -176,6 +176,7 @@ impl Dataflow {
         raised: &HashMap<usize, Watermark>,
         moved: &mut [bool],
     ) {
+        let raised = raised.get(&place).copied();
         let (bound, own) = match self.plan[place].relation {
             Some(relation) => {
                 let input = inputs.get(&relation);
@@ -185,11 +186,14 @@ impl Dataflow {
                     true => Standing::Idle,
                     false => Standing::Read,
                 };
-                (told.max(raised.get(&place).copied()), own)
+                (told.max(raised), own)
             }
             None => {
                 let from = self.plan[place].inputs[0].from;
-                (Some(self.plan[from].watermark), self.meetings.standings[from])
+                (
+                    Some(self.plan[from].watermark).max(raised),
+                    self.meetings.standings[from],
+                )
             }
         };
         self.raise(place, bound, moved);

@@ -1,10 +1,14 @@
 //! EMIT ON WINDOW CLOSE WITH TIMEOUT: what is open closes by the clock when nothing comes.
 //!
 //! Noted of each such view is when something came to it last. When that is as long ago as the view
-//! says, and its sources are known to be read to their ends, its watermark rises to where all that
-//! its operators hold back comes out. That watermark is the view's own: others over the same sources
+//! says, and all is in that may come to it, its watermark rises to where all that
+//! its operators hold back comes out. That watermark is the view's own: others over the same relations
 //! know nothing of it. It is stored with the epoch as every watermark is, so what has closed stays
 //! closed; and so is the time, so that a restart neither begins it anew nor cuts it short.
+//!
+//! All is in when the sources are known to be read to their ends that its event time comes from, and no view in between
+//! holds something back: what such a view closes later would be late. A view of another pipeline is told with
+//! its epochs to be in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,33 +23,62 @@ use crate::operator::Watermark;
 pub(super) struct Quiet {
     /// When something came to them last, microseconds since the epoch.
     last_us: HashMap<RelationId, i64>,
-    /// Sources that are read to their ends at present.
+    /// Relations outside of which all is in at present: sources that are read to their ends, and views.
     at_end: BTreeSet<RelationId>,
+    /// Of each view, where its event time comes from.
+    origins: BTreeMap<RelationId, Origins>,
     views: BTreeMap<RelationId, Timed>,
+}
+
+/// What a view's event time comes from.
+#[derive(Clone, Default)]
+struct Origins {
+    /// Relations outside.
+    outside: BTreeSet<RelationId>,
+    /// The views of this dataflow in between.
+    between: BTreeSet<RelationId>,
 }
 
 /// A view with a timeout.
 #[derive(Default)]
 struct Timed {
     timeout_us: i64,
-    sources: BTreeSet<RelationId>,
-    /// Its Input nodes of these, by place in the plan.
+    /// Its Input nodes with event time, by place in the plan.
     inputs: Vec<usize>,
 }
 
 impl Quiet {
-    /// Finds the views of a plan that have a timeout.
+    /// Finds the views of a plan that have a timeout, and what each view's event time comes from. Views stand
+    /// behind those that they read.
     pub(super) fn plan(&mut self, plan: &[PlanNode]) {
         self.views.clear();
+        self.origins.clear();
         for (place, node) in plan.iter().enumerate() {
-            let NodeKind::Input(input) = &node.graph.node(node.at.node).kind else {
+            let graph = node.graph.node(node.at.node);
+            let NodeKind::Input(input) = &graph.kind else {
                 continue;
             };
             if let Some(timeout_us) = input.timeout_us {
                 let timed = self.views.entry(node.at.view).or_default();
                 timed.timeout_us = timeout_us;
-                timed.sources.insert(input.relation);
                 timed.inputs.push(place);
+            }
+            if graph.has_watermark {
+                let below = match node.relation {
+                    Some(_) => None,
+                    None => Some(self.origins.get(&input.relation).cloned().unwrap_or_default()),
+                };
+                let origins = self.origins.entry(node.at.view).or_default();
+                match below {
+                    Some(below) => {
+                        origins.between.insert(input.relation);
+                        origins.between.extend(below.between);
+                        origins.outside.extend(below.outside);
+                    }
+                    None => {
+                        origins.outside.insert(input.relation);
+                    }
+                }
             }
         }
     }
@@ -58,18 +91,45 @@ impl Quiet {
         self.last_us.extend(last_us.map(|us| (view, us)));
     }
 
-    fn is_read(&self, timed: &Timed) -> bool {
-        timed.sources.iter().all(|source| self.at_end.contains(source))
+    fn origins(&self, view: RelationId) -> impl Iterator<Item = &Origins> {
+        self.origins.get(&view).into_iter()
+    }
+
+    /// Whether all is in of the relations outside that a view's event time comes from.
+    fn is_read(&self, view: RelationId) -> bool {
+        self.origins(view).all(|origins| origins.outside.is_subset(&self.at_end))
+    }
+
+    /// Whether none of the views in between holds something back.
+    fn is_let_through(&self, view: RelationId, holding: &BTreeSet<RelationId>) -> bool {
+        self.origins(view).all(|origins| origins.between.is_disjoint(holding))
     }
 }
 
 impl Dataflow {
-    /// Notes whether a source is read to its end, as far as is known.
-    pub fn set_at_end(&mut self, source: RelationId, at_end: bool) {
+    /// Notes whether all is in of a relation outside, as far as is known.
+    pub fn set_at_end(&mut self, relation: RelationId, at_end: bool) {
         match at_end {
-            true => self.quiet.at_end.insert(source),
-            false => self.quiet.at_end.remove(&source),
+            true => self.quiet.at_end.insert(relation),
+            false => self.quiet.at_end.remove(&relation),
         };
+    }
+
+    /// The views with event time of which all is in: what that comes from is, and nothing of it is held back.
+    pub fn at_end(&self) -> BTreeSet<RelationId> {
+        let holding = self.holding();
+        let views = self.quiet.origins.keys().copied();
+        let is_in = |view: &RelationId| {
+            !holding.contains(view) && self.quiet.is_read(*view) && self.quiet.is_let_through(*view, &holding)
+        };
+        views.filter(is_in).collect()
+    }
+
+    /// The views whose operators hold something back until the watermark is higher.
+    fn holding(&self) -> BTreeSet<RelationId> {
+        let operators = self.tasks.iter().flat_map(|task| &task.operators);
+        let waits = operators.filter(|(at, operator)| operator.open_until() > self.watermarks.get(at).copied());
+        waits.map(|(at, _)| at.view).collect()
     }
 
     /// When something came last to each view, to be stored with the epoch.
@@ -82,14 +142,16 @@ impl Dataflow {
         self.quiet.last_us = last_us;
     }
 
-    /// When some view closes what is open if nothing comes. `for_certain`: only of views whose sources
-    /// are read to their ends.
+    /// When some view closes what is open if nothing comes. `for_certain`: only of views of which all is known
+    /// to be in.
     pub(super) fn times_out_us(&self, for_certain: bool) -> Option<i64> {
+        if self.quiet.views.is_empty() {
+            return None;
+        }
+        let holding = self.holding();
         let times = self.quiet.views.iter().filter_map(|(view, timed)| {
-            if for_certain && !self.quiet.is_read(timed) {
-                return None;
-            }
-            let last_us = self.quiet.last_us.get(view)?;
+            let is_in = self.quiet.is_let_through(*view, &holding) && (!for_certain || self.quiet.is_read(*view));
+            let last_us = self.quiet.last_us.get(view).filter(|_| is_in)?;
             self.held_until(*view, timed)?;
             Some(last_us.saturating_add(timed.timeout_us))
         });
@@ -105,32 +167,39 @@ impl Dataflow {
         reached.is_some_and(|reached| reached < until).then_some(until)
     }
 
-    /// Notes what comes in a step; gives the watermarks of the Input nodes of views to which nothing
-    /// has come for too long.
+    /// The watermarks of the Input nodes of views to which nothing has come for too long.
     pub(super) fn timed_out(
-        &mut self,
+        &self,
         now_us: i64,
         inputs: &HashMap<RelationId, RelationInput>,
     ) -> HashMap<usize, Watermark> {
         let mut raised = HashMap::new();
-        let mut came = Vec::new();
+        if self.quiet.views.is_empty() {
+            return raised;
+        }
+        let holding = self.holding();
+        let comes = |relation: &RelationId| inputs.get(relation).is_some_and(|input| input.rows() > 0);
         for (view, timed) in &self.quiet.views {
-            let rows = |source: &RelationId| inputs.get(source).map_or(0, RelationInput::rows);
-            if timed.sources.iter().any(|source| rows(source) > 0) {
-                came.push((*view, now_us));
-                continue;
-            }
             let Some(last_us) = self.quiet.last_us.get(view) else {
                 continue;
             };
-            if self.quiet.is_read(timed)
-                && now_us >= last_us.saturating_add(timed.timeout_us)
+            if now_us >= last_us.saturating_add(timed.timeout_us)
+                && !self.quiet.origins(*view).any(|origins| origins.outside.iter().any(comes))
+                && self.quiet.is_read(*view)
+                && self.quiet.is_let_through(*view, &holding)
                 && let Some(until) = self.held_until(*view, timed)
             {
                 raised.extend(timed.inputs.iter().map(|input| (*input, until)));
             }
         }
-        self.quiet.last_us.extend(came);
         raised
+    }
+
+    /// Notes to which views something came in the step that was just taken.
+    pub(super) fn note_arrivals(&mut self, now_us: i64) {
+        let came = |place: &usize| self.tasks.iter().any(|task| !task.outputs[*place].is_empty());
+        let views = self.quiet.views.iter();
+        let arrived = views.filter(|(_, timed)| timed.inputs.iter().any(came));
+        self.quiet.last_us.extend(arrived.map(|(view, _)| (*view, now_us)));
     }
 }

@@ -51,6 +51,9 @@ impl Runtime {
     /// tables no further than the views that rest on them too.
     pub(super) fn take_logs(&mut self, inputs: &mut HashMap<RelationId, RelationInput>) -> Result<bool> {
         let (hosts, last_dml) = self.shared.publication.hosts(self.follows.keys().copied());
+        for relation in self.follows.keys().filter(|relation| !hosts.contains_key(relation)) {
+            self.dataflow.set_at_end(*relation, false);
+        }
         let any = self.take_changelogs(&hosts, inputs)?;
         Ok(self.take_dml(last_dml, inputs)? || any)
     }
@@ -79,6 +82,8 @@ impl Runtime {
             let Some(follow) = self.follows.get(relation) else {
                 continue;
             };
+            let is_in = host.at_end && follow.taken == upto && upto == host.epoch;
+            self.dataflow.set_at_end(*relation, is_in);
             if upto < follow.taken {
                 continue;
             }

@@ -25,6 +25,8 @@ pub(super) struct Told {
     ended: BTreeSet<RelationId>,
     /// Views whose event time nothing moves at present.
     idle: BTreeSet<RelationId>,
+    /// Views of which all is in at present.
+    at_end: BTreeSet<RelationId>,
 }
 
 impl Runtime {
@@ -34,16 +36,18 @@ impl Runtime {
             dml: self.tables_upto(),
             ended: self.ended(),
             idle: views.filter(|view| self.dataflow.is_idle(*view)).collect(),
+            at_end: self.dataflow.at_end(),
         }
     }
 
     pub(super) fn news(&self, epoch: Epoch) -> News {
-        let ended = self.ended();
+        let (ended, at_end) = (self.ended(), self.dataflow.at_end());
         let view_news = |(view, right)| {
             let news = ViewNews {
                 right,
                 watermark: self.dataflow.watermark(view),
                 idle: self.dataflow.is_idle(view),
+                at_end: at_end.contains(&view),
                 ended: ended.contains(&view),
             };
             (view, news)

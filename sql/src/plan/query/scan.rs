@@ -11,8 +11,7 @@ use weir_engine::graph::{Exchange, Input, InputSpec, NodeKind, UpsertSpec};
 use super::{Builder, Built, Facts, TimeBound, remap, with_hidden};
 use crate::catalog::{Definition, Relation};
 use crate::plan::session::RelationSource;
-use crate::plan::{errors, refuse};
-use crate::statement::RelationKind;
+use crate::plan::errors;
 use crate::{Error, Result};
 
 impl Builder {
@@ -45,9 +44,6 @@ impl Builder {
             Definition::Source(spec) => spec.watermark.as_ref().map(|watermark| watermark.column),
             _ => None,
         };
-        if self.timeout_us.is_some() && relation.kind == RelationKind::MaterializedView {
-            return Err(refuse::timeout_of(&relation.name));
-        }
         let hidden = want_hidden && watermark.is_some();
         let has_watermark = watermark.is_some() || relation.graph().is_some_and(|graph| graph.output().has_watermark);
         let key = relation
@@ -64,7 +60,7 @@ impl Builder {
                 name: relation.name.clone(),
                 columns: columns.clone(),
                 with_watermark: hidden,
-                timeout_us: self.timeout_us.filter(|_| watermark.is_some()),
+                timeout_us: self.timeout_us.filter(|_| has_watermark),
             }),
             vec![],
             with_hidden(scan.projected_schema.as_arrow(), hidden),
