@@ -247,7 +247,9 @@ impl One<'_> {
             ),
             // With another that waits for something else.
             _ => (
-                format!("{n} * COUNT(*) OVER ({partition}ORDER BY {at} ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING) + COUNT(*)"),
+                format!(
+                    "{n} * COUNT(*) OVER ({partition}ORDER BY {at} ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING) + COUNT(*)"
+                ),
                 Kind::Int,
                 " RANGE BETWEEN CURRENT ROW AND INTERVAL '1' HOUR FOLLOWING".to_string(),
             ),

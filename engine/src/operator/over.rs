@@ -440,11 +440,13 @@ fn check(spec: &OverSpec, node: &Node, input: &Node) -> Result<()> {
     let fits = super::extends(node, input, input.schema.fields().len(), values);
     let closes = spec.close.is_none_or(|close| !close.emit_on_close);
     let ends = !spec.in_order || spec.reach().behind.is_some();
-    Err(Error::internal(match (fits, closes, spec.in_order && !input.append_only) {
-        (true, true, false) if ends => return Ok(()),
-        (true, true, false) => "rows in order wait for all that are to come",
-        (false, ..) => "the columns of OVER are not its input's and its functions'",
-        (_, false, _) => "OVER emits changes; a gate holds them until the close",
-        (.., true) => "rows that come in order are never deleted",
-    }))
+    Err(Error::internal(
+        match (fits, closes, spec.in_order && !input.append_only) {
+            (true, true, false) if ends => return Ok(()),
+            (true, true, false) => "rows in order wait for all that are to come",
+            (false, ..) => "the columns of OVER are not its input's and its functions'",
+            (_, false, _) => "OVER emits changes; a gate holds them until the close",
+            (.., true) => "rows that come in order are never deleted",
+        },
+    ))
 }

@@ -468,7 +468,11 @@ proptest! {
 fn in_order(acts: Vec<Act>) -> (Vec<Act>, i64) {
     let mut time = 0;
     let acts = acts.into_iter().map(|act| match act {
-        Act::Insert { input, mut values, weight } => {
+        Act::Insert {
+            input,
+            mut values,
+            weight,
+        } => {
             values[TIME] = time;
             Act::Insert { input, values, weight }
         }
@@ -614,8 +618,17 @@ fn in_order_only_what_is_near_is_kept() {
 fn what_waits_is_out_at_a_watermark_or_waits_on() {
     for (functions, open_until) in [
         (vec![Function::Near(true, None, Some(10))], Some(29 + 10 + 1)),
-        (vec![Function::Near(true, None, Some(10)), Function::Near(false, None, Some(2))], Some(27 + 10 + 1)),
-        (vec![Function::Lag(-1), Function::Near(true, None, Some(10))], Some(28 + 10 + 1)),
+        (
+            vec![
+                Function::Near(true, None, Some(10)),
+                Function::Near(false, None, Some(2)),
+            ],
+            Some(27 + 10 + 1),
+        ),
+        (
+            vec![Function::Lag(-1), Function::Near(true, None, Some(10))],
+            Some(28 + 10 + 1),
+        ),
         (vec![Function::Lag(-1)], None),
         (vec![Function::Lag(1)], None),
     ] {
@@ -645,7 +658,9 @@ fn in_order_only_what_waits_and_what_it_looks_at_is_kept() {
         (vec![Function::Near(false, None, Some(3)), Function::Lag(1)], 4),
     ] {
         let subject = in_order_of_time(&functions, None);
-        let NodeKind::Over(spec) = &subject.node.kind else { unreachable!("it is one") };
+        let NodeKind::Over(spec) = &subject.node.kind else {
+            unreachable!("it is one")
+        };
         let context = context(&Arc::new(MemoryStore::new()), 0, 1);
         let mut over = Over::new(spec, &subject.node, &subject.inputs[0], &context).unwrap();
         for time in 0..100 {

@@ -97,7 +97,8 @@ impl Quiet {
 
     /// Whether all is in of the relations outside that a view's event time comes from.
     fn is_read(&self, view: RelationId) -> bool {
-        self.origins(view).all(|origins| origins.outside.is_subset(&self.at_end))
+        self.origins(view)
+            .all(|origins| origins.outside.is_subset(&self.at_end))
     }
 
     /// Whether none of the views in between holds something back.
@@ -184,7 +185,10 @@ impl Dataflow {
                 continue;
             };
             if now_us >= last_us.saturating_add(timed.timeout_us)
-                && !self.quiet.origins(*view).any(|origins| origins.outside.iter().any(comes))
+                && !self
+                    .quiet
+                    .origins(*view)
+                    .any(|origins| origins.outside.iter().any(comes))
                 && self.quiet.is_read(*view)
                 && self.quiet.is_let_through(*view, &holding)
                 && let Some(until) = self.held_until(*view, timed)

@@ -10,8 +10,8 @@ use weir_engine::graph::{Exchange, Input, InputSpec, NodeKind, UpsertSpec};
 
 use super::{Builder, Built, Facts, TimeBound, remap, with_hidden};
 use crate::catalog::{Definition, Relation};
-use crate::plan::session::RelationSource;
 use crate::plan::errors;
+use crate::plan::session::RelationSource;
 use crate::{Error, Result};
 
 impl Builder {
