@@ -61,8 +61,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Cases by hand of a run without WEIR_ORACLE_CASES.
 const CASES: u32 = 20_000;
-/// Of a hundred such cases, so many more are of what meets by event time or as it comes, so many run in an instance, and so
-/// many are answered by DuckDB.
+/// Of a hundred such cases, so many more are of what meets by event time or as it comes, so many run in an instance,
+/// and so many are answered by DuckDB.
 const TIMED_PERCENT: u32 = 20;
 const RUNNING_PERCENT: u32 = 6;
 const DUCKDB_PERCENT: u32 = 5;

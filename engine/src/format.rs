@@ -20,6 +20,7 @@ pub mod interval;
 pub mod json;
 pub(crate) mod number;
 pub(crate) mod options;
+mod said;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -46,10 +46,10 @@ pub struct Graph {
 
 /// How rows on an edge find their task.
 ///
-/// State lies in the shard of its key, so the edge into a node with state deals by exactly the
-/// node's key columns, in their order: an aggregate's and an upsert's keys, a join's and an as-of join's keys of that
-/// side, a session's and a top-N's partition, a gate's column ([`Exchange::Single`] where they are none, and for a recursion). `Local`
-/// there only if the rows are already dealt by just these values in this order.
+/// State lies in the shard of its key, so the edge into a node with state deals by exactly the node's key columns, in
+/// their order: an aggregate's and an upsert's keys, a join's and an as-of join's keys of that side, a session's and a
+/// top-N's partition, a gate's column ([`Exchange::Single`] where they are none, and for a recursion). `Local` there
+/// only if the rows are already dealt by just these values in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exchange {

@@ -112,10 +112,10 @@ pub struct OperatorStats {
 
 /// One task's part of a node.
 pub trait Operator: Send {
-    /// Takes the changes of each input and returns the node's. Called once in every step that has
-    /// input for the node, moves its watermark, or comes when the operator is due; batches of the output need not be consolidated.
-    /// An operator that is built over committed state is first given a step without rows at the
-    /// committed watermark, so that what was closed stays closed.
+    /// Takes the changes of each input and returns the node's. Called once in every step that has input for the node,
+    /// moves its watermark, or comes when the operator is due; batches of the output need not be consolidated. An
+    /// operator that is built over committed state is first given a step without rows at the committed watermark, so
+    /// that what was closed stays closed.
     fn step(&mut self, step: &Step, inputs: Vec<Vec<ChangeBatch>>) -> Result<Vec<ChangeBatch>>;
 
     /// The rows that it left out since it was last asked, because they can't be computed.

@@ -1,8 +1,8 @@
 //! INSERT, UPDATE and DELETE: one statement, one commit, but where a transaction is open.
 //!
-//! The statement holds all tables from its first read to its commit, so that what it has checked
-//! still holds when it commits. (An INSERT of what a source has reads that before.) One whose client has gone ends, and changes nothing; only one that
-//! commits already is done.
+//! The statement holds all tables from its first read to its commit, so that what it has checked still holds when it
+//! commits. (An INSERT of what a source has reads that before.) One whose client has gone ends, and changes nothing;
+//! only one that commits already is done.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! INSERT, UPDATE and DELETE: from a statement to the changes of a table.
 //!
-//! Each is planned as a query ([`crate::read`]) that gives the rows concerned: of an INSERT the new
-//! ones, of a DELETE the old ones, of an UPDATE the old ones with the new values of the columns that
-//! it sets; other relations may be joined to these ([`matched`]), and new rows whose key is there may
-//! become updates ([`conflict`]). What comes is brought to the table's types ([`assign`]), checked against NOT NULL and the
-//! key ([`key`]), and becomes one change batch. Nothing is changed here: the server commits it.
+//! Each is planned as a query ([`crate::read`]) that gives the rows concerned: of an INSERT the new ones, of a DELETE
+//! the old ones, of an UPDATE the old ones with the new values of the columns that it sets; other relations may be
+//! joined to these ([`matched`]), and new rows whose key is there may become updates ([`conflict`]). What comes is
+//! brought to the table's types ([`assign`]), checked against NOT NULL and the key ([`key`]), and becomes one change
+//! batch. Nothing is changed here: the server commits it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

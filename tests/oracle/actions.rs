@@ -360,8 +360,9 @@ pub fn name(number: usize, relation: &Relation) -> String {
     format!("{letter}{number}")
 }
 
-/// Event times, in minutes, go on with the rows, up to 50 minutes out of order; of an action's rows those of one partition
-/// come before those of another. All of that is within what the watermark waits for. Wild ones are beyond it, or far ahead.
+/// Event times, in minutes, go on with the rows, up to 50 minutes out of order; of an action's rows those of one
+/// partition come before those of another. All of that is within what the watermark waits for. Wild ones are beyond it,
+/// or far ahead.
 fn event(serial: u64, number: u8, is_wild: bool) -> i64 {
     let minutes = 60 + serial as i64 * 12 - i64::from(number % 6) * 10;
     match number / 6 % 8 {

@@ -100,15 +100,6 @@ pub fn timed_cases() -> impl Strategy<Value = Case> {
         8 => closing().prop_map(|closing| (Vec::new(), Some(closing))),
         1 => sessions().prop_map(|step| (vec![Step::Sessions(step)], None)),
     ];
-    let view = (any::<u8>(), 0u8..8, prop::bool::weighted(0.15), what);
-    let view = view.prop_map(|(base, at, apart, (steps, closing))| View {
-        base,
-        steps,
-        at,
-        apart,
-        closing,
-        meeting: None,
-    });
     let action = prop_oneof![
         8 => (any::<u8>(), vec(vec(any::<u8>(), 5), 1..5)).prop_map(|(relation, rows)| Action::Insert { relation, rows }),
         1 => any::<u8>().prop_map(|relation| Action::Idle { relation }),
@@ -118,7 +109,7 @@ pub fn timed_cases() -> impl Strategy<Value = Case> {
     ];
     let drawn = (
         vec(relation, 1..4),
-        vec(view, 1..4),
+        vec(view_of(what), 1..4),
         vec(action, 2..16),
         any::<bool>(),
         how(),
@@ -191,15 +182,13 @@ fn closing() -> impl Strategy<Value = Closing> {
 }
 
 fn view() -> impl Strategy<Value = View> {
-    let closing = option::weighted(0.2, closing());
-    let drawn = (
-        any::<u8>(),
-        vec(step(), 0..4),
-        0u8..8,
-        prop::bool::weighted(0.15),
-        closing,
-    );
-    drawn.prop_map(|(base, steps, at, apart, closing)| View {
+    view_of((vec(step(), 0..4), option::weighted(0.2, closing())))
+}
+
+/// A view of such steps, and what closes it.
+fn view_of(what: impl Strategy<Value = (Vec<Step>, Option<Closing>)>) -> impl Strategy<Value = View> {
+    let drawn = (any::<u8>(), 0u8..8, prop::bool::weighted(0.15), what);
+    drawn.prop_map(|(base, at, apart, (steps, closing))| View {
         base,
         steps,
         at,

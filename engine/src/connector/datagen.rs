@@ -8,9 +8,9 @@
 //! | `number_of_rows` | how many in all; endless unless said (or a sequence ends) |
 //! | `seed`, `splits` | 0 and 1 unless said; split `k` of `s` has the rows `k`, `k + s`, `k + 2s` … |
 //! | `start_time` | event time of row 0, 2024-01-01T00:00:00Z unless said |
-//! | `fields.<column>.kind` | `sequence`: start, start + 1 …; `random`; where it is left out a TIMESTAMP is the row's event time, anything else random |
+//! | `fields.<column>.kind` | `sequence`: start, start + 1 …; `random`; unless said a TIMESTAMP is the event time, all else random |
 //! | `fields.<column>.start`, `.end` | of a sequence (numbers, DATE); the rows end with it; 0 and no end unless said |
-//! | `fields.<column>.min`, `.max` | of random values, both included; 0 to 1000 for numbers unless said (0 to 1 for REAL and DOUBLE, less one at most) |
+//! | `fields.<column>.min`, `.max` | of random values, both included; unless said 0 to 1000, of REAL and DOUBLE 0 to 1 (less one) |
 //! | `fields.<column>.length` | of random TEXT (letters) and BYTEA, 10 unless said |
 //! | `fields.<column>.values` | `a,b,c`: one of these, evenly |
 //! | `fields.<column>.null_rate` | share of NULLs, 0 to 1 |

@@ -12,6 +12,7 @@ pub const US_PER_DAY: i64 = 86_400 * US_PER_SECOND;
 
 const NO_DATE: Why = "it is not a date YYYY-MM-DD";
 const NO_TIME: Why = "it is not a time HH:MM:SS[.ffffff]";
+const DAY_END: Why = "the last TIME of a day is 23:59:59.999999, and its end is the next day's 00:00:00";
 const NO_TIMESTAMP: Why = "it is not a timestamp YYYY-MM-DD HH:MM:SS[.ffffff][offset]";
 const OUT_OF_RANGE: Why = "it is out of range";
 
@@ -173,6 +174,7 @@ pub fn date(text: &[u8]) -> Result<i32, Why> {
 pub fn time(text: &[u8]) -> Result<i64, Why> {
     match leading_time(text) {
         Some((us, [])) if us < US_PER_DAY => Ok(us),
+        None if text.starts_with(b"24:00") => Err(DAY_END),
         _ => Err(NO_TIME),
     }
 }
@@ -314,6 +316,7 @@ mod tests {
         assert_eq!(time(b"23:59:59.5"), Ok(86_399_500_000));
         assert_eq!(time(b"07:30"), Ok(27_000_000_000));
         assert_eq!(time(b"23:59:60"), Err(NO_TIME));
+        assert_eq!(time(b"24:00:00"), Err(DAY_END));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! Arrow and DataFusion call types and constants by names of their own (`Int64`, `Utf8("a")`), and our
 //! functions that stand for a piece of SQL have names too. What they say is brought into SQL's words
-//! ([`sql_words`]) before somebody reads it. What stands in quotes is the user's and stays.
+//! ([`sql_words`]) before somebody reads it; what they say of values is in [`said`]. What stands in quotes is the user's and stays.
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
+
+use super::said;
 
 /// A type as SQL spells it.
 pub fn sql_type(data_type: &DataType) -> String {
@@ -83,7 +85,8 @@ fn family(name: &str) -> Option<&'static str> {
 }
 
 /// What the libraries put before a message, to say which part of them it is from.
-const ORIGINS: [&str; 8] = [
+const ORIGINS: [&str; 9] = [
+    "Arithmetic overflow: ",
     "Arrow error: ",
     "Cast error: ",
     "Compute error: ",
@@ -104,7 +107,8 @@ pub fn without_origin(mut text: &str) -> &str {
 
 /// A message of a library, or an expression in it, with types, constants and calls as SQL has them.
 pub fn sql_words(text: &str) -> String {
-    let text = without_empty_groups(without_origin(text));
+    let text = without_origin(text);
+    let text = without_empty_groups(&said::reworded(text).unwrap_or_else(|| text.to_string()));
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(first) = rest.chars().next() {
@@ -337,6 +341,10 @@ pub fn meant(name: &str, args: &[String]) -> Option<String> {
         ("weir_at_part", [values, part]) => format!("percentile_disc({part}) of {values}"),
         ("weir_between_parts", [values, part]) => format!("percentile_cont({part}) of {values}"),
         ("weir_most_frequent", [values]) => format!("mode() of {values}"),
+        ("named_struct", args) if is_row(args) => {
+            let values: Vec<&str> = args.iter().skip(1).step_by(2).map(String::as_str).collect();
+            format!("ROW({})", values.join(", "))
+        }
         ("outer_ref", [column]) => column.clone(),
         ("__unnest_placeholder", [array, ..]) => array.clone(),
         ("weir_only_row", _) => "(SELECT …)".to_string(),
@@ -349,6 +357,12 @@ pub fn meant(name: &str, args: &[String]) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// Whether names and values are those of `ROW(…)`.
+fn is_row(args: &[String]) -> bool {
+    let names = args.iter().step_by(2).zip(1..);
+    args.len() % 2 == 0 && names.into_iter().all(|(name, place)| *name == format!("'f{place}'"))
 }
 
 /// `CASE WHEN __always_true IS NULL THEN … ELSE x END` is what DataFusion makes of a subquery's `x`, for
@@ -447,7 +461,7 @@ mod tests {
             ),
             (
                 "Cannot cast string 'Int64' to value of Int64 type",
-                "Cannot cast string 'Int64' to value of BIGINT type",
+                "'Int64' is no BIGINT",
             ),
             ("it can't be Utf8; it isn't", "it can't be TEXT; it isn't"),
             ("my_Int64 or Int64s", "my_Int64 or Int64s"),

@@ -4,10 +4,11 @@
 //! they were and as they are, and the difference is emitted. So nothing of the output is kept: a
 //! value is a function of the rows, and comes out the same when it has to be taken back.
 //!
-//! Not all of a partition is computed anew. Between the rows that are the same at its begin and at
-//! its end lies what has changed. A value changes only where that is within the functions' *reach*:
-//! `lag(x)` rests on one row before, a frame of `ROWS 2 PRECEDING` on two, one of `RANGE 5 PRECEDING` on the rows whose
-//! place in the order is so near ([`sight`]), a rank on all before. What lies further away is neither computed nor, unless something there reaches it, decoded.
+//! Not all of a partition is computed anew. Between the rows that are the same at its begin and at its end lies what
+//! has changed. A value changes only where that is within the functions' *reach*: `lag(x)` rests on one row before, a
+//! frame of `ROWS 2 PRECEDING` on two, one of `RANGE 5 PRECEDING` on the rows whose place in the order is so near
+//! ([`sight`]), a rank on all before. What lies further away is neither computed nor, unless something there reaches
+//! it, decoded.
 //!
 //! Where rows come in order, nothing that is emitted ever changes: a row is emitted when all rows are there that its values rest
 //! on, which is when it comes or later ([`held`]), and rows that no later one reaches are forgotten.

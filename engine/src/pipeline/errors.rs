@@ -505,7 +505,7 @@ mod tests {
         let row = BadRow {
             view: "v".to_string(),
             operator: "Map 1".to_string(),
-            cause: "Divide by zero error".to_string(),
+            cause: "division by zero".to_string(),
             row: "a = 1".to_string(),
             record: None,
             more: 0,

@@ -1,8 +1,8 @@
 //! Subscriptions: a view's present rows, then its changes, epoch by epoch.
 //!
-//! A subscription follows the view's changelog at the client's own pace; a slow client holds
-//! nobody up, and one for which too much waits is told so and has to begin anew. For a push query the view is a pipeline of its own that lives as long as the
-//! subscription.
+//! A subscription follows the view's changelog at the client's own pace; a slow client holds nobody up, and one for
+//! which too much waits is told so and has to begin anew. For a push query the view is a pipeline of its own that lives
+//! as long as the subscription.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -139,7 +139,7 @@ fn a_failed_view_is_read_as_it_was_whatever_the_session_has_written() {
         panic!("{:?}", answer.notices);
     };
     assert!(
-        notice.starts_with("view 'm' has failed (Divide by zero error"),
+        notice.starts_with("view 'm' has failed (division by zero"),
         "{notice}"
     );
     assert!(

@@ -113,8 +113,21 @@ impl Dialect for WeirDialect {
         if left == 0 {
             return Some(Err(ParserError::RecursionLimitExceeded));
         }
-        let next = parser.peek_token_ref();
+        let [next, after, third] = parser.peek_tokens_ref();
+        let is_values = |one: &Token, other: &Token| is_keyword(one, Keyword::VALUES) && *other == Token::LParen;
         match &next.token {
+            // Queries in parentheses, of which sqlparser expects SELECT or WITH.
+            Token::LParen if is_values(&after.token, &third.token) => {
+                parser.advance_token();
+                let query = parser.parse_query();
+                Some(query.and_then(|query| {
+                    parser.expect_token(&Token::RParen)?;
+                    Ok(Expr::Subquery(query))
+                }))
+            }
+            word if is_values(word, &after.token) && is_quantified(parser) => {
+                Some(parser.parse_query().map(Expr::Subquery))
+            }
             Token::Word(word) if NO_EXPRESSION.contains(&word.keyword) => {
                 Some(parser.expected_ref("an expression", next))
             }
@@ -250,6 +263,13 @@ impl Dialect for WeirDialect {
     fn allow_extract_single_quotes(&self) -> bool {
         true
     }
+}
+
+/// Whether the parser stands behind `ANY (` or `ALL (`.
+fn is_quantified(parser: &Parser) -> bool {
+    let quantifiers = [Keyword::ANY, Keyword::ALL, Keyword::SOME];
+    let is_quantifier = |token: &Token| quantifiers.iter().any(|word| is_keyword(token, *word));
+    parser.get_current_token().token == Token::LParen && is_quantifier(&parser.get_previous_token().token)
 }
 
 fn is_keyword(token: &Token, keyword: Keyword) -> bool {

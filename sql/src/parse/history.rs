@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The time is one for the whole statement. Behind JOIN a time of the left rows may stand there instead, which is
-//! another join ([`super::as_of`]). Done to the tokens, as sqlparser's own form of this takes words like `at` from names.
+//! another join ([`super::as_of`]). Done to the tokens, as sqlparser's own form of this takes words like `at` from
+//! names.
 
 use std::ops::ControlFlow;
 

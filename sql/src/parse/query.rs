@@ -69,7 +69,8 @@ pub(super) fn tree<T: ast::VisitMut>(
     mut parse: impl FnMut(&mut sqlparser::parser::Parser) -> Result<T, sqlparser::parser::ParserError>,
 ) -> Result<T> {
     check_refused(tokens)?;
-    let tokens = history::prepare(source, tokens)?;
+    let tokens = without_exclusion(tokens)?;
+    let tokens = history::prepare(source, &tokens)?;
     let tokens = as_of::prepare(&tokens)?;
     let (tokens, taken) = window::prepare(&tokens)?;
     let mut cursor = Cursor::new(source, &tokens, after);
@@ -312,6 +313,38 @@ const REFUSED_CALLS: &[(&str, &str)] = &[
     ("PIVOT", "PIVOT is not there: aggregate with FILTER (WHERE …)"),
     ("UNPIVOT", "UNPIVOT is not there: write UNION ALL"),
 ];
+
+/// The tokens without EXCLUDE NO OTHERS, which says of a frame what holds anyway; frames that leave rows out are not
+/// there.
+fn without_exclusion(tokens: &[TokenWithSpan]) -> Result<Vec<TokenWithSpan>> {
+    const LEFT_OUT: [&[&str]; 4] = [&["CURRENT", "ROW"], &["GROUP"], &["TIES"], &["NO", "OTHERS"]];
+    let mut kept = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        let behind = &tokens[at + 1..];
+        // It is the last of what stands in the parentheses of a window.
+        let ends = |words: &[&str]| {
+            starts_with(behind, words) && behind.get(words.len()).is_some_and(|next| next.token == Token::RParen)
+        };
+        match LEFT_OUT.iter().find(|words| ends(words)) {
+            Some(words) if is_word(&token.token, "EXCLUDE") => {
+                if words[0] != "NO" {
+                    let words = words.join(" ");
+                    let message = format!(
+                        "EXCLUDE {words} is not there: a frame has all rows between its bounds, as with EXCLUDE NO OTHERS"
+                    );
+                    return Err(error_at(message, token));
+                }
+                at += 1 + words.len();
+            }
+            _ => {
+                kept.push(token.clone());
+                at += 1;
+            }
+        }
+    }
+    Ok(kept)
+}
 
 fn check_refused(tokens: &[TokenWithSpan]) -> Result<()> {
     for (at, token) in tokens.iter().enumerate() {

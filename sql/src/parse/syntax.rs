@@ -3,7 +3,7 @@
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, TableWithJoins,
+    ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins,
 };
 
 /// The call in the ON of a join as of a time that stands for its USING.
@@ -29,6 +29,19 @@ pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
         over: None,
         within_group: vec![],
     })
+}
+
+/// `(query) [AS alias]`, for FROM.
+pub(crate) fn derived(query: Query, alias: Option<TableAlias>) -> TableWithJoins {
+    TableWithJoins {
+        relation: TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(query),
+            alias,
+            sample: None,
+        },
+        joins: vec![],
+    }
 }
 
 /// `SELECT projection FROM from [WHERE selection]`

@@ -205,8 +205,8 @@ struct FirstArgument {
     query: Option<(usize, usize)>,
 }
 
-/// `[TABLE] name [[AS] alias [(column, …)]]` or `(query) [[AS] alias [(column, …)]]`, and for SESSION `[PARTITION BY …]`, up to
-/// the comma before `close`.
+/// `[TABLE] name [[AS] alias [(column, …)]]` or `(query) [[AS] alias [(column, …)]]`, and for SESSION `[PARTITION BY
+/// …]`, up to the comma before `close`.
 fn first_argument(tokens: &[TokenWithSpan], begin: usize, close: usize, kind: Kind) -> Result<FirstArgument> {
     let mut argument = FirstArgument::default();
     let mut at = begin;

@@ -449,7 +449,8 @@ pub fn table(statement: &CreateTable, id: RelationId, catalog: &Catalog) -> Resu
     })
 }
 
-/// A source or sink that doesn't say of which connector it is. An option that is nearly called so, or names one, is meant.
+/// A source or sink that doesn't say of which connector it is. An option that is nearly called so, or names one, is
+/// meant.
 fn no_connector(role: &str, name: &Name, options: &BTreeMap<String, String>, known: &[&str]) -> Error {
     let meant = nearest("connector", options.keys().map(String::as_str));
     let meant = meant.or_else(|| {

@@ -11,6 +11,7 @@ use crate::plan::functions;
 use crate::plan::json::rewritten;
 
 mod computed;
+mod elsewhere;
 mod placed;
 mod wording;
 
@@ -167,6 +168,9 @@ fn function_message(text: &str) -> Option<String> {
         if name == "mode" {
             return Some("mode() takes rows in an order: mode() WITHIN GROUP (ORDER BY x)".to_string());
         }
+        if let Some(instead) = elsewhere::instead_of(name) {
+            return Some(format!("function {name}() does not exist; write {instead}"));
+        }
         let known = functions::all();
         let near = nearest_function(name, known.iter().map(|function| function.name.as_str()));
         let hint = near.map_or("SHOW FUNCTIONS lists those that do".to_string(), |near| {
@@ -191,14 +195,18 @@ fn function_message(text: &str) -> Option<String> {
         let line = line
             .replace("UserDefined", "…")
             .replace("Comparable(2)", "value, value");
-        if !line.is_empty() && !foreign(&line) && !calls.contains(&line) {
-            calls.push(line);
+        let call = sql_words(&line);
+        if !line.is_empty() && !foreign(&line) && !calls.contains(&call) {
+            calls.push(call);
         }
+    }
+    if calls.is_empty() {
+        return Some(format!("no function fits {}; it takes nothing", sql_words(called)));
     }
     Some(format!(
         "no function fits {}; there is {}",
         sql_words(called),
-        sql_words(&calls.join(", "))
+        calls.join(", ")
     ))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! JSON and JSONB are one type ([`JSON`]), which holds the one text of each value
 //! ([`weir_engine::format::json::value`]). Operators are planned as calls ([`Operators`]). Those that are NULL of NULL
-//! are rows of one table ([`calls`]); what makes JSON of other values is in [`build`]. What isn't about JSON takes it as
-//! text ([`typed`]).
+//! are rows of one table ([`calls`]); what makes JSON of other values is in [`build`]. What isn't about JSON takes it
+//! as text ([`typed`]).
 
 use std::sync::Arc;
 

@@ -9,11 +9,11 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, Spans, plan_err};
+use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits,
@@ -24,7 +24,9 @@ use weir_engine::format::json::value::{self, JSON};
 use weir_engine::format::uuid::{self, UUID};
 use weir_engine::format::{interval, sql_type, without_origin};
 
+use super::scalars::incomparable;
 use super::{checked, floats, json, rewrite, times};
+use crate::Error;
 
 /// Holds comparisons to their types, before these are made to fit.
 #[derive(Debug)]
@@ -115,6 +117,7 @@ fn fitted(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
             Ok(Transformed::no(Expr::Case(case)))
         }
+        Expr::ScalarFunction(call) if matches!(call.func.name(), "weir_any" | "weir_all") => beside_array(call, schema),
         Expr::Cast(cast) => {
             let (from, to) = (cast.expr.get_type(schema), cast.field.data_type());
             if let (Ok(from), true) = (from, to.is_list())
@@ -199,6 +202,53 @@ pub fn beside_other(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr,
         (false, Some(other), _) => Ok((left, spelled(right, &other)?)),
         _ => Ok((left, right)),
     }
+}
+
+/// `x = ANY (array)`: a string that stands in the query is an array of what the value is, or an element of the array.
+fn beside_array(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let word = if call.func.name() == "weir_all" { "ALL" } else { "ANY" };
+    if let [value, array, ..] = &mut call.args[..] {
+        let (one, many) = (value.get_type(schema)?, array.get_type(schema)?);
+        match (&many, is_untyped(value), is_untyped(array)) {
+            (_, _, true) => *array = spelled_list(array.clone(), &one)?,
+            (DataType::List(element), true, _) => *value = spelled(value.clone(), element.data_type())?,
+            (DataType::List(element), ..) if is_text(&one) && !element.data_type().is_string() => {
+                return incomparable(&one, &many);
+            }
+            (kind, ..) if is_text(kind) => return plan_err!("{word} takes an array, not TEXT"),
+            _ => {}
+        }
+    }
+    Ok(Transformed::yes(Expr::ScalarFunction(call)))
+}
+
+/// A string that stands in the query as an array; one of decimals has all digits that are written.
+fn spelled_list(literal: Expr, element: &DataType) -> Result<Expr> {
+    let element = match (element, &literal) {
+        (DataType::Null, _) => DataType::Utf8,
+        (DataType::Decimal128(..), Expr::Literal(text, _)) => {
+            let fractions = text.try_as_str().flatten().unwrap_or_default().split('.').skip(1);
+            let digits = fractions.map(|behind| behind.bytes().take_while(u8::is_ascii_digit).count());
+            let most = digits.max().and_then(|digits| i8::try_from(digits).ok()).unwrap_or(0);
+            DataType::Decimal128(38, most.min(38))
+        }
+        (kind, _) => kind.clone(),
+    };
+    spelled(literal, &DataType::List(Arc::new(Field::new_list_field(element, true))))
+}
+
+/// Fails for times of day that are added up, which DataFusion takes for lengths.
+pub fn added(left: &Expr, right: &Expr, schema: &DFSchema) -> Result<()> {
+    let is_time = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Time64(_) | DataType::Time32(_)));
+    if !(is_time(left) && is_time(right)) {
+        return Ok(());
+    }
+    let message = "there is no TIME + TIME: a time of day is moved by an INTERVAL";
+    let span = left.spans().and_then(Spans::first);
+    let error = span.map_or(Error::new(message), |span| {
+        Error::at(message, span.start.line, span.start.column)
+    });
+    Err(DataFusionError::External(Box::new(error)))
 }
 
 /// Both sides of `||`: bytes go with bytes, and what is no text with text, as that.

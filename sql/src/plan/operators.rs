@@ -5,7 +5,10 @@
 //! - Rows are compared by their values ([`row_values`]).
 //! - `x SIMILAR TO 'pattern'` is `x ~ 'regular expression'` ([`similar`]).
 //! - `'5' + 3` is a sum of numbers.
-//! - `ts AT TIME ZONE zone` is a call of our own ([`zones`]), and `date_trunc(unit, ts, zone)` cuts between two of them.
+//! - `ts AT TIME ZONE zone` is a call of our own ([`zones`]), and `date_trunc(unit, ts, zone)` cuts between two of
+//!   them.
+//! - `(VALUES …)` that stands for a value, or behind IN, is `(SELECT * FROM (VALUES …))`, and `ROW(a, b)` a struct with
+//!   the fields `f1` and `f2`.
 //! - An interval in the text is read as PostgreSQL reads it, with the fields behind it.
 //! - `(s).field` is the field of a struct, and `doc['name']` and `doc[0]` are parts of JSON.
 //! - An array's element is NULL where its number is below 1, and a slice `a[m:n]` is cut to what there is.
@@ -22,6 +25,7 @@ use weir_engine::format::json::value::JSON;
 
 use super::names::folded;
 use super::{json, kinds, row_values, similar, zones};
+use crate::parse::syntax::{derived, select};
 use crate::walk::{Flow, Visitor, done, flow, walk};
 use crate::{Error, Result};
 
@@ -41,6 +45,14 @@ impl Visitor for Operators {
 fn replace(expr: &mut Expr) -> Result<()> {
     if let Some(replaced) = row_values::taken_apart(expr)? {
         *expr = replaced;
+        return Ok(());
+    }
+    if let Some(row) = row_values::with_names(expr) {
+        *expr = row;
+        return Ok(());
+    }
+    if let Expr::Subquery(query) | Expr::InSubquery { subquery: query, .. } = expr {
+        selected(query);
         return Ok(());
     }
     let replaced = match expr {
@@ -87,6 +99,15 @@ fn replace(expr: &mut Expr) -> Result<()> {
     };
     *expr = replaced;
     Ok(())
+}
+
+/// VALUES as a SELECT of their columns.
+fn selected(query: &mut ast::Query) {
+    if let ast::SetExpr::Values(_) = *query.body {
+        let rows = derived(query.clone(), None);
+        let all = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
+        *query = select(vec![all], vec![rows], None);
+    }
 }
 
 fn is_query(expr: &Expr) -> bool {
@@ -281,6 +302,9 @@ impl ExprPlanner for Meanings {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
         use BinaryOperator::*;
         let RawBinaryExpr { op, left, right } = expr;
+        if op == Plus {
+            kinds::added(&left, &right, schema)?;
+        }
         let (left, right) = match op {
             Plus | Minus | Multiply | Divide | Modulo => kinds::beside_number(left, right, schema)?,
             Eq | NotEq | Lt | LtEq | Gt | GtEq | AtArrow | ArrowAt => kinds::beside_other(left, right, schema)?,

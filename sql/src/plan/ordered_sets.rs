@@ -1,8 +1,8 @@
 //! Aggregates of a group in order: `percentile_disc`, `mode`, and `percentile_cont` at several places.
 //!
-//! `percentile_disc(0.5) WITHIN GROUP (ORDER BY x)` is a place in `array_agg(x ORDER BY x)` of what isn't NULL, and is written
-//! so ([`spelled`]). So it is kept up to date as that is, and right when rows are deleted. What takes the value out of
-//! the array are functions.
+//! `percentile_disc(0.5) WITHIN GROUP (ORDER BY x)` is a place in `array_agg(x ORDER BY x)` of what isn't NULL, and is
+//! written so ([`spelled`]). So it is kept up to date as that is, and right when rows are deleted. What takes the value
+//! out of the array are functions.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ const AT_PART: &str = "weir_at_part";
 const BETWEEN: &str = "weir_between_parts";
 const MOST_FREQUENT: &str = "weir_most_frequent";
 
-/// What such an aggregate is called, how many arguments it has, whether that is one array of places, and the function of
-/// an array that it becomes.
+/// What such an aggregate is called, how many arguments it has, whether that is one array of places, and the function
+/// of an array that it becomes.
 const AGGREGATES: [(&str, usize, bool, &str); 4] = [
     ("percentile_disc", 1, false, AT_PART),
     ("percentile_disc", 1, true, AT_PART),

@@ -1,5 +1,5 @@
-//! The order of arrays and rows: as in PostgreSQL by their elements, of which NULL is the greatest, and then by how many
-//! there are.
+//! The order of arrays and rows: as in PostgreSQL by their elements, of which NULL is the greatest, and then by how
+//! many there are.
 //!
 //! Arrow puts NULLs inside by where those outside are put. So what compares such values, or orders by them, has their
 //! *places* instead: bytes that are in order as they are, by the codec that keeps rows in order in a kept answer.

@@ -46,6 +46,7 @@ pub(super) use bins::bin_of;
 pub use closing::Closing;
 pub(super) use closing::until;
 pub(super) use order::order_keys;
+pub use recursion::ends_when_read;
 
 /// How event time bounds a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -304,12 +305,8 @@ impl Builder {
         };
         let spec = MapSpec { filter, exprs: outputs };
         let (spec, from) = self.without_selection(spec, input.node)?;
-        let node = self.push(
-            NodeKind::Map(spec),
-            vec![from],
-            with_hidden(schema.as_arrow(), input.hidden),
-            facts,
-        );
+        let named = self.named_as_below(&input, exprs, schema);
+        let node = self.push(NodeKind::Map(spec), vec![from], with_hidden(&named, input.hidden), facts);
         let time = sources
             .iter()
             .map(|source| source.and_then(|column| input.time[column]))
@@ -322,6 +319,21 @@ impl Builder {
             time,
             dealt,
         })
+    }
+
+    /// The columns of `schema`; one that is merely passed on is called as it is below, where it may have been given a
+    /// name for people. (Those that DataFusion's rules make stand in its expressions, too.)
+    fn named_as_below(&self, input: &Built, exprs: &[Expr], schema: &DFSchema) -> Schema {
+        let below = &self.graph.node(input.node).schema;
+        let named = exprs.iter().zip(schema.fields()).map(|(expr, field)| {
+            let passed_on = match expr {
+                Expr::Column(_) if !field.name().starts_with("__") => column_of(expr, &input.schema),
+                _ => None,
+            };
+            let name = passed_on.map_or(field.name(), |column| below.field(column).name());
+            field.as_ref().clone().with_name(name)
+        });
+        Schema::new(named.collect::<Vec<_>>())
     }
 
     /// A map over the node, or over what is below it if that only selects columns.

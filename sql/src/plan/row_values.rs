@@ -5,7 +5,8 @@
 //! since the planner takes one column for that:
 //!
 //! ```text
-//! (a, b) IN (SELECT x, y …)    weir_row(a, b) IN (SELECT weir_row(weir_part_1, …) FROM (SELECT x, y …) AS weir_rows (weir_part_1, …))
+//! (a, b) IN (SELECT x, y …)
+//! weir_row(a, b) IN (SELECT weir_row(weir_part_1, …) FROM (SELECT x, y …) AS weir_rows (weir_part_1, …))
 //! ```
 //!
 //! Where subqueries become joins ([`super::subquery`]), it is taken apart again.
@@ -15,9 +16,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::{Result as PlanResult, internal_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use sqlparser::ast::{self, BinaryOperator, Expr, Ident, Query, SelectItem, SetExpr, TableFactor, UnaryOperator};
+use sqlparser::ast::{self, BinaryOperator, Expr, Ident, Query, SelectItem, SetExpr, UnaryOperator};
 
-use crate::parse::syntax::{call, select};
+use crate::parse::syntax::{call, derived, select};
 use crate::{Error, Result};
 
 /// The marker function.
@@ -129,6 +130,16 @@ fn values(expr: &Expr) -> Option<Vec<Expr>> {
     }
 }
 
+/// A row that is a value, with the names that PostgreSQL gives its fields: `f1`, `f2`, ….
+pub fn with_names(expr: &Expr) -> Option<Expr> {
+    if let Expr::Nested(_) = expr {
+        return None;
+    }
+    let fields = values(expr)?.into_iter().zip(1..);
+    let named = fields.flat_map(|(value, place)| [Expr::value(ast::Value::SingleQuotedString(format!("f{place}"))), value]);
+    Some(call("named_struct", named.collect()))
+}
+
 fn is_comparison(op: &BinaryOperator) -> bool {
     use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
@@ -221,21 +232,13 @@ fn looked_for(row: &Expr, query: &Query, negated: bool) -> Result<Expr> {
         .collect();
     let list = call(ROW, names.iter().cloned().map(Expr::Identifier).collect());
     let column = |name| ast::TableAliasColumnDef { name, data_type: None };
-    let rows = TableFactor::Derived {
-        lateral: false,
-        subquery: Box::new(query.clone()),
-        alias: Some(ast::TableAlias {
-            explicit: true,
-            name: Ident::new("weir_rows"),
-            columns: names.into_iter().map(column).collect(),
-            at: None,
-        }),
-        sample: None,
+    let alias = ast::TableAlias {
+        explicit: true,
+        name: Ident::new("weir_rows"),
+        columns: names.into_iter().map(column).collect(),
+        at: None,
     };
-    let from = ast::TableWithJoins {
-        relation: rows,
-        joins: Vec::new(),
-    };
+    let from = derived(query.clone(), Some(alias));
     Ok(Expr::InSubquery {
         expr: Box::new(call(ROW, values)),
         subquery: Box::new(select(vec![SelectItem::UnnamedExpr(list)], vec![from], None)),
@@ -280,7 +283,7 @@ impl ScalarUDFImpl for Row {
     }
 
     fn return_type(&self, given: &[DataType]) -> PlanResult<DataType> {
-        let field = |(place, kind): (usize, &DataType)| Field::new(format!("c{place}"), kind.clone(), true);
+        let field = |(place, kind): (usize, &DataType)| Field::new(format!("f{}", place + 1), kind.clone(), true);
         Ok(DataType::Struct(given.iter().enumerate().map(field).collect()))
     }
 

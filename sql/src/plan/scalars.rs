@@ -42,6 +42,7 @@ mod spans;
 mod templated;
 mod texts;
 
+pub use quantified::incomparable;
 use size::Growth;
 pub use spans::{Scaled, divided_span, span};
 

@@ -47,6 +47,7 @@ use super::kinds::{self, Kinds};
 use super::never::NeverOverOneGroup;
 use super::operators::{self, Meanings};
 use super::places::Places;
+use super::query::ends_when_read;
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
@@ -450,6 +451,7 @@ pub fn stream_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan>
 /// The plan of a query that is read once, as written, with its windows made executable.
 pub fn read_plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
     let plan = history::at_scans(raw_plan(query, catalog)?).map_err(errors::translate)?;
+    ends_when_read(&plan)?;
     let plan = first_rows::spelled_out(plan, true).map_err(errors::translate)?;
     let plan = as_of::explicit(plan, Use::Read).map_err(errors::translate)?;
     let plan = window::make_batch(plan).map_err(errors::translate)?;

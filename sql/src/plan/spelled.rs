@@ -2,7 +2,8 @@
 //!
 //! - `@ x`, `|/ x` and `||/ x` are `abs`, `sqrt` and `cbrt`, `a && b` of arrays is `array_has_any`,
 //!   and `~ x` is `x # -1`.
-//! - `sign` and `every` are `signum` and `bool_and`, `array_replace` is `array_replace_all`, `age(ts)` is the age of today.
+//! - `sign` and `every` are `signum` and `bool_and`, `array_replace` is `array_replace_all`, `age(ts)` is the age of
+//!   today.
 //! - `encode(bytes, 'base64')` has its padding.
 //! - `generate_series(…)` as a column of its own is a set of rows, and elsewhere an array.
 //! - JSON's aggregates and sets of rows are others' ([`rewritten`]).

@@ -2,10 +2,11 @@
 //! `to_timestamp`.
 //!
 //! A template is taken apart once ([`parse`]) into fields and the text between them; [`show`] writes a
-//! time by it, and [`read`] reads one. Templates of numbers are in [`amounts`].
+//! time by it, [`lengths`] an interval, and [`read`] reads one. Templates of numbers are in [`amounts`].
 
 pub mod amounts;
 pub(super) mod calendar;
+pub mod lengths;
 pub mod read;
 pub mod show;
 

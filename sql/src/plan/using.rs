@@ -5,7 +5,8 @@
 //! JOIN `coalesce(a.g, b.g)`. `*` becomes the columns that it shows, shared ones first, as PostgreSQL has
 //! them. `a.g` and `b.g` are the sides' own, as they were.
 //!
-//! Where rows become JSON, as by `row_to_json(t)`, or JSON becomes rows, the name of a relation alone stands for its row.
+//! Where rows become JSON, as by `row_to_json(t)`, or JSON becomes rows, the name of a relation alone stands for its
+//! row.
 //!
 //! So that names inside of subqueries are told from those around them, the columns of each FROM are
 //! followed: of relations from the catalog, of queries from their SELECT lists.

@@ -1,5 +1,5 @@
-//! A string in VALUES, or in ARRAY[…], beside a value that says its type: as in PostgreSQL it is one of that type. This is
-//! done to the text, for the planner makes values fit as it plans them.
+//! A string in VALUES, or in ARRAY[…], beside a value that says its type: as in PostgreSQL it is one of that type. This
+//! is done to the text, for the planner makes values fit as it plans them.
 
 use std::ops::ControlFlow;
 

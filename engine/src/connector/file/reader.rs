@@ -185,8 +185,8 @@ impl State {
         self.lines = None;
     }
 
-    /// Reads lines until the end, the bound, or so many rows or bytes. Lines before an error are
-    /// given without it; the next read finds it again. Of a file that was changed in what was read before, nothing is given.
+    /// Reads lines until the end, the bound, or so many rows or bytes. Lines before an error are given without it; the
+    /// next read finds it again. Of a file that was changed in what was read before, nothing is given.
     fn read(&mut self, source: &FileSource, max_rows: usize, max_bytes: usize) -> Result<Column> {
         let mut column = Column::default();
         self.open(source)?;

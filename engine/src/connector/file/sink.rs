@@ -1,8 +1,8 @@
 //! The file sink: a line for each insert, appended and synced.
 //!
-//! A file that a sink writes is its own (CREATE SINK sees to that). A crash in the middle of a delivery can leave a line
-//! without its end, and that delivery is repeated; so what stands behind the last line end is cut
-//! off when the file is opened. A delivery that fails is taken back as a whole.
+//! A file that a sink writes is its own (CREATE SINK sees to that). A crash in the middle of a delivery can leave a
+//! line without its end, and that delivery is repeated; so what stands behind the last line end is cut off when the
+//! file is opened. A delivery that fails is taken back as a whole.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};

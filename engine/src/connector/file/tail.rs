@@ -1,7 +1,7 @@
 //! How a file is known again: by the last bytes before the place up to which it was read.
 //!
-//! A file that is followed may only grow. One that was truncated and has grown again since, or was written over,
-//! would be read on from the middle of some other record, so the bytes are looked at before what stands behind them counts.
+//! A file that is followed may only grow. One that was truncated and has grown again since, or was written over, would
+//! be read on from the middle of some other record, so the bytes are looked at before what stands behind them counts.
 
 use std::fs::File;
 use std::io;

@@ -1,11 +1,11 @@
 //! Watermarks of nodes, and where inputs meet.
 //!
-//! A node's watermark is the least of its inputs'. So an input of a view that stands still would hold back
-//! what it meets in a join or union. Where nothing comes of it, it is not waited for
-//! ([`event_time`](crate::pipeline::event_time)): as soon as a relation is idle, the view's Input node of it is
-//! raised to where the inputs that it meets are together. What is below is the view's own watermark from then
-//! on, as with a timeout ([`super::quiet`]): it is stored with the epoch, so a decision that is committed stands, and rows of
-//! the relation that come later are judged by it.
+//! A node's watermark is the least of its inputs'. So an input of a view that stands still would hold back what it
+//! meets in a join or union. Where nothing comes of it, it is not waited for
+//! ([`event_time`](crate::pipeline::event_time)): as soon as a relation is idle, the view's Input node of it is raised
+//! to where the inputs that it meets are together. What is below is the view's own watermark from then on, as with a
+//! timeout ([`super::quiet`]): it is stored with the epoch, so a decision that is committed stands, and rows of the
+//! relation that come later are judged by it.
 //!
 //! Inputs meet that are above a common node by nodes with event time; those of a view are few, and mostly all
 //! meet.

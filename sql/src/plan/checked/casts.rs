@@ -5,10 +5,11 @@
 //! - A float becomes a DECIMAL by the digits that it is sure to have (15, or 6 of a REAL), rounded.
 //! - A DECIMAL becomes the float that is nearest.
 //! - Text becomes BYTEA by PostgreSQL's spelling, `\x00ff` or with octal escapes, and BYTEA becomes the former
-//!   ([`bytes`]). The difference of two times is an INTERVAL of days and time. Text and INTERVAL become each other as PostgreSQL spells them ([`interval`]).
+//!   ([`bytes`]). The difference of two times is an INTERVAL of days and time. Text and INTERVAL become each other as
+//!   PostgreSQL spells them ([`interval`]).
 //! - Text becomes a date or time as in records ([`moments`]).
-//! - JSON and other types become each other ([`json`]), text and arrays as well ([`arrays`]), and a struct becomes another by
-//!   the order of its fields ([`structs`]).
+//! - JSON and other types become each other ([`json`]), text and arrays as well ([`arrays`]), and a struct becomes
+//!   another by the order of its fields ([`structs`]).
 //! - Text and floats become each other as PostgreSQL spells them, and a number that its type comes
 //!   only infinitely near is an error.
 

@@ -179,14 +179,23 @@ impl<'a> Failure<'a> {
             cast: None,
             value: None,
         };
-        if message.contains("Divide by zero") {
+        if message.contains("division by zero") {
             return Some(Failure {
                 operators: &["/", "%"],
                 functions: &DIVIDING,
                 ..none
             });
         }
-        if let Some((_, numbers)) = message.split_once("Overflow happened on: ") {
+        if let Some((value, kind)) = message.split_once(" is no ") {
+            let kind = kind.split_once(':').map_or(kind, |(kind, _)| kind);
+            let text = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
+            return Some(Failure {
+                cast: Some(kind),
+                value: text,
+                ..none
+            });
+        }
+        if let Some(numbers) = message.strip_suffix(" is out of range") {
             let operators: &[&str] = match numbers.split(' ').nth(1)? {
                 "+" => &["+"],
                 "-" => &["-"],
@@ -199,22 +208,7 @@ impl<'a> Failure<'a> {
                 ..none
             });
         }
-        if let Some((_, rest)) = message.split_once("Cannot cast string '") {
-            let (value, rest) = rest.split_once("' to value of ")?;
-            let (kind, _) = rest.split_once(" type")?;
-            return Some(Failure {
-                cast: Some(kind),
-                value: Some(value),
-                ..none
-            });
-        }
-        let (value, rest) = message.strip_prefix('\'')?.split_once("' is no ")?;
-        let (kind, _) = rest.split_once(':')?;
-        Some(Failure {
-            cast: Some(kind),
-            value: Some(value),
-            ..none
-        })
+        None
     }
 
     fn is_by(&self, does: &Does) -> bool {

@@ -7,6 +7,7 @@ use sqlparser::tokenizer::Location;
 
 use crate::Error;
 use crate::plan::names::folded;
+use crate::plan::{session, spelled};
 use crate::walk::{Flow, Visitor, walk};
 
 /// The error with the place of the column or function that it is about, if that stands in the query or
@@ -23,8 +24,12 @@ pub fn placed<T: VisitMut + Clone>(error: Error, tree: &T) -> Error {
         found: Vec::new(),
     };
     let _ = walk(&mut tree.clone(), &mut places);
-    match places.found[..] {
-        [place] => super::at(error.message, place),
+    match (&places.found[..], &places.named) {
+        ([(place, written)], Named::Function(name)) => {
+            let message = error.message.replace(&format!("{name}("), &format!("{written}("));
+            super::at(message, *place)
+        }
+        ([(place, _)], Named::Column(_)) => super::at(error.message, *place),
         _ => error,
     }
 }
@@ -57,24 +62,38 @@ fn named(message: &str) -> Option<Named> {
 
 struct Places {
     named: Named,
-    found: Vec<Location>,
+    /// Each with what is written there.
+    found: Vec<(Location, String)>,
+}
+
+/// Whether a function that is written so is the one of this name: some have several.
+fn is_called(written: &str, name: &str) -> bool {
+    let state = session::state();
+    let scalar = || state.scalar_functions().get(written).map(|function| function.name());
+    let aggregate = || state.aggregate_functions().get(written).map(|function| function.name());
+    let spelled = || spelled::other_names().find(|(other, _)| *other == written);
+    written == name
+        || scalar().or_else(aggregate) == Some(name)
+        || spelled().is_some_and(|(_, meant)| meant == name)
 }
 
 impl Visitor for Places {
     fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
         let place = match (&self.named, &*expr) {
-            (Named::Column(name), Expr::Identifier(ident)) => (folded(ident) == *name).then_some(ident.span),
+            (Named::Column(name), Expr::Identifier(ident)) => (folded(ident) == *name).then(|| (ident.span, name.clone())),
             (Named::Column(name), Expr::CompoundIdentifier(parts)) => {
                 let written: Vec<String> = parts.iter().map(folded).collect();
-                (written.join(".") == *name).then_some(parts[0].span)
+                (written.join(".") == *name).then(|| (parts[0].span, name.clone()))
             }
             (Named::Function(name), Expr::Function(call)) => {
                 let ident = call.name.0.last().and_then(|part| part.as_ident());
-                ident.filter(|ident| folded(ident) == *name).map(|ident| ident.span)
+                ident
+                    .map(|ident| (ident.span, folded(ident)))
+                    .filter(|(_, written)| is_called(written, name))
             }
             _ => None,
         };
-        self.found.extend(place.map(|span| span.start));
+        self.found.extend(place.map(|(span, written)| (span.start, written)));
         ControlFlow::Continue(())
     }
 }

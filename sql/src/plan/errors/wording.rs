@@ -291,6 +291,17 @@ fn kinds(text: &str) -> Option<String> {
             op => format!("there is no operator {op}"),
         });
     }
+    if let Some(kind) = text.strip_prefix("Unary operator 'NOT' requires a boolean expression, got ") {
+        let kind = sql_words(kind);
+        return Some(format!("NOT is of what is true or false, and not of {kind}; compare it with something"));
+    }
+    if let Some(op) = between(text, "Unary operator '", "' only supports signed numeric") {
+        return Some(format!("{op} stands before numbers and intervals; CAST what is behind it"));
+    }
+    if let Some(operation) = text.strip_prefix("Cannot infer common type for bitwise operation ") {
+        let operation = sql_words(operation).replace("BIT_XOR", "#");
+        return Some(format!("there is no {operation}; CAST one side to a whole number"));
+    }
     let rest = text.strip_prefix("Incompatible inputs for Union: Previous inputs were of type ")?;
     let (one, rest) = rest.split_once(", but got incompatible type ")?;
     let (other, column) = rest.split_once(" on column ")?;
@@ -386,6 +397,12 @@ fn calls(text: &str) -> Option<String> {
     }
     if text.contains("coerce") && text.contains(" in LIKE expression") {
         return Some("LIKE compares texts; CAST the other side to TEXT".to_string());
+    }
+    if text.starts_with("DATE_BIN only supports literal values for the origin") {
+        return Some("the origin of date_bin() is a constant".to_string());
+    }
+    if text == "Expected an integer value" {
+        return Some("how far lag() and lead() look is a whole number".to_string());
     }
     begins(
         text,

@@ -13,7 +13,7 @@ use super::function::is_passing_errors;
 use crate::plan::checked::{self, Operation};
 
 /// Functions that have a value for all arguments of their types.
-const SAFE: [&str; 29] = [
+const SAFE: [&str; 30] = [
     "ascii",
     "bit_length",
     "btrim",
@@ -33,6 +33,7 @@ const SAFE: [&str; 29] = [
     "length",
     "lower",
     "ltrim",
+    "named_struct",
     "nullif",
     "octet_length",
     "right",

@@ -126,7 +126,7 @@ impl Builder {
         if ignores_nulls {
             text += " IGNORE NULLS";
         }
-        if uses_frame(call) && *frame != default_frame(sorted.order_by) {
+        if uses_frame(call) && frame_text(frame) != frame_text(&default_frame(sorted.order_by)) {
             text += &format!(" {}", frame_text(frame));
         }
         let function = create_window_expr(

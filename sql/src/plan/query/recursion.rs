@@ -206,10 +206,42 @@ fn allowed(node: &Node, graph: &Graph, name: &str) -> Result<()> {
         NodeKind::Draw(_) => "beside now(), random() or uuid()",
         _ => "here",
     };
-    Err(Error::new(format!(
+    Err(misread(name, what))
+}
+
+/// The error for a recursive query that reads itself where it may not.
+fn misread(name: &str, what: &str) -> Error {
+    Error::new(format!(
         "'{name}' may not be read {what} in its own recursive term: later rows would change what earlier ones led to; \
          do that outside of the recursion"
-    )))
+    ))
+}
+
+/// Refuses recursions that have no end when they are read once: an aggregate over the recursion's own rows gives a row
+/// in every round.
+pub fn ends_when_read(plan: &LogicalPlan) -> Result<()> {
+    let mut endless = None;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::RecursiveQuery(query) = node
+            && aggregates_itself(&query.recursive_term, &query.name)
+        {
+            endless.get_or_insert_with(|| misread(&query.name, "under an aggregate"));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(errors::translate)?;
+    endless.map_or(Ok(()), Err)
+}
+
+fn aggregates_itself(term: &LogicalPlan, name: &str) -> bool {
+    let mut found = false;
+    let _ = term.apply_with_subqueries(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            found |= !aggregate.aggr_expr.is_empty() && references(node, name) > 0;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found
 }
 
 /// Whether an input comes from outside as it is.

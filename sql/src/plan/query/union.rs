@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::expressions as physical_exprs;
@@ -50,7 +51,11 @@ impl Builder {
             .dealt
             .clone()
             .filter(|first| parts.iter().all(|p| p.dealt.as_ref() == Some(first)));
-        let node = self.push(NodeKind::Union, inputs, with_hidden(schema.as_arrow(), hidden), facts);
+        // As the first part calls them, for people.
+        let named = schema.fields().iter().zip(nodes[0].schema.fields());
+        let named = named.map(|(field, first)| field.as_ref().clone().with_name(first.name()));
+        let named = Schema::new(named.collect::<Vec<_>>());
+        let node = self.push(NodeKind::Union, inputs, with_hidden(&named, hidden), facts);
         Ok(Built {
             node,
             schema: schema.clone(),

@@ -1,5 +1,5 @@
-//! `length`, `octet_length` and `bit_length`, which PostgreSQL has of BYTEA too. DataFusion takes bytes for text there, or
-//! not at all.
+//! `length`, `octet_length` and `bit_length`, which PostgreSQL has of BYTEA too. DataFusion takes bytes for text there,
+//! or not at all.
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use weir_engine::float;
+use weir_engine::format::json::value::JSON;
 use weir_engine::format::sql_type;
 
 use crate::plan::intervals;
@@ -46,6 +47,12 @@ impl ScalarUDFImpl for Quantified {
         let [value, array, operator] = given else {
             return plan_err!("{word} takes a value and an array");
         };
+        if array.is_string() && *array != JSON {
+            // One that stands in the query is read as an array; others are refused as types are held
+            // ([`crate::plan::kinds`]).
+            let list = DataType::List(Arc::new(Field::new_list_field(value.clone(), true)));
+            return Ok(vec![value.clone(), list, operator.clone()]);
+        }
         let (DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _)) = array
         else {
             return plan_err!("{word} takes an array, not {}", sql_type(array));
@@ -53,16 +60,17 @@ impl ScalarUDFImpl for Quantified {
         let element = element.data_type();
         let known = |kind: &DataType| !kind.is_null();
         let mixed = known(value) && known(element) && value.is_string() != element.is_string();
-        match comparison_coercion(value, element).filter(|_| !mixed) {
+        let kind = match mixed {
+            // It may be one that stands in the query, too.
+            true => Some(element.clone()).filter(|_| value.is_string() && *value != JSON),
+            false => comparison_coercion(value, element),
+        };
+        match kind {
             Some(kind) => {
                 let list = DataType::List(Arc::new(Field::new_list_field(kind.clone(), true)));
                 Ok(vec![kind, list, operator.clone()])
             }
-            None => plan_err!(
-                "{} can't be compared with the elements of {}; CAST one side to the type of the other",
-                sql_type(value),
-                sql_type(array)
-            ),
+            None => incomparable(value, array),
         }
     }
 
@@ -86,6 +94,15 @@ impl ScalarUDFImpl for Quantified {
             false => ColumnarValue::Array(truth),
         })
     }
+}
+
+/// The error for a value and an array of others.
+pub fn incomparable<T>(value: &DataType, array: &DataType) -> Result<T> {
+    plan_err!(
+        "{} can't be compared with the elements of {}; CAST one side to the type of the other",
+        sql_type(value),
+        sql_type(array)
+    )
 }
 
 impl Quantified {

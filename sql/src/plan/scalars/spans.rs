@@ -185,7 +185,7 @@ impl ScalarUDFImpl for Spans {
             (what @ (What::Times | What::Over), [spans, numbers]) => {
                 let pairs = intervals(spans).iter().zip(numbers.as_primitive::<Float64Type>());
                 let scaled = |(span, by): (IntervalMonthDayNano, f64)| match what {
-                    What::Over if by == 0.0 => exec_err!("Divide by zero error"),
+                    What::Over if by == 0.0 => exec_err!("division by zero"),
                     What::Over => scaled(span, |part| part / by),
                     _ => scaled(span, |part| part * by),
                 };

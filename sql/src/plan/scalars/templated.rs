@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Date32Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+};
 use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
@@ -20,7 +22,7 @@ use crate::plan::checked;
 use crate::plan::clock::moment;
 use crate::plan::templates::amounts::{self, Amount};
 use crate::plan::templates::show::{self, Kind};
-use crate::plan::templates::{self, Part, read};
+use crate::plan::templates::{self, Part, lengths, read};
 
 const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
@@ -70,10 +72,11 @@ impl ScalarUDFImpl for Templated {
                     DataType::Date32 | DataType::Date64 | DataType::Null | DataType::Timestamp(_, None) => MICROS,
                     DataType::Timestamp(..) => moment(),
                     DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
+                    DataType::Interval(_) | DataType::Duration(_) => DataType::Interval(IntervalUnit::MonthDayNano),
                     kind if kind.is_numeric() => kind.clone(),
                     kind => {
                         return plan_err!(
-                            "to_char() takes a number, DATE, TIME, TIMESTAMP or TIMESTAMPTZ, not {}",
+                            "to_char() takes a number, DATE, TIME, TIMESTAMP, TIMESTAMPTZ or INTERVAL, not {}",
                             sql_type(kind)
                         );
                     }
@@ -124,6 +127,7 @@ impl ScalarUDFImpl for Templated {
         let templates = Templates::new(template, self.what)?;
         let column = first.to_array(rows)?;
         let made = match self.what {
+            What::Show if matches!(column.data_type(), DataType::Interval(_)) => shown_lengths(&column, &templates)?,
             What::Show => shown(&column, &templates)?,
             What::Date | What::Moment => self.read(&column, &templates)?,
         };
@@ -299,6 +303,27 @@ impl ScalarUDFImpl for ToNumber {
         let read: ArrayRef = Arc::new(read.finish());
         Ok(ColumnarValue::Array(checked::column_as(&read, &NUMBER)?))
     }
+}
+
+fn shown_lengths(intervals: &ArrayRef, templates: &Templates) -> Result<ArrayRef> {
+    let mut made = StringBuilder::new();
+    let mut text = String::new();
+    for (row, interval) in intervals.as_primitive::<IntervalMonthDayNanoType>().iter().enumerate() {
+        let (Some(interval), Some(template)) = (interval, templates.of(row)?) else {
+            made.append_null();
+            continue;
+        };
+        if lengths::needs_calendar(&template) {
+            return exec_err!(
+                "to_char() of an INTERVAL has years, months, days, hours, minutes and seconds only: it belongs to no day of \
+                 the calendar"
+            );
+        }
+        text.clear();
+        lengths::write(&template, interval, &mut text);
+        made.append_value(&text);
+    }
+    Ok(Arc::new(made.finish()))
 }
 
 fn shown(times: &ArrayRef, templates: &Templates) -> Result<ArrayRef> {

@@ -1,5 +1,5 @@
-//! `sum` and `avg` of intervals: months, days and time each by itself. What the mean leaves of months goes on as days, and
-//! of days as time, as in PostgreSQL.
+//! `sum` and `avg` of intervals: months, days and time each by itself. What the mean leaves of months goes on as days,
+//! and of days as time, as in PostgreSQL.
 
 use std::collections::HashSet;
 use std::mem::size_of_val;

@@ -1,8 +1,8 @@
 //! PostgreSQL's templates of numbers, `999,990.00`, for `to_char` and `to_number`.
 //!
-//! Positions of digits are counted from the point: a `9` that the number doesn't reach is blank, a `0` is a zero. The sign
-//! stands right before the first digit, or where `S`, `SG`, `MI` or `PR` say. `FM` leaves out blanks, and zeros at the end
-//! that no `0` asks for. A number that is too long is written as `#`.
+//! Positions of digits are counted from the point: a `9` that the number doesn't reach is blank, a `0` is a zero. The
+//! sign stands right before the first digit, or where `S`, `SG`, `MI` or `PR` say. `FM` leaves out blanks, and zeros at
+//! the end that no `0` asks for. A number that is too long is written as `#`.
 
 use std::ops::Range;
 

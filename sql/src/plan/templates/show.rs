@@ -7,9 +7,9 @@ use weir_engine::format::calendar::US_PER_DAY;
 use super::calendar::{self, Date, JULIAN_EPOCH};
 use super::{Field, Letters, Part};
 
-const HOUR_US: i64 = 3_600_000_000;
-const MINUTE_US: i64 = 60_000_000;
-const SECOND_US: i64 = 1_000_000;
+pub(super) const HOUR_US: i64 = 3_600_000_000;
+pub(super) const MINUTE_US: i64 = 60_000_000;
+pub(super) const SECOND_US: i64 = 1_000_000;
 pub(super) const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -71,12 +71,17 @@ pub fn write(parts: &[Part], micros: i64, kind: Kind, out: &mut String) {
         date: calendar::date(micros.div_euclid(US_PER_DAY)),
         kind,
     };
+    part_by_part(parts, out, |field, bare, out| time.field(field, bare, out));
+}
+
+/// Writes a template's text and fields, the latter by `show`: the field, and whether it isn't filled up.
+pub(super) fn part_by_part(parts: &[Part], out: &mut String, show: impl Fn(Field, bool, &mut String)) {
     for part in parts {
         match part {
             Part::Text(text) => out.push_str(text),
             Part::Field { field, bare, ordinal } => {
                 let from = out.len();
-                time.field(*field, *bare, out);
+                show(*field, *bare, out);
                 if let Some(letters) = ordinal
                     && out[from..].ends_with(|c: char| c.is_ascii_digit())
                 {
@@ -175,16 +180,7 @@ impl Time {
             MonthRoman(letters) => word(ROMAN[self.date.month as usize - 1], letters, 4),
             DayName(letters) => word(weekday, letters, NAME_WIDTH),
             DayShort(letters) => word(&weekday[..3], letters, 0),
-            Meridiem { letters, points } => word(
-                match (self.of_day < 12 * HOUR_US, points) {
-                    (true, false) => "AM",
-                    (false, false) => "PM",
-                    (true, true) => "A.M.",
-                    (false, true) => "P.M.",
-                },
-                letters,
-                0,
-            ),
+            Meridiem { letters, points } => word(meridiem(self.of_day < 12 * HOUR_US, points), letters, 0),
             Era { letters, points } => word(
                 match (self.date.year > 0, points) {
                     (true, false) => "AD",
@@ -203,7 +199,17 @@ impl Time {
     }
 }
 
-fn lettered(word: &str, letters: Letters) -> String {
+/// What half of a day it is.
+pub(super) fn meridiem(is_first: bool, points: bool) -> &'static str {
+    match (is_first, points) {
+        (true, false) => "AM",
+        (false, false) => "PM",
+        (true, true) => "A.M.",
+        (false, true) => "P.M.",
+    }
+}
+
+pub(super) fn lettered(word: &str, letters: Letters) -> String {
     match letters {
         Letters::Upper => word.to_ascii_uppercase(),
         Letters::Title => word.to_string(),
