@@ -5,7 +5,10 @@ pub(super) fn reworded(text: &str) -> Option<String> {
     not_of_a_type(text)
         .or_else(|| out_of_range(text))
         .or_else(|| pattern(text))
-        .or_else(|| text.strip_prefix("Divide by zero error").map(|rest| format!("division by zero{rest}")))
+        .or_else(|| {
+            text.strip_prefix("Divide by zero error")
+                .map(|rest| format!("division by zero{rest}"))
+        })
         .or_else(|| {
             let (encoding, why) = text.strip_prefix("Failed to decode value using ")?.split_once(": ")?;
             Some(format!("this is no text of {encoding}: {why}"))
@@ -46,7 +49,10 @@ fn out_of_range(text: &str) -> Option<String> {
         Some(rest) => rest,
         None => {
             let (array, rest) = text.split_once(" overflow on ")?;
-            array.strip_suffix("Array").filter(|kind| !kind.contains(' ')).map(|_| rest)?
+            array
+                .strip_suffix("Array")
+                .filter(|kind| !kind.contains(' '))
+                .map(|_| rest)?
         }
     };
     let (operation, rest) = at_place(rest);
@@ -75,7 +81,10 @@ mod tests {
     #[test]
     fn failures_are_told_in_plain_words() {
         for (said, meant) in [
-            ("Arrow error: Divide by zero error, in a / b", "division by zero, in a / b"),
+            (
+                "Arrow error: Divide by zero error, in a / b",
+                "division by zero, in a / b",
+            ),
             (
                 "Arrow error: Arithmetic overflow: Overflow happened on: 1 + 2, in a + b, of it",
                 "1 + 2 is out of range, in a + b, of it",

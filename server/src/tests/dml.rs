@@ -138,10 +138,7 @@ fn a_failed_view_is_read_as_it_was_whatever_the_session_has_written() {
     let [notice] = &answer.notices[..] else {
         panic!("{:?}", answer.notices);
     };
-    assert!(
-        notice.starts_with("view 'm' has failed (division by zero"),
-        "{notice}"
-    );
+    assert!(notice.starts_with("view 'm' has failed (division by zero"), "{notice}");
     assert!(
         notice.ends_with("its last epoch, which lacks what this session has written"),
         "{notice}"

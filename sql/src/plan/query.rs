@@ -306,7 +306,12 @@ impl Builder {
         let spec = MapSpec { filter, exprs: outputs };
         let (spec, from) = self.without_selection(spec, input.node)?;
         let named = self.named_as_below(&input, exprs, schema);
-        let node = self.push(NodeKind::Map(spec), vec![from], with_hidden(&named, input.hidden), facts);
+        let node = self.push(
+            NodeKind::Map(spec),
+            vec![from],
+            with_hidden(&named, input.hidden),
+            facts,
+        );
         let time = sources
             .iter()
             .map(|source| source.and_then(|column| input.time[column]))

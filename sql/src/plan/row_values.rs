@@ -136,7 +136,8 @@ pub fn with_names(expr: &Expr) -> Option<Expr> {
         return None;
     }
     let fields = values(expr)?.into_iter().zip(1..);
-    let named = fields.flat_map(|(value, place)| [Expr::value(ast::Value::SingleQuotedString(format!("f{place}"))), value]);
+    let named =
+        fields.flat_map(|(value, place)| [Expr::value(ast::Value::SingleQuotedString(format!("f{place}"))), value]);
     Some(call("named_struct", named.collect()))
 }
 

@@ -9,12 +9,18 @@ const INSTEAD: [(&[&str], &str); 34] = [
     (&["min_by", "minby", "arg_min", "argmin"], "first_value(x ORDER BY y)"),
     (&["first", "earliest"], "first_value(x ORDER BY y)"),
     (&["last", "latest"], "last_value(x ORDER BY y)"),
-    (&["group_concat", "listagg", "wm_concat"], "string_agg(x, ',' ORDER BY x)"),
+    (
+        &["group_concat", "listagg", "wm_concat"],
+        "string_agg(x, ',' ORDER BY x)",
+    ),
     (&["collect", "collect_list", "grouparray"], "array_agg(x)"),
     (&["collect_set", "groupuniqarray"], "array_agg(DISTINCT x)"),
     (&["count_if", "countif"], "count(*) FILTER (WHERE condition)"),
     (&["sum_if", "sumif"], "sum(x) FILTER (WHERE condition)"),
-    (&["uniq", "uniqexact", "count_distinct", "countdistinct"], "count(DISTINCT x)"),
+    (
+        &["uniq", "uniqexact", "count_distinct", "countdistinct"],
+        "count(DISTINCT x)",
+    ),
     (
         &["percentile", "quantile"],
         "percentile_cont(0.5) WITHIN GROUP (ORDER BY x)",
@@ -50,7 +56,13 @@ const INSTEAD: [(&[&str], &str); 34] = [
         "to_timestamp(text, 'YYYY-MM-DD HH24:MI:SS')",
     ),
     (
-        &["get_json_object", "json_extract", "json_extract_scalar", "json_query", "json_value"],
+        &[
+            "get_json_object",
+            "json_extract",
+            "json_extract_scalar",
+            "json_query",
+            "json_value",
+        ],
         "doc -> 'name' or, as text, doc ->> 'name'",
     ),
     (&["json_parse", "parse_json"], "CAST(text AS JSONB)"),

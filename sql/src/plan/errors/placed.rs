@@ -72,15 +72,15 @@ fn is_called(written: &str, name: &str) -> bool {
     let scalar = || state.scalar_functions().get(written).map(|function| function.name());
     let aggregate = || state.aggregate_functions().get(written).map(|function| function.name());
     let spelled = || spelled::other_names().find(|(other, _)| *other == written);
-    written == name
-        || scalar().or_else(aggregate) == Some(name)
-        || spelled().is_some_and(|(_, meant)| meant == name)
+    written == name || scalar().or_else(aggregate) == Some(name) || spelled().is_some_and(|(_, meant)| meant == name)
 }
 
 impl Visitor for Places {
     fn enter_expr(&mut self, expr: &mut Expr) -> Flow {
         let place = match (&self.named, &*expr) {
-            (Named::Column(name), Expr::Identifier(ident)) => (folded(ident) == *name).then(|| (ident.span, name.clone())),
+            (Named::Column(name), Expr::Identifier(ident)) => {
+                (folded(ident) == *name).then(|| (ident.span, name.clone()))
+            }
             (Named::Column(name), Expr::CompoundIdentifier(parts)) => {
                 let written: Vec<String> = parts.iter().map(folded).collect();
                 (written.join(".") == *name).then(|| (parts[0].span, name.clone()))

@@ -293,10 +293,14 @@ fn kinds(text: &str) -> Option<String> {
     }
     if let Some(kind) = text.strip_prefix("Unary operator 'NOT' requires a boolean expression, got ") {
         let kind = sql_words(kind);
-        return Some(format!("NOT is of what is true or false, and not of {kind}; compare it with something"));
+        return Some(format!(
+            "NOT is of what is true or false, and not of {kind}; compare it with something"
+        ));
     }
     if let Some(op) = between(text, "Unary operator '", "' only supports signed numeric") {
-        return Some(format!("{op} stands before numbers and intervals; CAST what is behind it"));
+        return Some(format!(
+            "{op} stands before numbers and intervals; CAST what is behind it"
+        ));
     }
     if let Some(operation) = text.strip_prefix("Cannot infer common type for bitwise operation ") {
         let operation = sql_words(operation).replace("BIT_XOR", "#");

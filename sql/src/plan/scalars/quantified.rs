@@ -50,8 +50,9 @@ impl ScalarUDFImpl for Quantified {
         if array.is_string() && *array != JSON {
             // One that stands in the query is read as an array; others are refused as types are held
             // ([`crate::plan::kinds`]).
-            let list = DataType::List(Arc::new(Field::new_list_field(value.clone(), true)));
-            return Ok(vec![value.clone(), list, operator.clone()]);
+            let element = if value.is_null() { array } else { value };
+            let list = DataType::List(Arc::new(Field::new_list_field(element.clone(), true)));
+            return Ok(vec![element.clone(), list, operator.clone()]);
         }
         let (DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _)) = array
         else {
