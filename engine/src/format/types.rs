@@ -362,7 +362,7 @@ pub fn meant(name: &str, args: &[String]) -> Option<String> {
 /// Whether names and values are those of `ROW(…)`.
 fn is_row(args: &[String]) -> bool {
     let names = args.iter().step_by(2).zip(1..);
-    args.len() % 2 == 0 && names.into_iter().all(|(name, place)| *name == format!("'f{place}'"))
+    args.len().is_multiple_of(2) && names.into_iter().all(|(name, place)| *name == format!("'f{place}'"))
 }
 
 /// `CASE WHEN __always_true IS NULL THEN … ELSE x END` is what DataFusion makes of a subquery's `x`, for

@@ -92,7 +92,7 @@ fn all_of_sql_is_there_for_what_is_kept() {
     assert!(
         rig.error("SELECT id + CAST(2147483647 AS INT) FROM t")
             .message
-            .contains("verflow")
+            .contains("out of range")
     );
 }
 

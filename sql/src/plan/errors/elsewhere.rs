@@ -1,7 +1,7 @@
 //! Functions of other systems, and what says the same here.
 
 /// Names that other systems have for a function, and what to write instead.
-const INSTEAD: [(&[&str], &str); 34] = [
+const INSTEAD: [(&[&str], &str); 33] = [
     (
         &["max_by", "maxby", "arg_max", "argmax"],
         "first_value(x ORDER BY y DESC NULLS LAST)",
@@ -32,7 +32,6 @@ const INSTEAD: [(&[&str], &str); 34] = [
     (&["lcase"], "lower(text)"),
     (&["ucase"], "upper(text)"),
     (&["charindex", "locate"], "strpos(text, part)"),
-    (&["substring_index"], "split_part(text, separator, number)"),
     (&["regexp_extract"], "(regexp_match(text, pattern))[1]"),
     (&["getdate", "sysdate", "systimestamp", "proctime"], "now()"),
     (&["curdate"], "current_date"),
@@ -66,7 +65,7 @@ const INSTEAD: [(&[&str], &str); 34] = [
         "doc -> 'name' or, as text, doc ->> 'name'",
     ),
     (&["json_parse", "parse_json"], "CAST(text AS JSONB)"),
-    (&["explode", "flatten"], "UNNEST(array)"),
+    (&["explode"], "UNNEST(array)"),
     (&["sequence"], "generate_series(first, last)"),
     (&["newid", "uuid_generate_v4"], "gen_random_uuid()"),
 ];
