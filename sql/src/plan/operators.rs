@@ -90,9 +90,10 @@ fn replace(expr: &mut Expr) -> Result<()> {
             Some(cut) => cut,
             None => return Ok(()),
         },
-        Expr::CompoundFieldAccess { access_chain, .. } => {
+        Expr::CompoundFieldAccess { root, access_chain } => {
             access_chain.iter_mut().for_each(with_bounds);
-            access_chain.iter_mut().for_each(by_its_name);
+            let names = column_names(root, access_chain);
+            access_chain.iter_mut().skip(names).for_each(by_its_name);
             return Ok(());
         }
         _ => return Ok(()),
@@ -254,6 +255,15 @@ fn with_bounds(access: &mut AccessExpr) {
     {
         lower_bound.get_or_insert_with(|| number(1));
         upper_bound.get_or_insert_with(|| number(i32::MAX));
+    }
+}
+
+/// How many of the first accesses say which column it is, as the first of `t.tags[1]` does.
+fn column_names(root: &Expr, access_chain: &[AccessExpr]) -> usize {
+    let is_name = |access: &&AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
+    match root {
+        Expr::Identifier(_) => access_chain.iter().take_while(is_name).count(),
+        _ => 0,
     }
 }
 
