@@ -7,7 +7,7 @@
 //! the same input, and the newcomer's views, with all they hold in memory, move into the host.
 //! Until the host's next epoch is durable the store holds two consistent pipelines; after it, one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ pub fn attach(
     newcomer: (PipelineId, &PipelineHandle),
 ) -> Result<()> {
     let _one = shared.moves.lock();
-    let met = meet(shared, host, newcomer);
+    let met = meet(shared, host, newcomer).and_then(|()| are_whole(shared, [host.1, newcomer.1]));
     if met.is_err() {
         host.1.send(Command::Release);
         newcomer.1.send(Command::Release);
@@ -64,6 +64,23 @@ fn meet(
         }
         host_epoch = next;
     }
+}
+
+/// An error if a view of theirs rests on one that has failed on the way here. It is stopped soon, and comes
+/// back with that one: taken in alone it would have its host wait for a pipeline that waits for the host.
+fn are_whole(shared: &Shared, pipelines: [&PipelineHandle; 2]) -> Result<()> {
+    let relations = shared.relations.read();
+    for pipeline in pipelines {
+        let views = pipeline.status.lock().views.clone();
+        let below = views
+            .iter()
+            .find_map(|view| relations.stopped_below(*view, &BTreeSet::new()));
+        if let Some(below) = below {
+            let cause = format!("view '{}', on which it rests, has stopped", below.spec.name);
+            return Err(failed(&cause));
+        }
+    }
+    Ok(())
 }
 
 fn hand_over(
@@ -105,10 +122,6 @@ fn run_to(shared: &Shared, pipeline: &PipelineHandle, targets: Targets) -> Resul
 }
 
 fn answer<T>(shared: &Shared, receive: &Receiver<T>, patience: Duration) -> Result<T> {
-    let failed = |cause: &str| Error::Connector {
-        place: "pipeline".to_string(),
-        cause: cause.to_string(),
-    };
     let deadline = Instant::now() + patience;
     loop {
         match receive.recv_timeout(LOOK) {
@@ -120,6 +133,13 @@ fn answer<T>(shared: &Shared, receive: &Receiver<T>, patience: Duration) -> Resu
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
+    }
+}
+
+fn failed(cause: &str) -> Error {
+    Error::Connector {
+        place: "pipeline".to_string(),
+        cause: cause.to_string(),
     }
 }
 

@@ -93,7 +93,14 @@ impl Runtime {
         });
         let dml = self.tables.is_empty() || targets.dml.is_none_or(|dml| self.dml >= dml);
         if sources && logs && dml && self.loading.is_empty() && self.unopened.is_empty() && self.started {
-            if self.catching_up && self.dataflow.would_fail() {
+            // Who follows a view of this pipeline reads tables no further than that view has. Where this one
+            // follows back, neither would come further.
+            let is_waited_for = || {
+                let ours = self.dataflow.views();
+                let follows_back = self.follows.values().any(|follow| follow.to_meet);
+                follows_back && targets.changelogs.keys().any(|view| ours.contains_key(view))
+            };
+            if self.catching_up && self.dataflow.would_fail() && !is_waited_for() {
                 // What is behind that point may correct it: it isn't to be judged there. Another cut is
                 // tried when it has caught up.
                 self.mode = Mode::Running;
