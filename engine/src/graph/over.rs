@@ -40,7 +40,7 @@ impl OverSpec {
     /// How far behind a row in order those are that it waits for, if it waits: its peers come with it.
     pub fn waits_for(&self) -> Option<Far> {
         let behind = self.reach().behind.filter(|_| self.in_order)?;
-        (behind.rows > 0 || behind.groups > Some(0) || behind.range.is_some()).then_some(behind)
+        behind.passes_peers().then_some(behind)
     }
 }
 
@@ -126,6 +126,11 @@ impl Far {
             range: Some(distance),
             ..Self::groups(0)
         }
+    }
+
+    /// Whether it goes further than to the row's peers.
+    pub fn passes_peers(&self) -> bool {
+        self.rows > 0 || self.groups > Some(0) || self.range.is_some()
     }
 
     /// The distance in the order, microseconds, if that is a length of time.

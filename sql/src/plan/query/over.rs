@@ -36,6 +36,13 @@ struct Sorted<'a> {
 impl Builder {
     pub(super) fn over(&mut self, window: &Window) -> Result<Built> {
         refuse::subqueries(window.window_expr.iter())?;
+        if self.closing == Closing::Emit
+            && let Some(turned) = looking_back_first(window)?
+        {
+            let built = self.build(&turned, true)?;
+            let columns: Vec<Expr> = window.schema.columns().into_iter().map(Expr::Column).collect();
+            return self.map(built, None, &columns, &window.schema);
+        }
         let input = self.build(&window.input, self.closing == Closing::Emit)?;
         let visible = input.schema.fields().len();
         let calls = window.window_expr.iter().map(call_of).collect::<Result<Vec<_>>>()?;
@@ -291,6 +298,42 @@ fn call_of(expr: &Expr) -> Result<&WindowFunction> {
         Expr::WindowFunction(call) => Ok(call),
         other => Err(Error::new(format!("{other} is no window function"))),
     }
+}
+
+/// Functions that look ahead over those that look back, where a query has them in another order: rows that wait for
+/// others come too late for what is above them.
+fn looking_back_first(window: &Window) -> Result<Option<LogicalPlan>> {
+    let mut windows = vec![window];
+    let mut input = &window.input;
+    while let LogicalPlan::Window(below) = input.as_ref() {
+        windows.insert(0, below);
+        input = &below.input;
+    }
+    let ahead = windows.iter().map(|window| looks_ahead(window));
+    let ahead = ahead.collect::<Result<Vec<bool>>>()?;
+    let mut columns = windows.iter().flat_map(|window| &window.window_expr);
+    let is_apart = columns.all(|expr| expr.column_refs().iter().all(|c| input.schema().has_column(c)));
+    if ahead.is_sorted() || !is_apart {
+        return Ok(None);
+    }
+    let of = |wanted: bool| windows.iter().zip(&ahead).filter(move |(_, ahead)| **ahead == wanted);
+    let mut turned = input.as_ref().clone();
+    for (window, _) in of(false).chain(of(true)) {
+        let over = Window::try_new(window.window_expr.clone(), Arc::new(turned));
+        turned = over.map(LogicalPlan::Window).map_err(errors::translate)?;
+    }
+    Ok(Some(turned))
+}
+
+/// Whether a value rests on rows behind its row and that one's peers.
+fn looks_ahead(window: &Window) -> Result<bool> {
+    for expr in &window.window_expr {
+        let reach = reach(call_of(expr)?, window.input.schema());
+        if reach.behind.is_none_or(|far| far.passes_peers()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether some row may have no value: all but columns, constants, comparisons, and what makes numbers
