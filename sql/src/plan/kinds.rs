@@ -318,11 +318,11 @@ fn framed_by_peers(mut call: Box<WindowFunction>, schema: &DFSchema) -> Transfor
                 | DataType::Struct(_)
         )
     };
-    let order = call.params.order_by.first();
+    let order = &call.params.order_by;
     let is_changed = frame.units == WindowFrameUnits::Range
         && !has_distance(&frame.start_bound)
         && !has_distance(&frame.end_bound)
-        && order.is_some_and(|sort| sort.expr.get_type(schema).is_ok_and(by_itself));
+        && order.iter().any(|sort| sort.expr.get_type(schema).is_ok_and(by_itself));
     if is_changed {
         let unbounded = |bound: &WindowFrameBound| match bound {
             WindowFrameBound::Preceding(_) => WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
