@@ -1,9 +1,14 @@
-//! A union whose inputs are not sorted one by one.
+//! Unions of which DataFusion would make something else.
 //!
 //! DataFusion moves a sort above a union into its inputs. There it leaves out columns that are
 //! constant in an input, and then refuses its own plan: the union's rows are not in the order that
 //! is asked for, since the column is another constant in the other input. [`Unions`] puts a node
 //! above each union that passes rows on and promises no order, so that the sort stays where it is.
+//!
+//! In a recursion it numbers the rows of a `UNION` and takes for new those with a higher number than all before
+//! them. But rows whose hashes are equal, as those of a NULL and of an array without elements are, it numbers after
+//! the others of their batch, and those in between are left out. So rows with arrays come to it one by one
+//! ([`Recursions`]).
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +19,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SplitMetrics};
+use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
+use datafusion::physical_plan::stream::BatchSplitStream;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
@@ -26,7 +34,7 @@ pub struct Unions;
 impl PhysicalOptimizerRule for Unions {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| match node.is::<UnionExec>() {
-            true => Ok(Transformed::yes(Arc::new(Apart::new(node)) as Arc<dyn ExecutionPlan>)),
+            true => Ok(Transformed::yes(Apart::above(node, false))),
             false => Ok(Transformed::no(node)),
         })
         .map(|done| done.data)
@@ -41,15 +49,48 @@ impl PhysicalOptimizerRule for Unions {
     }
 }
 
+/// Puts that node below each `UNION` of a recursion.
+#[derive(Debug)]
+pub struct Recursions;
+
+impl PhysicalOptimizerRule for Recursions {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|node| {
+            let is_union = node
+                .downcast_ref::<RecursiveQueryExec>()
+                .is_some_and(RecursiveQueryExec::is_distinct);
+            let schema = node.schema();
+            if !is_union || !schema.fields().iter().any(|field| field.data_type().is_nested()) {
+                return Ok(Transformed::no(node));
+            }
+            let terms = node.children().into_iter();
+            let terms = terms.map(|term| Apart::above(term.clone(), true)).collect();
+            let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+            node.replace_children(terms, options).map(Transformed::yes)
+        })
+        .map(|done| done.data)
+    }
+
+    fn name(&self) -> &str {
+        "recursions_row_by_row"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
 /// Passes rows on and says nothing of their order.
 #[derive(Debug)]
 struct Apart {
     input: Arc<dyn ExecutionPlan>,
+    /// Each row is a batch.
+    one_by_one: bool,
     properties: Arc<PlanProperties>,
 }
 
 impl Apart {
-    fn new(input: Arc<dyn ExecutionPlan>) -> Apart {
+    fn above(input: Arc<dyn ExecutionPlan>, one_by_one: bool) -> Arc<dyn ExecutionPlan> {
         let below = input.properties();
         let properties = PlanProperties::new(
             EquivalenceProperties::new(input.schema()),
@@ -57,10 +98,11 @@ impl Apart {
             below.emission_type,
             below.boundedness,
         );
-        Apart {
+        Arc::new(Apart {
             input,
+            one_by_one,
             properties: Arc::new(properties),
-        }
+        })
     }
 }
 
@@ -100,7 +142,7 @@ impl ExecutionPlan for Apart {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Apart::new(input))),
+            Ok([input]) => Ok(Apart::above(input, self.one_by_one)),
             Err(children) => datafusion::common::internal_err!("{} inputs of one", children.len()),
         }
     }
@@ -110,6 +152,11 @@ impl ExecutionPlan for Apart {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        self.input.execute(partition, context)
+        let rows = self.input.execute(partition, context)?;
+        if !self.one_by_one {
+            return Ok(rows);
+        }
+        let metrics = SplitMetrics::new(&ExecutionPlanMetricsSet::new(), partition);
+        Ok(Box::pin(BatchSplitStream::new(rows, 1, metrics)))
     }
 }
