@@ -36,6 +36,7 @@ mod first_rows;
 mod floats;
 mod folds;
 pub mod functions;
+mod groupings;
 pub(crate) mod guarded;
 mod hidden;
 pub(crate) mod history;

@@ -51,9 +51,9 @@ use super::query::ends_when_read;
 use super::scalars::{self, StableTypes};
 use super::subquery::{self, Use};
 use super::{
-    as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, hidden, history, joined_text, json, multiset,
-    named_windows, names, now, numbers, one_group, ordered_sets, parameters, percentiles, qualify, refuse, rounds,
-    row_values, spelled, sums, unnest, using, value_strings, window, zones,
+    as_of, clock, drawn, errors, extremes, fetch, first_rows, floats, groupings, hidden, history, joined_text, json,
+    multiset, named_windows, names, now, numbers, one_group, ordered_sets, parameters, percentiles, qualify, refuse,
+    rounds, row_values, spelled, sums, unnest, using, value_strings, window, zones,
 };
 use crate::Result;
 use crate::catalog::{Catalog, Definition, Relation};
@@ -231,6 +231,7 @@ fn statement(query: &ast::Query, catalog: &Catalog) -> datafusion::common::Resul
     spelled::out(&mut query).map_err(|error| DataFusionError::External(Box::new(error)))?;
     value_strings::typed(&mut query);
     unnest::numbered(&mut query);
+    groupings::spelled_out(&mut query);
     one_group::spelled_out(&mut query);
     hidden::renamed(&mut query);
     operators::as_meant(&mut query)
