@@ -83,7 +83,7 @@ fn rows_beside(query: Query, elements: &[String], kind: Kind, form: u8, speech: 
     let number = of_kind(&kinds, form, &[Kind::Int]);
     let (rows, kind) = match (form % 2, number) {
         (0, Some(last)) => {
-            let series = format!("generate_series(0, least(q.c{last}, 3))");
+            let series = format!("generate_series(0, CAST(least(q.c{last}, 3) AS BIGINT))");
             let series = match speech {
                 Speech::Weir => format!("{series} AS v(x)"),
                 Speech::DuckDb => format!("LATERAL (SELECT unnest({series})) AS v(x)"),

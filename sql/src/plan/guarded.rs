@@ -79,7 +79,7 @@ fn as_function(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(function::call(connective, operands)))
 }
 
-/// Computes an aggregate's argument where its FILTER holds only, if the argument may fail.
+/// Computes an aggregate's arguments and its order where its FILTER holds only, if they may fail.
 #[derive(Debug)]
 pub struct FilteredArguments;
 
@@ -98,18 +98,22 @@ impl AnalyzerRule for FilteredArguments {
 }
 
 fn where_it_counts(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let (filter, args) = match &mut expr {
-        Expr::AggregateFunction(call) => (&call.params.filter, &mut call.params.args),
-        Expr::WindowFunction(call) => (&call.params.filter, &mut call.params.args),
+    let (filter, computed): (_, Vec<&mut Expr>) = match &mut expr {
+        Expr::AggregateFunction(call) => {
+            let order = call.params.order_by.iter_mut().map(|sort| &mut sort.expr);
+            (&call.params.filter, call.params.args.iter_mut().chain(order).collect())
+        }
+        // Its order is that of all rows.
+        Expr::WindowFunction(call) => (&call.params.filter, call.params.args.iter_mut().collect()),
         _ => return Ok(Transformed::no(expr)),
     };
     let Some(filter) = filter.clone() else {
         return Ok(Transformed::no(expr));
     };
     let mut changed = false;
-    for arg in args {
-        if can_fail(arg, schema) && !is_constant(arg) {
-            *arg = when((*filter).clone(), arg.clone()).end()?;
+    for part in computed {
+        if can_fail(part, schema) && !is_constant(part) {
+            *part = when((*filter).clone(), part.clone()).end()?;
             changed = true;
         }
     }
