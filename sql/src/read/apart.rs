@@ -1,9 +1,12 @@
-//! Unions of which DataFusion would make something else.
+//! Unions and grouping sets of which DataFusion would make something else.
 //!
 //! DataFusion moves a sort above a union into its inputs. There it leaves out columns that are
 //! constant in an input, and then refuses its own plan: the union's rows are not in the order that
 //! is asked for, since the column is another constant in the other input. [`Unions`] puts a node
 //! above each union that passes rows on and promises no order, so that the sort stays where it is.
+//!
+//! The rows of grouping sets come set by set as well, and there DataFusion promises the order that each set has. A
+//! grouping above, which takes equal rows to be beside each other, gives some of them twice.
 //!
 //! In a recursion it numbers the rows of a `UNION` and takes for new those with a higher number than all before
 //! them. But rows whose hashes are equal, as those of a NULL and of an array without elements are, it numbers after
@@ -19,6 +22,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SplitMetrics};
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::stream::BatchSplitStream;
@@ -27,13 +31,17 @@ use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 
-/// Puts that node above each union.
+/// Puts that node above each union, and above grouping sets.
 #[derive(Debug)]
 pub struct Unions;
 
 impl PhysicalOptimizerRule for Unions {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| match node.is::<UnionExec>() {
+        let has_sets = |node: &dyn ExecutionPlan| {
+            let aggregate = node.downcast_ref::<AggregateExec>();
+            aggregate.is_some_and(|aggregate| !aggregate.group_expr().is_single())
+        };
+        plan.transform_up(|node| match node.is::<UnionExec>() || has_sets(node.as_ref()) {
             true => Ok(Transformed::yes(Apart::above(node, false))),
             false => Ok(Transformed::no(node)),
         })
