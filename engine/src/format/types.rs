@@ -2,7 +2,8 @@
 //!
 //! Arrow and DataFusion call types and constants by names of their own (`Int64`, `Utf8("a")`), and our
 //! functions that stand for a piece of SQL have names too. What they say is brought into SQL's words
-//! ([`sql_words`]) before somebody reads it; what they say of values is in [`said`]. What stands in quotes is the user's and stays.
+//! ([`sql_words`]) before somebody reads it; what they say of values is in [`said`]. What stands in quotes is the
+//! user's and stays.
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
 

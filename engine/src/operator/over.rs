@@ -10,8 +10,8 @@
 //! ([`sight`]), a rank on all before. What lies further away is neither computed nor, unless something there reaches
 //! it, decoded.
 //!
-//! Where rows come in order, nothing that is emitted ever changes: a row is emitted when all rows are there that its values rest
-//! on, which is when it comes or later ([`held`]), and rows that no later one reaches are forgotten.
+//! Where rows come in order, nothing that is emitted ever changes: a row is emitted when all rows are there that its
+//! values rest on, which is when it comes or later ([`held`]), and rows that no later one reaches are forgotten.
 
 use std::cmp::Ordering;
 use std::ops::Range;

@@ -18,6 +18,7 @@ use datafusion::common::{Result as PlanResult, internal_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use sqlparser::ast::{self, BinaryOperator, Expr, Ident, Query, SelectItem, SetExpr, UnaryOperator};
 
+use super::operators::string;
 use crate::parse::syntax::{call, derived, select};
 use crate::{Error, Result};
 
@@ -136,8 +137,7 @@ pub fn with_names(expr: &Expr) -> Option<Expr> {
         return None;
     }
     let fields = values(expr)?.into_iter().zip(1..);
-    let named =
-        fields.flat_map(|(value, place)| [Expr::value(ast::Value::SingleQuotedString(format!("f{place}"))), value]);
+    let named = fields.flat_map(|(value, place)| [string(&format!("f{place}")), value]);
     Some(call("named_struct", named.collect()))
 }
 

@@ -109,7 +109,6 @@ pub fn state() -> &'static SessionState {
         // They take conditions, or parts of them, below what guards them.
         running.retain(|rule| !rule.name().starts_with("FilterPushdown") && rule.name() != "ProjectionPushdown");
         running.insert(0, Arc::new(apart::Unions));
-        running.insert(0, Arc::new(apart::Recursions));
         let mut state = SessionStateBuilder::new()
             .with_config(config)
             // The first of several that plans something has planned it.

@@ -10,8 +10,7 @@
 //!
 //! In a recursion it numbers the rows of a `UNION` and takes for new those with a higher number than all before
 //! them. But rows whose hashes are equal, as those of a NULL and of an array without elements are, it numbers after
-//! the others of their batch, and those in between are left out. So rows with arrays come to it one by one
-//! ([`Recursions`]).
+//! the others of their batch, and those in between are left out. So rows with arrays come to it one by one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,19 +30,23 @@ use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 
-/// Puts that node above each union, and above grouping sets.
+/// Puts that node above each union and above grouping sets, and below each `UNION` of a recursion.
 #[derive(Debug)]
 pub struct Unions;
 
 impl PhysicalOptimizerRule for Unions {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        let has_sets = |node: &dyn ExecutionPlan| {
-            let aggregate = node.downcast_ref::<AggregateExec>();
-            aggregate.is_some_and(|aggregate| !aggregate.group_expr().is_single())
-        };
-        plan.transform_up(|node| match node.is::<UnionExec>() || has_sets(node.as_ref()) {
-            true => Ok(Transformed::yes(Apart::above(node, false))),
-            false => Ok(Transformed::no(node)),
+        plan.transform_up(|node| {
+            if comes_in_sets(node.as_ref()) {
+                return Ok(Transformed::yes(Apart::above(node, false)));
+            }
+            if !is_union_of_arrays(node.as_ref()) {
+                return Ok(Transformed::no(node));
+            }
+            let terms = node.children().into_iter();
+            let terms = terms.map(|term| Apart::above(term.clone(), true)).collect();
+            let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+            node.replace_children(terms, options).map(Transformed::yes)
         })
         .map(|done| done.data)
     }
@@ -57,35 +60,17 @@ impl PhysicalOptimizerRule for Unions {
     }
 }
 
-/// Puts that node below each `UNION` of a recursion.
-#[derive(Debug)]
-pub struct Recursions;
+fn comes_in_sets(node: &dyn ExecutionPlan) -> bool {
+    let aggregate = node.downcast_ref::<AggregateExec>();
+    node.is::<UnionExec>() || aggregate.is_some_and(|aggregate| !aggregate.group_expr().is_single())
+}
 
-impl PhysicalOptimizerRule for Recursions {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| {
-            let is_union = node
-                .downcast_ref::<RecursiveQueryExec>()
-                .is_some_and(RecursiveQueryExec::is_distinct);
-            let schema = node.schema();
-            if !is_union || !schema.fields().iter().any(|field| field.data_type().is_nested()) {
-                return Ok(Transformed::no(node));
-            }
-            let terms = node.children().into_iter();
-            let terms = terms.map(|term| Apart::above(term.clone(), true)).collect();
-            let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-            node.replace_children(terms, options).map(Transformed::yes)
-        })
-        .map(|done| done.data)
-    }
-
-    fn name(&self) -> &str {
-        "recursions_row_by_row"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+/// Whether it is a recursion that keeps each row once, and rows may have equal hashes.
+fn is_union_of_arrays(node: &dyn ExecutionPlan) -> bool {
+    let recursion = node.downcast_ref::<RecursiveQueryExec>();
+    let schema = node.schema();
+    recursion.is_some_and(RecursiveQueryExec::is_distinct)
+        && schema.fields().iter().any(|field| field.data_type().is_nested())
 }
 
 /// Passes rows on and says nothing of their order.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use arrow::datatypes::IntervalMonthDayNano;
 
-use super::show::{HOUR_US, MINUTE_US, SECOND_US, lettered, meridiem, part_by_part};
+use super::show::{HOUR_US, MINUTE_US, SECOND_US, fraction, lettered, meridiem, part_by_part, with_comma};
 use super::{Field, Part};
 
 /// Days of a year and of a month, where they are counted together.
@@ -74,18 +74,12 @@ impl Length {
             Hour24 => number(hours, 2),
             Minute => number(self.micros / MINUTE_US % 60, 2),
             Second => number(self.micros / SECOND_US % 60, 2),
-            Fraction(digits) => {
-                let fraction = self.micros % SECOND_US / 10i64.pow(6 - digits);
-                let width = digits as usize;
-                let _ = write!(out, "{fraction:0width$}");
-            }
+            Fraction(digits) => fraction(self.micros, digits, out),
             SecondOfDay => number(self.micros / SECOND_US, 1),
             Meridiem { letters, points } => out.push_str(&lettered(meridiem(hours % 24 < 12, points), letters)),
             Year(4) => number(self.years, 4),
             Year(digits) => number(self.years % 10i64.pow(digits), digits as usize),
-            YearWithComma => {
-                let _ = write!(out, "{},{:03}", self.years / 1000, self.years % 1000);
-            }
+            YearWithComma => with_comma(self.years, out),
             Month => number(self.months, 2),
             Day => number(self.days, 2),
             DayOfYear => number(self.years * YEAR_DAYS + self.months * MONTH_DAYS + self.days, 3),

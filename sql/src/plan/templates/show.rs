@@ -122,18 +122,10 @@ impl Time {
             Hour24 => number(hour, 2),
             Minute => number(self.of_day / MINUTE_US % 60, 2),
             Second => number(self.of_day / SECOND_US % 60, 2),
-            // Digits of a fraction are no filling.
-            Fraction(digits) => {
-                let fraction = self.of_day % SECOND_US / 10i64.pow(6 - digits);
-                let width = digits as usize;
-                let _ = write!(out, "{fraction:0width$}");
-            }
+            Fraction(digits) => fraction(self.of_day, digits, out),
             SecondOfDay => drop(write!(out, "{}", self.of_day / SECOND_US)),
             Year(digits) => number(last(year, digits), digits as usize),
-            YearWithComma => {
-                let year = counted(year);
-                let _ = write!(out, "{},{:03}", year / 1000, year % 1000);
-            }
+            YearWithComma => with_comma(counted(year), out),
             IsoYear(digits) => number(last(calendar::iso_week(self.day).0, digits), digits as usize),
             Month => number(month, 2),
             DayOfYear => number(of_year, 3),
@@ -197,6 +189,16 @@ impl Time {
             _ => {}
         }
     }
+}
+
+/// The first digits of a fraction of a second, of which none is a filling.
+pub(super) fn fraction(micros: i64, digits: u32, out: &mut String) {
+    let (fraction, width) = (micros % SECOND_US / 10i64.pow(6 - digits), digits as usize);
+    let _ = write!(out, "{fraction:0width$}");
+}
+
+pub(super) fn with_comma(year: i64, out: &mut String) {
+    let _ = write!(out, "{},{:03}", year / 1000, year % 1000);
 }
 
 /// What half of a day it is.
